@@ -1,0 +1,134 @@
+"""Directions: the one currency of discovery, files, command line and page.
+
+    codes (B, D) + Σ amount · vector (D,)  -->  moved codes (B, D)
+
+A direction's file is safetensors: the vector, and everything worth knowing about it in the header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lelsd_core.errors import UserError
+from lelsd_core.generators.base import Generator
+from lelsd_core.weights import read_safetensors, write_safetensors
+
+FIELDS = ("name", "generator", "fingerprint", "space", "parts", "ends", "low", "high", "score", "area", "gain")
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A direction in a generator's latent space that changes one part.
+
+    Args:
+        name: its id: "mouth", "hair-2".
+        generator: name of the generator it belongs to.
+        fingerprint: SHA-256 of that generator's weights.
+        space: name of the latent space.
+        vector: (D,) float32 on the CPU, length 1, zero where it must not write.
+        parts: the parts it changes.
+        ends: what it does at the low and at the high end, in words: ("darker", "brighter").
+        low, high: slider range in which the picture stays believable; low < 0 < high.
+        score: held-out localization score over both ends, in [0, 1].
+        area: share of the picture that the parts cover, in [0, 1].
+        gain: locality gain, odds of the score over odds of the area.
+        facts: segmenter, seeds, steps, date, software version and whatever else is known.
+    """
+
+    name: str
+    generator: str
+    fingerprint: str
+    space: str
+    vector: Tensor
+    parts: tuple[str, ...] = ()
+    ends: tuple[str, str] = ("less", "more")
+    low: float = -3.0
+    high: float = 3.0
+    score: float | None = None
+    area: float | None = None
+    gain: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """For people: "eyes: darker – brighter"."""
+        return f"{self.name}: {self.ends[0]} – {self.ends[1]}"
+
+    def check(self, generator: Generator) -> None:
+        """UserError unless the direction was made for this very generator."""
+        if self.fingerprint != generator.fingerprint or self.space not in generator.space_names:
+            raise UserError(
+                f"The direction {self.name!r} was made for the generator {self.generator!r} "
+                f"({self.fingerprint[:8] or 'no hash'}, space {self.space}); this one is {generator.name!r} "
+                f"({generator.fingerprint[:8] or 'no hash'}, spaces {', '.join(generator.space_names)})."
+            )
+        if len(self.vector) != (width := generator.space(self.space).width):
+            raise UserError(f"The direction {self.name!r} has {len(self.vector)} numbers; {self.space} has {width}.")
+
+    def clamp(self, amount: float) -> float:
+        """The amount, moved into the slider range; NaN becomes 0."""
+        return 0.0 if amount != amount else min(max(amount, self.low), self.high)
+
+    def save(self, path: str | Path) -> None:
+        """Write the direction as safetensors."""
+        facts = {name: getattr(self, name) for name in FIELDS} | {"facts": dict(self.facts), "kind": "direction"}
+        write_safetensors(path, {"vector": self.vector.float()}, facts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Direction:
+        """Read a direction. UserError on anything that is not one."""
+        tensors, facts = read_safetensors(path, "direction")
+        try:
+            known = {name: facts[name] for name in FIELDS} | {"facts": dict(facts.get("facts", {}))}
+            known["parts"], known["ends"] = tuple(known["parts"]), tuple(known["ends"])
+            direction = cls(vector=tensors["vector"].float(), **known)
+            sound = (
+                direction.vector.ndim == 1
+                and bool(direction.vector.isfinite().all())
+                and direction.low < 0 < direction.high
+                and len(direction.ends) == 2
+            )
+        except (KeyError, TypeError, ValueError) as problem:
+            raise UserError(f"{Path(path).name} is not a whole direction: {problem} is missing or wrong.") from None
+        if not sound:
+            raise UserError(f"{Path(path).name} is not a usable direction: its vector or its range makes no sense.")
+        return direction
+
+
+def load_directions(folder: str | Path) -> tuple[Direction, ...]:
+    """All directions of a folder, by file name. UserError if there are none or one is damaged."""
+    paths = sorted(Path(folder).glob("*.safetensors"))
+    if not paths:
+        raise UserError(f"There are no directions (*.safetensors) in {folder}.")
+    return tuple(Direction.load(path) for path in paths)
+
+
+def move(codes: Tensor, directions: Sequence[Direction], amounts: Sequence[float] | Tensor) -> Tensor:
+    """Codes moved along directions; always from the original codes, so order does not matter.
+
+    Args:
+        codes: (B, D).
+        directions: K directions of the codes' space.
+        amounts: how far along each: K numbers, or (B, K).
+
+    Returns:
+        (B, D), the codes themselves where there is nothing to add.
+
+    Raises:
+        ValueError: the numbers of directions and amounts, or the widths, differ.
+    """
+    steps = torch.as_tensor(amounts, dtype=codes.dtype, device=codes.device)
+    if steps.shape[-1:] != (len(directions),):
+        raise ValueError(f"{len(directions)} directions need as many amounts, got {tuple(steps.shape)}")
+    if not directions:
+        return codes
+    vectors = torch.stack([direction.vector for direction in directions]).to(codes)
+    if vectors.shape[1] != codes.shape[1]:
+        raise ValueError(f"directions have {vectors.shape[1]} columns, codes {codes.shape[1]}")
+    return codes + steps @ vectors

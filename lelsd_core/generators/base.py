@@ -1,0 +1,189 @@
+"""The contract of every generator: latent spaces, lifts between them, and one loop over synthesis steps.
+
+    codes (B, D)  --lift-->  codes of the finest space  --steps-->  State ... State  --finish-->  picture (B, 3, H, W)
+
+An architecture is one file: a config, `spaces`, `layers`, `steps`, one lift for each pair of neighbouring
+spaces, and `finish`. Pictures are about [-1, 1]; nothing here clamps or range-checks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from lelsd_core.errors import unknown_name
+from lelsd_core.latents import LatentSpace
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one feature map looks like.
+
+    Args:
+        name: "32.conv", "64.conv1".
+        channels: number of channels.
+        size: height and width of the part that shows the picture, in pixels.
+        margin: border pixels outside the picture on each side (StyleGAN3).
+    """
+
+    name: str
+    channels: int
+    size: int
+    margin: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that flows from one synthesis step to the next.
+
+    Args:
+        x: feature map (B, C, H, W), margin included.
+        rgb: running picture (B, 3, h, w) where the architecture has one (StyleGAN2).
+    """
+
+    x: Tensor
+    rgb: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One synthesis step: the layer it makes, the slots of the finest space it reads, and the function itself."""
+
+    layer: Layer
+    slots: tuple[int, ...]
+    run: Callable[[State | None, tuple[Tensor, ...]], State]
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesis:
+    """What a synthesis made: the picture (B, 3, H, W), unless it was not wanted, and the states that were kept."""
+
+    image: Tensor | None
+    states: Mapping[str, State] = field(default_factory=dict)
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+
+    def features(self, layer: str) -> Tensor:
+        """Feature map (B, C, size, size) of a kept layer, its margin cut off. ValueError if it was not kept."""
+        if layer not in self.states:
+            raise ValueError(unknown_name("kept layer", layer, self.states))
+        margin = self.layers[layer].margin
+        x = self.states[layer].x
+        return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin] if margin else x
+
+
+class Generator(nn.Module, ABC):
+    """A trained generator. Shared by everybody who uses it, and unchanged after loading.
+
+    Attributes:
+        name: registry name, or the file's.
+        fingerprint: SHA-256 of the weights file, "" for weights that never were a file.
+        resolution: picture size in pixels.
+        spaces: latent spaces, coarse to fine; the last one feeds the steps.
+        layers: feature maps by name, in synthesis order.
+        steps: the synthesis steps, one for each layer.
+    """
+
+    name: str = ""
+    fingerprint: str = ""
+    resolution: int
+    spaces: tuple[LatentSpace, ...]
+    layers: Mapping[str, Layer]
+    steps: tuple[Step, ...]
+
+    @abstractmethod
+    def sample(self, seeds: Sequence[int]) -> Tensor:
+        """Codes (len(seeds), D) in `spaces[0]`; row i depends on seeds[i] alone, on every device."""
+
+    @abstractmethod
+    def finish(self, state: State) -> Tensor:
+        """The last step's state -> picture (B, 3, H, W), about [-1, 1]."""
+
+    @abstractmethod
+    def lift_once(self, codes: Tensor, space: LatentSpace, truncation: float | None) -> Tensor:
+        """Codes of `space` -> codes of the next finer space."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.buffers(), next(self.parameters(), torch.empty(0))).device
+
+    def space(self, name: str) -> LatentSpace:
+        """The latent space of that name. ValueError if there is none."""
+        for space in self.spaces:
+            if space.name == name:
+                return space
+        raise ValueError(unknown_name(f"latent space of {self.name or 'this generator'}", name, self.space_names))
+
+    @property
+    def space_names(self) -> tuple[str, ...]:
+        """Names of the latent spaces, coarse to fine."""
+        return tuple(space.name for space in self.spaces)
+
+    def lift(self, codes: Tensor, source: str, target: str, *, truncation: float | None = None) -> Tensor:
+        """The same pictures' codes in a finer latent space.
+
+        Args:
+            codes: (B, D) in space `source`.
+            source, target: names of latent spaces; `target` is `source` or finer.
+            truncation: pull towards the mean W, 1 = none, 0 = the mean face; only where the family has it.
+
+        Returns:
+            (B, D') in space `target`.
+
+        Raises:
+            ValueError: unknown space, wrong width, a lift from fine to coarse, or no truncation in this family.
+        """
+        first, last = self.space_names.index(self.space(source).name), self.space_names.index(self.space(target).name)
+        if last < first:
+            raise ValueError(f"codes cannot be lifted from {source} to {target}: {target} is coarser.")
+        if codes.ndim != 2 or codes.shape[1] != self.spaces[first].width:
+            raise ValueError(f"codes of {source} must be (B, {self.spaces[first].width}), got {tuple(codes.shape)}.")
+        for space in self.spaces[first:last]:
+            codes = self.lift_once(codes, space, truncation)
+        return codes
+
+    def synthesize(
+        self,
+        codes: Tensor,
+        space: str,
+        *,
+        keep: Collection[str] = (),
+        resume: tuple[str, State] | None = None,
+        image: bool = True,
+    ) -> Synthesis:
+        """Render codes.
+
+        Args:
+            codes: (B, D) in `space`.
+            space: name of the latent space the codes live in.
+            keep: layers whose states are wanted.
+            resume: (layer, state): start after that layer with that state; earlier slots are not read.
+            image: False stops after the last kept layer.
+
+        Returns:
+            A `Synthesis`: picture (B, 3, H, W) and the kept states, differentiable in the codes.
+
+        Raises:
+            ValueError: unknown layer or space, wrong width, or nothing to do (no picture and no layers).
+        """
+        for name in (*keep, *((resume[0],) if resume else ())):
+            if name not in self.layers:
+                raise ValueError(unknown_name("layer", name, self.layers))
+        if not image and not keep:
+            raise ValueError("nothing to synthesize: no picture and no layers were asked for.")
+        finest = self.spaces[-1]
+        slots = finest.split(self.lift(codes, space, finest.name))
+        names = list(self.layers)
+        start = names.index(resume[0]) + 1 if resume else 0
+        state = resume[1] if resume else None
+        stop = len(names) if image else max(names.index(name) for name in keep) + 1
+        states = {resume[0]: resume[1]} if resume and resume[0] in keep else {}
+        for step in self.steps[start:stop]:
+            state = step.run(state, tuple(slots[i] for i in step.slots))
+            if step.layer.name in keep:
+                states[step.layer.name] = state
+        return Synthesis(self.finish(state) if image else None, states, self.layers)

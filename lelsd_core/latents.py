@@ -1,0 +1,83 @@
+"""Latent spaces: a code is one row of a matrix, and a space says how to cut it into slots.
+
+    codes (B, D)  --LatentSpace.split-->  one (B, d) view for each slot
+
+Z, W, W+, Z+ and the ragged S all become the same case: adding, masking and normalising are matrix code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lelsd_core.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A named stretch of a code's columns.
+
+    Args:
+        name: "w7", "32.conv0", "8.gain".
+        width: number of columns.
+        movable: False where an edit carries the numbers through unchanged (the z inside DCGAN's S).
+    """
+
+    name: str
+    width: int
+    movable: bool = True
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """A latent space: its name ("Z", "W", "W+", "Z+" or "S") and its slots, coarse layers first."""
+
+    name: str
+    slots: tuple[Slot, ...]
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Columns of each slot."""
+        return tuple(slot.width for slot in self.slots)
+
+    @cached_property
+    def width(self) -> int:
+        """D, the number of columns of a code."""
+        return sum(self.widths)
+
+    def split(self, codes: Tensor) -> tuple[Tensor, ...]:
+        """Cut codes (..., D) into one (..., d) view for each slot."""
+        return codes.split(self.widths, dim=-1)
+
+    def column_mask(self, only: Collection[str] = ()) -> Tensor:
+        """Which columns an edit may write.
+
+        Args:
+            only: slot names or patterns ("8.gain", "*.gain"); empty means every movable slot.
+
+        Returns:
+            (D,) float32, 1 where an edit may write, else 0.
+
+        Raises:
+            UserError: a pattern fits no movable slot of this space.
+        """
+        names = [slot.name for slot in self.slots if slot.movable]
+        for pattern in only:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise UserError(unknown_name(f"slot in space {self.name}", pattern, names))
+        wanted = {name for name in names if not only or any(fnmatchcase(name, pattern) for pattern in only)}
+        return torch.cat([torch.full((slot.width,), float(slot.name in wanted)) for slot in self.slots])
+
+    def unit(self, vectors: Tensor) -> Tensor:
+        """Vectors (..., D) scaled to length 1 as a whole."""
+        return F.normalize(vectors, dim=-1)
+
+    def unit_slots(self, vectors: Tensor) -> Tensor:
+        """Vectors (..., D) scaled to length 1 within each slot; slots that are zero stay zero."""
+        return torch.cat([F.normalize(part, dim=-1) for part in self.split(vectors)], dim=-1)

@@ -1,0 +1,135 @@
+"""What can be loaded by name, and how: plain tables of frozen specs, and one loader for each kind of network.
+
+    name or path  --find-->  file  --check SHA-256, read as data-->  tensors  --build-->  network, eval, no gradients
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.generators import DCGAN, DCGANConfig, Generator
+from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
+from lelsd_core.segmenters import PartsSegmenter, build_parts_segmenter
+from lelsd_core.weights import read_safetensors, sha256_of
+
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weights file that ships: its path below checkpoints/ and its SHA-256."""
+
+    file: str
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return CHECKPOINTS / self.file
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """A named generator and what belongs to it.
+
+    Args:
+        weights: its file.
+        segmenter, inverter: keys of `SEGMENTERS` and `INVERTERS`.
+        directions: folder of its shipped directions, below checkpoints/.
+        about: one sentence for people, weights' and training data's licences included.
+    """
+
+    weights: Weights
+    segmenter: str
+    inverter: str
+    directions: str
+    about: str
+
+
+GENERATORS: Mapping[str, GeneratorSpec] = {
+    "digiface-64": GeneratorSpec(
+        weights=Weights(
+            "digiface-64/generator.safetensors", "2848cd892bbbe4bc159f8ebb8906098fa4fe56b77c482798a640071eff26a1bf"
+        ),
+        segmenter="digiface-parts",
+        inverter="digiface-encoder",
+        directions="digiface-64/directions",
+        about="DCGAN for 64-pixel faces; weights MIT, trained on DigiFace-1M, which is for non-commercial research.",
+    ),
+}
+SEGMENTERS: Mapping[str, Weights] = {"digiface-parts": Weights("digiface-64/segmenter.safetensors", "")}
+INVERTERS: Mapping[str, Weights] = {"digiface-encoder": Weights("digiface-64/encoder.safetensors", "")}
+
+# architecture (as a file's header names it) -> builder from its tensors and the header's config
+ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Generator]] = {
+    "dcgan": lambda tensors, config: DCGAN(DCGANConfig.of(tensors, **config), tensors),
+}
+
+
+def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """A generator, ready to render.
+
+    Args:
+        name_or_path: a key of `GENERATORS`, or a weights file.
+        device: "cpu", "cuda", "mps".
+
+    Raises:
+        UserError: no such name or file, a damaged or foreign file, or an unknown architecture.
+    """
+    path, fingerprint, name = find("generator", name_or_path, {k: s.weights for k, s in GENERATORS.items()})
+    tensors, facts = read_safetensors(path, "generator")
+    architecture = facts.get("architecture")
+    if architecture not in ARCHITECTURES:
+        raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
+    generator = frozen(ARCHITECTURES[architecture](tensors, facts.get("config", {})), device)
+    generator.name, generator.fingerprint = name, fingerprint
+    return generator
+
+
+def load_segmenter(name_or_path: str | Path, device: str | torch.device = "cpu") -> PartsSegmenter:
+    """A segmenter by name (a key of `SEGMENTERS`) or file. UserError as for `load_generator`."""
+    path, fingerprint, name = find("segmenter", name_or_path, SEGMENTERS)
+    segmenter = frozen(build_parts_segmenter(*read_safetensors(path, "segmenter")), device)
+    segmenter.name, segmenter.fingerprint = name, fingerprint
+    return segmenter
+
+
+def load_inverter(name_or_path: str | Path, generator: Generator) -> EncoderInverter:
+    """An inverter by name (a key of `INVERTERS`) or file, for the very generator it was trained with."""
+    path, _, _ = find("inverter", name_or_path, INVERTERS)
+    tensors, facts = read_safetensors(path, "encoder")
+    if facts.get("fingerprint") != generator.fingerprint:
+        raise UserError(f"{path.name} inverts for {facts.get('generator')!r}, not for {generator.name!r}.")
+    encoder = frozen(build_encoder(tensors, facts), generator.device)
+    return EncoderInverter(encoder, generator, Prior(encoder.centre, encoder.spread, facts["prior_weight"]))
+
+
+def find(kind: str, name_or_path: str | Path, table: Mapping[str, Weights]) -> tuple[Path, str, str]:
+    """Path, SHA-256 and name of a network's file; a shipped file must have the SHA-256 it was registered with."""
+    if str(name_or_path) in table:
+        weights = table[str(name_or_path)]
+        path, name = weights.path, str(name_or_path)
+    else:
+        path, weights = Path(name_or_path), None
+        name = path.stem
+        if not path.is_file():
+            raise UserError(unknown_name(kind, name_or_path, table))
+    if not path.is_file():
+        raise UserError(f"{path.name} of {name} is missing from {path.parent}; get the repository again.")
+    fingerprint = sha256_of(path)
+    if weights and fingerprint != weights.sha256:
+        raise UserError(f"{path.name} of {name} is damaged: its SHA-256 is {fingerprint}, expected {weights.sha256}.")
+    return path, fingerprint, name
+
+
+def frozen(network: Network, device: str | torch.device) -> Network:
+    """The network in eval mode, without gradients for its weights, on the device."""
+    return network.to(device).eval().requires_grad_(False)

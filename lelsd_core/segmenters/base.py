@@ -1,0 +1,62 @@
+"""What every segmenter offers, and how a mask of some parts is read off its answer.
+
+    Synthesis  --Segmenter.segment-->  probabilities (B, P, h, w)  --part_mask-->  mask (B, 1, h, w)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.generators.base import Synthesis
+
+
+class Segmenter(Protocol):
+    """Tells the parts of a picture apart; owns its resize and normalisation.
+
+    Attributes:
+        name: registry name, or the file's.
+        parts: names of the parts, in the order of the answer's channels.
+        needs: layers whose features it reads; () if the picture is enough.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    needs: tuple[str, ...]
+
+    def segment(self, synthesis: Synthesis) -> Tensor:
+        """Probabilities (B, P, h, w) that sum to 1 over the P parts."""
+        ...
+
+
+def part_mask(
+    probabilities: Tensor, parts: Sequence[str], wanted: Sequence[str], *, soft: bool = False
+) -> Tensor:
+    """The mask of the wanted parts, without gradient.
+
+    Args:
+        probabilities: (B, P, h, w) from `Segmenter.segment`.
+        parts: the segmenter's part names.
+        wanted: names of the parts that make up the mask.
+        soft: sum of the probabilities instead of the arg-max's 0 or 1.
+
+    Returns:
+        (B, 1, h, w) in [0, 1].
+
+    Raises:
+        UserError: a wanted part that the segmenter does not know, or none wanted.
+    """
+    if not wanted:
+        raise UserError(f"No part was chosen; choose at least one of {', '.join(parts)}.")
+    for name in wanted:
+        if name not in parts:
+            raise UserError(unknown_name("part", name, parts))
+    picked = [list(parts).index(name) for name in wanted]
+    answer = probabilities.detach()
+    if not soft:
+        answer = F.one_hot(answer.argmax(1), answer.shape[1]).permute(0, 3, 1, 2).to(answer.dtype)
+    return answer[:, picked].sum(1, keepdim=True)

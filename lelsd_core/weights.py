@@ -1,0 +1,72 @@
+"""Reading and writing weights as data: safetensors with a self-describing header, checksums, nothing executed.
+
+    {name: Tensor} + {fact: value}  <-->  FILE.safetensors   (facts as JSON under the header key "lelsd")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lelsd_core.errors import UserError
+
+HEADER = "lelsd"
+
+
+def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of one of this project's files.
+
+    Args:
+        path: the file.
+        kind: what the file must say it is: "generator", "segmenter", "encoder", "direction".
+
+    Returns:
+        Tensors by name, on the CPU, and the facts of the header.
+
+    Raises:
+        UserError: missing, unreadable or truncated file, or a file of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no file {path}; a {kind} in safetensors format was expected.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
+            if not isinstance(facts, dict) or facts.get("kind") != kind:
+                found = facts.get("kind") if isinstance(facts, dict) else "a safetensors file of another project"
+                raise UserError(f"{path.name} is not a {kind} of this project: it is {found}.")
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as problem:
+        raise UserError(
+            f"{path.name} cannot be read as a safetensors {kind} ({problem}); the file is damaged or something else."
+        ) from None
+
+
+def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors with their facts; the file appears whole or not at all. `facts` must hold "kind"."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    os.close(handle)
+    try:
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, partial, {HEADER: json.dumps(dict(facts), ensure_ascii=False)})
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
