@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
-from lelsd_core.latents import LatentSpace
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """What can be loaded by name, and how: plain tables of frozen specs, and one loader for each kind of network.
 
-    name or path  --find-->  file  --check SHA-256, read as data-->  tensors  --build-->  network, eval, no gradients
+name or path  --find-->  file  --check SHA-256, read as data-->  tensors  --build-->  network, eval, no gradients
 """
 
 from __future__ import annotations

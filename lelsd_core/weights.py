@@ -1,6 +1,6 @@
 """Reading and writing weights as data: safetensors with a self-describing header, checksums, nothing executed.
 
-    {name: Tensor} + {fact: value}  <-->  FILE.safetensors   (facts as JSON under the header key "lelsd")
+{name: Tensor} + {fact: value}  <-->  FILE.safetensors   (facts as JSON under the header key "lelsd")
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What every segmenter offers, and how a mask of some parts is read off its answer.
 
-    Synthesis  --Segmenter.segment-->  probabilities (B, P, h, w)  --part_mask-->  mask (B, 1, h, w)
+Synthesis  --Segmenter.segment-->  probabilities (B, P, h, w)  --part_mask-->  mask (B, 1, h, w)
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ class Segmenter(Protocol):
         ...
 
 
-def part_mask(
-    probabilities: Tensor, parts: Sequence[str], wanted: Sequence[str], *, soft: bool = False
-) -> Tensor:
+def part_mask(probabilities: Tensor, parts: Sequence[str], wanted: Sequence[str], *, soft: bool = False) -> Tensor:
     """The mask of the wanted parts, without gradient.
 
     Args:
