@@ -16,7 +16,7 @@ _HOME = {
     "load_inverter": "registry",
     "localization_score": "localization",
     "discover": "discovery",
-    "DiscoverConfig": "discovery",
+    "DiscoverConfig": "discover_config",
     "Direction": "directions",
     "move": "directions",
     "Editor": "editor",

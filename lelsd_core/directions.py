@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lelsd_core.errors import UserError
+from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.weights import read_safetensors, write_safetensors
 
@@ -107,6 +107,15 @@ def load_directions(folder: str | Path) -> tuple[Direction, ...]:
     if not paths:
         raise UserError(f"There are no directions (*.safetensors) in {folder}.")
     return tuple(Direction.load(path) for path in paths)
+
+
+def clamp_amounts(directions: Sequence[Direction], wanted: Mapping[str, float]) -> dict[str, float]:
+    """Amounts by direction name, each moved into its slider range. UserError on an unknown name."""
+    known = {direction.name: direction for direction in directions}
+    for name in wanted:
+        if name not in known:
+            raise UserError(unknown_name("direction", name, known))
+    return {name: known[name].clamp(float(amount)) for name, amount in wanted.items()}
 
 
 def move(codes: Tensor, directions: Sequence[Direction], amounts: Sequence[float] | Tensor) -> Tensor:

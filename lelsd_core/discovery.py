@@ -10,65 +10,19 @@ Source: Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022 (arXiv:2111.12583), section
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 import lelsd_core
 from lelsd_core.directions import Direction
-from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.segmenters import Segmenter, part_mask
 
 FIRST_SEED = 1_000_000  # samples to learn from; held-out seeds of `evaluation` are below
-
-
-def option(default: object, help_text: str) -> object:
-    """A config field whose help the command line shows."""
-    return field(default=default, metadata={"help": help_text})
-
-
-@dataclass(frozen=True)
-class DiscoverConfig:
-    """What to look for, and how long."""
-
-    parts: tuple[str, ...] = option(("mouth",), "parts to change")
-    space: str = option("", "latent space the direction lives in; empty = the finest")
-    slots: tuple[str, ...] = option((), "slots it may write, names or patterns; none = all")
-    layers: tuple[str, ...] = option((), "feature maps the score is read at; none = the picture")
-    count: int = option(1, "directions to find at once")
-    steps: int = option(300, "optimiser steps for each direction")
-    batch: int = option(8, "samples in a step")
-    samples: int = option(800, "different samples to learn from")
-    lr: float = option(0.02, "learning rate of Adam, falling to zero along half a cosine")
-    least: float = option(1.0, "smallest amount of a move, either way")
-    most: float = option(4.0, "largest amount of a move, either way")
-    masks: str = option("average", "masks before and after: average, union or intersection")
-    apart: float = option(0.5, "weight c of the term that keeps directions apart")
-    seed: int = option(0, "seed of the start, the samples and the amounts")
-
-    def check(self, generator: Generator, segmenter: Segmenter) -> DiscoverConfig:
-        """The config with its space filled in. UserError on the first thing that is wrong."""
-        space = self.space or generator.space_names[-1]
-        for kind, wanted, known in (
-            ("latent space", (space,), generator.space_names),
-            ("part", self.parts, segmenter.parts),
-            ("layer", self.layers, tuple(generator.layers)),
-            ("way to combine masks", (self.masks,), tuple(COMBINE)),
-        ):
-            for name in wanted:
-                if name not in known:
-                    raise UserError(unknown_name(kind, name, known))
-        if not self.parts:
-            raise UserError(f"No part was chosen; choose at least one of {', '.join(segmenter.parts)}.")
-        for name in ("count", "steps", "batch", "samples"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not 0 < self.least <= self.most:
-            raise UserError(f"amounts run from {self.least} to {self.most}; they must be positive and in order.")
-        return replace(self, space=space)
 
 
 @dataclass(frozen=True, eq=False)

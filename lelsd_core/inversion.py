@@ -156,12 +156,12 @@ class FaceEncoder(nn.Module):
             block(128, 128),  # 16 × 16
             block(128, 256, stride=2),
             block(256, 256),  # 8 × 8
-            block(256, 320, stride=2),
-            block(320, 320),  # 4 × 4
-            nn.Conv2d(320, 80, 1),
+            block(256, 288, stride=2),
+            block(288, 288),  # 4 × 4
+            nn.Conv2d(288, 64, 1),
             nn.Flatten(),
         )
-        self.head = nn.Linear(80 * 16, width)
+        self.head = nn.Linear(64 * 16, width)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 

@@ -13,7 +13,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lelsd_core.directions import load_directions
+from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.faces import FaceAligner, Frame
 from lelsd_core.generators import DCGAN, DCGANConfig, Generator
 from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
 from lelsd_core.segmenters import PartsSegmenter, build_parts_segmenter
@@ -44,6 +48,9 @@ class GeneratorSpec:
         weights: its file.
         segmenter, inverter: keys of `SEGMENTERS` and `INVERTERS`.
         directions: folder of its shipped directions, below checkpoints/.
+        frame: where its faces are.
+        discover: what a discovery uses unless told otherwise.
+        first_seed: a made-up face worth opening with.
         about: one sentence for people, weights' and training data's licences included.
     """
 
@@ -51,6 +58,9 @@ class GeneratorSpec:
     segmenter: str
     inverter: str
     directions: str
+    frame: Frame
+    discover: DiscoverConfig
+    first_seed: int
     about: str
 
 
@@ -62,6 +72,9 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
         segmenter="digiface-parts",
         inverter="digiface-encoder",
         directions="digiface-64/directions",
+        frame=Frame(64, ((22.4, 30.0), (41.9, 30.0), (32.4, 39.5), (32.4, 53.3))),
+        discover=DiscoverConfig(slots=("*.gain",)),
+        first_seed=0,
         about="DCGAN for 64-pixel faces; weights MIT, trained on DigiFace-1M, which is for non-commercial research.",
     ),
 }
@@ -110,6 +123,17 @@ def load_inverter(name_or_path: str | Path, generator: Generator) -> EncoderInve
         raise UserError(f"{path.name} inverts for {facts.get('generator')!r}, not for {generator.name!r}.")
     encoder = frozen(build_encoder(tensors, facts), generator.device)
     return EncoderInverter(encoder, generator, Prior(encoder.centre, encoder.spread, facts["prior_weight"]))
+
+
+def load_editor(name: str, device: str | torch.device = "cpu") -> Editor:
+    """Everything that belongs to a named generator, ready to edit. UserError for an unknown name or damaged file."""
+    if name not in GENERATORS:
+        raise UserError(unknown_name("generator", name, GENERATORS))
+    spec = GENERATORS[name]
+    generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)
+    aligner = FaceAligner(spec.frame, segmenter.parts, segmenter.segment_image)
+    directions = load_directions(CHECKPOINTS / spec.directions)
+    return Editor(generator, load_inverter(spec.inverter, generator), segmenter, aligner, directions)
 
 
 def find(kind: str, name_or_path: str | Path, table: Mapping[str, Weights]) -> tuple[Path, str, str]:

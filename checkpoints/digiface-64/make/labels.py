@@ -24,6 +24,8 @@ from lelsd_core.registry import load_generator
 
 PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothes")
 SIZE = 256
+SEPARATION = 1.5  # standard deviations between the mean colours of hair and skin, at least
+LEAST_OVAL = 0.15  # of the picture: a smaller "face" is a broken sample
 MESH = mp.solutions.face_mesh
 # Outline of the nose between the inner eye corners, the wings and the base; MediaPipe has no such contour.
 NOSE = (168, 122, 196, 236, 198, 209, 49, 48, 64, 98, 97, 2, 326, 327, 294, 278, 279, 429, 420, 456, 419, 351)
@@ -73,15 +75,15 @@ def label(large: np.ndarray, points: np.ndarray, person: np.ndarray) -> np.ndarr
     oval = fill(OVAL).astype(bool)
     around = person & ~oval
     looks_like_hair = nearer_to(
-        cv2.cvtColor(large, cv2.COLOR_RGB2LAB).astype(np.float32),
+        cv2.cvtColor(cv2.GaussianBlur(large, (9, 9), 0), cv2.COLOR_RGB2LAB).astype(np.float32),
         around & (rows < brow_row),
         oval & (rows > eye_row) & (rows < mouth_row),
     )
     parts = np.zeros((SIZE, SIZE), np.uint8)
     parts[oval] = PARTS.index("skin")
+    parts[around] = PARTS.index("clothes")
+    parts[reaching_up(around & ((rows <= mouth_row) | looks_like_hair), eye_row)] = PARTS.index("hair")
     parts[oval & (rows < brow_row) & looks_like_hair] = PARTS.index("hair")  # a fringe
-    parts[around] = PARTS.index("hair")
-    parts[around & (rows > mouth_row) & ~looks_like_hair] = PARTS.index("clothes")
     for name, contours in REGIONS.items():
         for contour in contours:
             drawn = cv2.dilate(fill(contour), np.ones((5, 5))) if name == "eyes" else fill(contour)
@@ -92,8 +94,14 @@ def label(large: np.ndarray, points: np.ndarray, person: np.ndarray) -> np.ndarr
 
 
 def nearer_to(lab: np.ndarray, hair: np.ndarray, skin: np.ndarray) -> np.ndarray:
-    """Where the colour (H, W, 3) fits a Gaussian over the `hair` pixels better than one over the `skin` pixels."""
+    """Where the colour (H, W, 3) fits a Gaussian over the `hair` pixels better than one over the `skin` pixels.
+
+    Nowhere, if the two are too alike to be told apart: a bald head, or hair the colour of the face.
+    """
     if hair.sum() < 200 or skin.sum() < 200:
+        return np.zeros(hair.shape, bool)
+    spread = np.sqrt((lab[hair].var(0) + lab[skin].var(0)) / 2 + 25)
+    if (np.abs(lab[hair].mean(0) - lab[skin].mean(0)) / spread).max() < SEPARATION:
         return np.zeros(hair.shape, bool)
 
     def distance(region: np.ndarray) -> np.ndarray:
@@ -102,7 +110,14 @@ def nearer_to(lab: np.ndarray, hair: np.ndarray, skin: np.ndarray) -> np.ndarray
         off = lab - pixels.mean(0)
         return np.einsum("hwi,ij,hwj->hw", off, np.linalg.inv(covariance), off) + np.log(np.linalg.det(covariance))
 
-    return cv2.medianBlur((distance(hair) < distance(skin)).astype(np.uint8), 9).astype(bool)
+    return cv2.medianBlur((distance(hair) < distance(skin)).astype(np.uint8), 15).astype(bool)
+
+
+def reaching_up(region: np.ndarray, row: float) -> np.ndarray:
+    """The connected pieces of a region (H, W) that reach above a row: long hair does, dark shoulders do not."""
+    _, pieces = cv2.connectedComponents(region.astype(np.uint8), connectivity=4)
+    above = np.unique(pieces[: int(max(row, 1))])
+    return region & np.isin(pieces, above[above > 0])
 
 
 class Labeller:
@@ -119,7 +134,12 @@ class Labeller:
         if not found:
             return None
         points = np.array([(p.x * SIZE, p.y * SIZE) for p in found[0].landmark], np.float32)
-        person = self.selfie.process(large).segmentation_mask > 0.5
+        oval = cv2.contourArea(cv2.convexHull(points[OVAL]))
+        if oval < LEAST_OVAL * SIZE * SIZE:
+            return None
+        mirrored = np.ascontiguousarray(large[:, ::-1])
+        masks = self.selfie.process(large).segmentation_mask + self.selfie.process(mirrored).segmentation_mask[:, ::-1]
+        person = cv2.GaussianBlur(masks, (13, 13), 0) > 1.1
         return label(large, points, person), points / 4
 
 

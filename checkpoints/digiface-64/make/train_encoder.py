@@ -14,10 +14,10 @@ import math
 
 import torch
 import torch.nn.functional as F
+from checkpoints_make import HERE, affine, load_labels, recolour  # beside this file
 from torch import Tensor
 from tqdm import tqdm
 
-from checkpoints_make import HERE, affine, load_labels, recolour  # beside this file
 from lelsd_core.generators.base import Generator
 from lelsd_core.inversion import FaceEncoder, Prior
 from lelsd_core.registry import load_generator

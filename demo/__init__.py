@@ -1,0 +1,1 @@
+"""The web page: layout and wiring on top of `lelsd_core`, and nothing else."""

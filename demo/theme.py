@@ -1,0 +1,79 @@
+"""How the page looks: one theme, one style sheet, light and dark."""
+
+from __future__ import annotations
+
+import gradio as gr
+from gradio.themes.utils.fonts import LocalFont
+
+THEME = gr.themes.Base(
+    primary_hue=gr.themes.colors.violet,
+    secondary_hue=gr.themes.colors.violet,
+    neutral_hue=gr.themes.colors.zinc,
+    radius_size=gr.themes.sizes.radius_lg,
+    font=[LocalFont("IBM Plex Sans"), "ui-sans-serif", "system-ui", "sans-serif"],
+    font_mono=[LocalFont("IBM Plex Mono"), "ui-monospace", "monospace"],
+).set(
+    body_background_fill="*neutral_50",
+    body_background_fill_dark="*neutral_950",
+    block_background_fill="white",
+    block_background_fill_dark="*neutral_900",
+    block_border_width="1px",
+    block_border_color="*neutral_200",
+    block_border_color_dark="*neutral_800",
+    block_label_text_color="*neutral_600",
+    block_label_text_color_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_shadow="0 1px 2px rgb(0 0 0 / 0.04)",
+    slider_color="*primary_600",
+    slider_color_dark="*primary_400",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_text_color="white",
+)
+
+CSS = """
+.gradio-container { max-width: 1360px !important; margin: 0 auto !important; }
+footer { opacity: .7; }
+#masthead { padding: 6px 2px 0; }
+#masthead h1 { font-size: 1.75rem; font-weight: 600; letter-spacing: -.02em; margin: 0 0 2px; }
+#masthead p { margin: 0; color: var(--body-text-color-subdued); font-size: 1rem; }
+#stage img { width: 100%; object-fit: contain; }
+#picture, #swipe { overflow: hidden; }
+.caption, .caption p { color: var(--body-text-color-subdued); font-size: .875rem; }
+.section h3 { font-size: 1rem; font-weight: 600; margin: 2px 0 0; }
+#meter p { font-variant-numeric: tabular-nums; }
+#sliders { gap: 10px; }
+#sliders .block { padding: 10px 14px; }
+.ends { display: flex; justify-content: space-between; gap: 8px; }
+#status p { font-variant-numeric: tabular-nums; }
+#strip img { width: 100%; object-fit: contain; }
+.gallery-item .caption-label { font-size: .75rem; }
+@media (max-width: 640px) {
+  #masthead h1 { font-size: 1.4rem; }
+  #stage { position: sticky; top: 0; z-index: 20; background: var(--body-background-fill); padding-bottom: 6px; }
+  #stage #picture img, #stage #swipe img { max-height: 46vh; }
+}
+"""
+
+ABOUT = """
+### What this does
+Every slider is a *direction* in the latent space of a generative network (a GAN): moving along it changes one part of
+the face and leaves the rest alone. The directions are found by **LELSD** (Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022):
+a direction is good if what it changes lies inside the part that a segmentation network marks.
+
+### From your photo to sliders
+Your photo is searched for a face, turned and scaled into the network's frame, and *inverted*: codes are found from
+which the network paints the same face. Edits move these codes. The model that ships here paints 64 × 64 pixels, so the
+rebuilt face is soft; with **Keep my photo's detail** only the change is added to your photo.
+
+### Your photos
+Photos are processed in memory on the machine that runs this page, never written to its disk by an edit and never sent
+on; an upload's temporary file and your session are deleted within the hour. Edit only people who agree to it.
+
+### Licences
+Code: MIT. The generator `digiface-64` comes from PyPI's *gan-face-generate* 1.1.1 (MIT, © 2023 Chien Liu); it was
+trained on DigiFace-1M (rendered people), licensed for non-commercial research. The example photo: Eileen Collins
+(NASA, public domain).
+"""

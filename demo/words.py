@@ -1,0 +1,46 @@
+"""What the page says: sessions, sliders, progress and the truth meter, in words."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from lelsd_core.directions import Direction
+from lelsd_core.discovery import Progress
+from lelsd_core.editor import Locality, Session
+
+
+def slider_words(direction: Direction) -> dict[str, Any]:
+    """Label, range and the words at both ends of a direction's slider."""
+    low, high = (escape(end) for end in direction.ends)
+    return {
+        "label": direction.name[:1].upper() + direction.name[1:],
+        "info": f'<span class="ends"><span>{low}</span><span>{high}</span></span>',
+        "minimum": direction.low,
+        "maximum": direction.high,
+    }
+
+
+def describe_session(session: Session) -> str:
+    """How the face came about, and how close its inversion is."""
+    if session.inversion_l1 is None:
+        return session.note
+    return f"{session.note} Rebuilt in {session.seconds:.1f} s with a mean error of {session.inversion_l1 / 2:.1%}."
+
+
+def describe_locality(locality: Locality | None) -> str:
+    """Where an edit changes the picture."""
+    if locality is None:
+        return "Nothing is changed yet. Move a slider."
+    parts = (
+        " and ".join([", ".join(locality.parts[:-1]), locality.parts[-1]]) if locality.parts[1:] else locality.parts[0]
+    )
+    verb = "cover" if locality.parts[1:] or parts.endswith("s") else "covers"
+    return f"**{locality.score:.0%}** of the change is inside {parts}, which {verb} {locality.area:.1%} of the picture."
+
+
+def describe_progress(progress: Progress, score: float, seconds: float) -> str:
+    """Step, score and time left of a discovery."""
+    left = seconds / progress.step * (progress.total - progress.step)
+    end = "done" if progress.step == progress.total else f"about {left:.0f} s left"
+    return f"Step **{progress.step}** of {progress.total} · score **{score:.2f}** · {end}"

@@ -1,0 +1,30 @@
+"""Time this machine against floors measured in the same run; ratios are what counts.
+
+python -m lelsd_core bench edit
+python -m lelsd_core bench discover
+python -m lelsd_core bench start
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the command."""
+    parser.add_argument("what", choices=("edit", "discover", "start"), help="what to time")
+    parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=0, help="how often [enough for the time it takes]")
+    parser.add_argument("--four-times", action="store_true", help="discover: also run with four times as many steps")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Time it."""
+    from lelsd_core import bench
+
+    if options.what == "start":
+        return bench.start(options.repeats or 5)
+    if options.what == "edit":
+        return bench.edit(options.generator, options.repeats or 101)
+    return bench.discovery(options.generator, options.repeats or 21, options.four_times)

@@ -1,0 +1,148 @@
+"""What a direction does on held-out samples: its score, the area of its part, its gain, how much it changes.
+
+held-out seeds --> codes --> both ends of the slider range --> pictures and masks --> one `Row`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lelsd_core.directions import Direction
+from lelsd_core.generators.base import Generator
+from lelsd_core.localization import COMBINE, locality_gain, localization_score
+from lelsd_core.segmenters import Segmenter, part_mask
+
+HELD_OUT = range(500_000, 500_256)
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One direction on held-out samples.
+
+    Args:
+        direction, part: its name and its parts.
+        score: share of the squared change of the picture inside the part, mean over samples and both ends.
+        area: share of the picture that the part covers, likewise.
+        low, high: the slider range it was measured on.
+        gain: odds of the score over odds of the area.
+        change: root mean square change of the whole picture in [-1, 1] units, at the low and at the high end.
+    """
+
+    direction: str
+    part: str
+    score: float
+    area: float
+    low: float
+    high: float
+    gain: float
+    change: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What an amount does to N samples, each field (N,).
+
+    Args:
+        score: localization score on the picture.
+        area: share of the picture that the part covers.
+        change: root mean square change of the whole picture, in [-1, 1] units.
+        kept: share of the pixels outside the part that stay what they were.
+        brightening: mean change inside the part; positive = brighter.
+    """
+
+    score: Tensor
+    area: Tensor
+    change: Tensor
+    kept: Tensor
+    brightening: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Held-out samples, rendered and segmented once: codes (N, D) in one space, pictures, part probabilities."""
+
+    space: str
+    codes: Tensor
+    pictures: Tensor
+    probabilities: Tensor
+
+
+@torch.inference_mode()
+def held_out(generator: Generator, segmenter: Segmenter, space: str, seeds: Sequence[int] = HELD_OUT) -> HeldOut:
+    """Render and segment the samples of `seeds` for directions of a space."""
+    codes = generator.lift(generator.sample(seeds), generator.space_names[0], space)
+    parts = [render(generator, segmenter, batch, space) for batch in codes.split(BATCH)]
+    return HeldOut(space, codes, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def render(generator: Generator, segmenter: Segmenter, codes: Tensor, space: str) -> tuple[Tensor, Tensor]:
+    """Pictures and part probabilities of codes."""
+    synthesis = generator.synthesize(codes, space, keep=segmenter.needs)
+    return synthesis.image, segmenter.segment(synthesis)
+
+
+@torch.inference_mode()
+def measure(
+    generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut, amount: float
+) -> Effect:
+    """What one amount of a direction does to each sample."""
+    columns = []
+    batches = zip(*(t.split(BATCH) for t in (samples.codes, samples.pictures, samples.probabilities)), strict=True)
+    for codes, before, parts_before in batches:
+        moved = codes + amount * direction.vector.to(codes)
+        after, parts_after = render(generator, segmenter, moved, samples.space)
+        masks = [part_mask(p, segmenter.parts, direction.parts) for p in (parts_before, parts_after)]
+        mask = COMBINE["average"](*masks)
+        change = after - before
+        others = (mask == 0)[:, 0]
+        kept = (parts_before.argmax(1) == parts_after.argmax(1)) & others
+        columns.append(
+            (
+                localization_score(before, after, mask),
+                mask.mean((1, 2, 3)),
+                change.square().mean((1, 2, 3)).sqrt(),
+                kept.sum((1, 2)) / others.sum((1, 2)).clamp_min(1),
+                (change * mask).mean((1, 2, 3)),
+            )
+        )
+    return Effect(*(torch.cat(column) for column in zip(*columns, strict=True)))
+
+
+def evaluate(
+    generator: Generator, segmenter: Segmenter, directions: Sequence[Direction], seeds: Sequence[int] = HELD_OUT
+) -> Iterator[Row]:
+    """One `Row` for each direction, over both ends of its range; samples that do not show the part are left out."""
+    samples: dict[str, HeldOut] = {}
+    for direction in directions:
+        direction.check(generator)
+        if direction.space not in samples:
+            samples[direction.space] = held_out(generator, segmenter, direction.space, seeds)
+        yield evaluate_one(generator, segmenter, direction, samples[direction.space])
+
+
+def evaluate_one(generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut) -> Row:
+    """The `Row` of one direction."""
+    ends = [measure(generator, segmenter, direction, samples, amount) for amount in (direction.low, direction.high)]
+    scores, areas = (torch.stack([getattr(end, name) for end in ends]) for name in ("score", "area"))  # (2, N)
+    shown = areas > 0
+    score, area = float(scores[shown].mean()), float(areas[shown].mean())
+    return Row(
+        direction=direction.name,
+        part=" ".join(direction.parts),
+        score=score,
+        area=area,
+        low=direction.low,
+        high=direction.high,
+        gain=locality_gain(score, area),
+        change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
+    )
+
+
+def with_scores(direction: Direction, row: Row) -> Direction:
+    """The direction with its held-out score, area and gain filled in."""
+    return replace(direction, score=row.score, area=row.area, gain=row.gain)
