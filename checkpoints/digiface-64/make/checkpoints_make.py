@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from pathlib import Path
 
@@ -18,6 +19,17 @@ def load_labels(paths: list[str]) -> tuple[Tensor, Tensor]:
     files = [np.load(path) for path in paths]
     images = np.concatenate([file["images"] for file in files])
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(np.concatenate([f["labels"] for f in files]))
+
+
+def recipe(options: argparse.Namespace, **more: object) -> dict[str, object]:
+    """The options of a training, files by name alone: what a weights file's header says about how it was made."""
+
+    def bare(value: object) -> object:
+        if isinstance(value, list):
+            return [bare(item) for item in value]
+        return Path(value).name if isinstance(value, str) else value
+
+    return {name: bare(value) for name, value in vars(options).items()} | {"seed": 0} | more
 
 
 def affine(count: int, random: torch.Generator, *, turn: float, scale: tuple[float, float], shift: float) -> Tensor:

@@ -14,7 +14,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from checkpoints_make import HERE, affine, load_labels, recolour  # beside this file
+from checkpoints_make import HERE, affine, load_labels, recipe, recolour  # beside this file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -90,7 +90,7 @@ def main() -> None:
                 "prior_weight": options.prior,
                 "loss": average,
                 "training_data": "samples of digiface-64, recoloured and on other backgrounds",
-                "recipe": vars(options) | {"seed": 0, "step": step + 1},
+                "recipe": recipe(options, step=step + 1),
             }
             tensors = {name: tensor.half() for name, tensor in encoder.state_dict().items()}
             write_safetensors(HERE / "encoder.safetensors", tensors, facts)

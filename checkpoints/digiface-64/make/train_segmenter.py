@@ -2,9 +2,9 @@
 
     python checkpoints/digiface-64/make/train_segmenter.py train_a.npz train_b.npz --heldout heldout.npz
 
-Cross-entropy and soft Dice (thin parts count as much as large ones), AdamW, one cosine, a running
-average of the weights. Pictures are turned, moved,
-scaled, recoloured, blurred and made noisy, so that photos that are not quite aligned are read as well.
+Cross-entropy and soft Dice (thin parts count as much as large ones), AdamW, one cosine, a running average of the
+weights. Pictures are turned, moved, scaled, recoloured, blurred and made noisy, so that photos that are not quite
+aligned are read as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from checkpoints_make import HERE, affine, load_labels, recolour  # beside this file
+from checkpoints_make import HERE, affine, load_labels, recipe, recolour  # beside this file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -29,7 +29,7 @@ PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothe
 def augmented(images: Tensor, labels: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Pictures in [-1, 1] and their labels, turned, moved, scaled and recoloured together."""
     x = images.float() / 127.5 - 1
-    grid = affine(len(x), random, turn=20, scale=(0.8, 1.3), shift=0.12)
+    grid = affine(len(x), random, turn=15, scale=(0.85, 1.2), shift=0.1)
     inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, align_corners=False)
     fill = 2 * torch.rand(len(x), 3, 1, 1, generator=random) - 1
     x = F.grid_sample(x, grid, align_corners=False) + (1 - inside) * fill
@@ -118,7 +118,7 @@ def main() -> None:
         "parts": list(PARTS),
         "iou": scores,
         "training_data": "samples of digiface-64 labelled by MediaPipe 0.10.14",
-        "recipe": vars(options) | {"seed": 0},
+        "recipe": recipe(options),
     }
     tensors = {name: tensor.half() for name, tensor in plain.state_dict().items()}
     write_safetensors(HERE / "segmenter.safetensors", tensors, facts)
