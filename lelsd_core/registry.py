@@ -78,8 +78,16 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
         about="DCGAN for 64-pixel faces; weights MIT, trained on DigiFace-1M, which is for non-commercial research.",
     ),
 }
-SEGMENTERS: Mapping[str, Weights] = {"digiface-parts": Weights("digiface-64/segmenter.safetensors", "")}
-INVERTERS: Mapping[str, Weights] = {"digiface-encoder": Weights("digiface-64/encoder.safetensors", "")}
+SEGMENTERS: Mapping[str, Weights] = {
+    "digiface-parts": Weights(
+        "digiface-64/segmenter.safetensors", "36641c6000baf799a9382d24c1924787b907fa3464ec2a023c21ed8651338ab9"
+    )
+}
+INVERTERS: Mapping[str, Weights] = {
+    "digiface-encoder": Weights(
+        "digiface-64/encoder.safetensors", "9a1266067ef73cfc2ce246009e27cabcde07adb9bfaf6597e2c6b426f9324557"
+    )
+}
 
 # architecture (as a file's header names it) -> builder from its tensors and the header's config
 ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Generator]] = {
