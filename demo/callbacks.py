@@ -109,6 +109,11 @@ class Callbacks:
         seed = int(seed) if isinstance(seed, (int, float)) and 0 <= seed < 2**31 else 0
         return self.shown(self.editor.random_face(seed), view, detail)
 
+    def roll(self, view: str, detail: bool) -> tuple:
+        """A seed that shows a clear face, and that face: the seed, then the same outputs as for a photo."""
+        seed = self.editor.clear_seed(np.random.default_rng())
+        return seed, *self.random_face(seed, view, detail)
+
     def shown(self, session: Session, view: str, detail: bool) -> tuple:
         """A new face: session, picture, swipe, words, photo and rebuilt face, note, and all sliders at rest."""
         picture, pair, words = self.show(session, view, detail)

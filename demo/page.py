@@ -147,9 +147,8 @@ def edit_tab(do: Callbacks, seed: int, live: bool) -> Stage:
     new_face = {"api_visibility": "private", "concurrency_id": "models", "show_progress_on": [note]}
     upload.input(do.open_photo, [upload, view, detail], stage.outputs, **new_face)
     examples.select(open_example(do), [view, detail], stage.outputs, **new_face)
-    gr.on([roll.click, number.submit], do.random_face, [number, view, detail], stage.outputs, **new_face).then(
-        lambda seed: int(seed or 0) + 1, number, number, show_progress="hidden", api_visibility="private"
-    )
+    number.submit(do.random_face, [number, view, detail], stage.outputs, **new_face)
+    roll.click(do.roll, [view, detail], [number, *stage.outputs], **new_face)
     reset.click(None, None, sliders, js=f"() => Array({len(sliders)}).fill(0)", api_visibility="private").then(
         do.show, stage.edit, [picture, swipe, meter], show_progress="hidden", api_visibility="private"
     )
