@@ -30,7 +30,7 @@ SIDE = 512  # pixels of every picture shown
 STRIP = 256  # pixels of each picture in a preview strip
 MAX_NAME, MAX_STEPS = 24, 4000
 MEASURED_ON = HELD_OUT[:64]  # enough for a slider's range, and soon done
-VIEWS = ("Edited", "Swipe", "Original", "What changed")
+VIEWS = ("Edited", "Original", "Swipe", "Change")
 
 
 @contextmanager
@@ -68,7 +68,7 @@ class Callbacks:
             words = describe_locality(self.editor.locality(session, amounts))
         if view == "Swipe":
             return gr.skip(), (before, after), words
-        picture = {"Original": before, "What changed": None}.get(view, after)
+        picture = {"Original": before, "Change": None}.get(view, after)
         return picture or change_map(before, after), gr.skip(), words
 
     def before_and_after(
@@ -117,8 +117,10 @@ class Callbacks:
     def shown(self, session: Session, view: str, detail: bool) -> tuple:
         """A new face: session, picture, swipe, words, photo and rebuilt face, note, and all sliders at rest."""
         picture, pair, words = self.show(session, view, detail)
-        pictures = gr.update(value=session.photo, visible=session.photo is not None), enlarge(session.original, SIDE)
-        return session, picture, pair, words, *pictures, describe_session(session), *self.slider_updates(session)
+        a_photo = session.photo is not None
+        photo = gr.update(value=session.photo, visible=a_photo)
+        rebuilt = gr.update(value=enlarge(session.original, SIDE) if a_photo else None, visible=a_photo)
+        return session, picture, pair, words, photo, rebuilt, describe_session(session), *self.slider_updates(session)
 
     def slider_updates(self, session: Session) -> list[Any]:
         """All sliders at rest, one for each of the session's directions, the others hidden."""

@@ -89,15 +89,14 @@ def edit_tab(do: Callbacks, seed: int, live: bool) -> Stage:
                 elem_id="upload",
                 buttons=[],
             )
-            with gr.Row(equal_height=True):
+            with gr.Row(equal_height=False, elem_id="face-row"):
                 number = gr.Number(seed, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
                 roll = gr.Button("Random face", elem_id="random", min_width=130)
             examples = gr.Gallery(
-                [(str(path), path.stem.replace("-", " ").capitalize()) for path in sorted(EXAMPLES.glob("*.jpg"))],
+                [str(path) for path in sorted(EXAMPLES.glob("*.jpg"))],
                 label="Examples",
                 allow_preview=False,
                 columns=3,
-                height="auto",
                 object_fit="cover",
                 elem_id="examples",
                 buttons=[],
@@ -116,9 +115,14 @@ def edit_tab(do: Callbacks, seed: int, live: bool) -> Stage:
                     label="Before and after", elem_id="swipe", visible=False, buttons=["fullscreen"], max_height=720
                 )
             meter = gr.Markdown(first[3], elem_id="meter")
-            with gr.Row(equal_height=True):
-                view = gr.Radio(VIEWS, value=VIEWS[0], label="View", elem_id="view", scale=3)
-                detail = gr.Checkbox(True, label="Keep my photo's detail", elem_id="detail", scale=2, min_width=180)
+            with gr.Group():
+                view = gr.Radio(VIEWS, value=VIEWS[0], label="View", elem_id="view")
+                detail = gr.Checkbox(
+                    True,
+                    label="Keep the photo's detail",
+                    info="Adds only the change to the photo; off, you see what the model paints.",
+                    elem_id="detail",
+                )
             with gr.Row():
                 reset = gr.Button("Reset all", elem_id="reset")
                 save = gr.Button("Download", variant="primary", elem_id="download")
@@ -127,7 +131,7 @@ def edit_tab(do: Callbacks, seed: int, live: bool) -> Stage:
                     label="Your photo, aligned", interactive=False, visible=False, buttons=[], elem_id="aligned"
                 )
                 rebuilt = InlineImage(
-                    first[5], label="Rebuilt by the model", interactive=False, buttons=[], elem_id="rebuilt"
+                    label="Rebuilt by the model", interactive=False, visible=False, buttons=[], elem_id="rebuilt"
                 )
             note = gr.Markdown(first[6], elem_id="note", elem_classes="caption")
         with gr.Column(scale=4, min_width=280, elem_id="sliders"):

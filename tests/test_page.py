@@ -188,9 +188,10 @@ def test_hostile_numbers_of_a_discovery_are_bounded(do):
     run.close()
 
 
-def test_words_are_escaped_and_grammatical():
-    direction = Direction("x", "g", "f", "Z", np.zeros(1), ends=("<script>", "up"))
-    assert "<script>" not in slider_words(direction)["info"]
-    assert "the mouth" not in describe_locality(None)
+def test_words_are_grammatical():
+    direction = Direction("lips", "g", "f", "Z", np.zeros(1), ends=("less red", "red"))
+    assert slider_words(direction)["label"] == "Lips"
+    assert slider_words(direction)["info"].split(" ") == ["less\N{NO-BREAK SPACE}red", "red"]
+    assert "Nothing is changed" in describe_locality(None)
     assert "hair and mouth, which cover 30.0%" in describe_locality(Locality(("hair", "mouth"), 0.5, 0.3))
     assert "hair, which covers" in describe_locality(Locality(("hair",), 0.5, 0.3))

@@ -1,6 +1,6 @@
 """Train encoder.safetensors: a picture -> codes in S that digiface-64 renders like it.
 
-    python checkpoints/digiface-64/make/train_encoder.py train_a.npz train_b.npz
+    python checkpoints/digiface-64/make/train_encoder.py train_?.npz --steps 6000
 
 Its pictures are labelled samples (`labels.py`), mirrored, recoloured, turned and moved a little, half of them on
 another sample's background, so that they are not the generator's own any more. The loss is the picture's: absolute
