@@ -94,15 +94,17 @@ class Callbacks:
         )
 
     def open_photo(self, photo: Image.Image | UserError | None, view: str, detail: bool) -> Iterator[tuple]:
-        """A photo -> session, pictures and sliders at rest: the encoder's guess at once, then better ones."""
+        """A photo -> what `shown` gives, with the encoder's guess at once; then what `refined` gives."""
         if photo is None:  # the upload was cleared; the face stays
             yield (gr.skip(),) * (7 + self.sliders)
             return
         with told_to_the_user():
             if isinstance(photo, UserError):
                 raise photo
-            for session in self.editor.opening(photo):
-                yield self.shown(session, view, detail)
+            sessions = self.editor.opening(photo)
+            yield self.shown(next(sessions), view, detail)
+            for session in sessions:
+                yield self.refined(session)
 
     def random_face(self, seed: float | None, view: str, detail: bool) -> tuple:
         """A made-up face -> the same outputs as for a photo."""
@@ -121,6 +123,12 @@ class Callbacks:
         photo = gr.update(value=session.photo, visible=a_photo)
         rebuilt = gr.update(value=enlarge(session.original, SIDE) if a_photo else None, visible=a_photo)
         return session, picture, pair, words, photo, rebuilt, describe_session(session), *self.slider_updates(session)
+
+    def refined(self, session: Session) -> tuple:
+        """Better codes of the same face: session, rebuilt face and note; sliders stay where they were moved to."""
+        stay = gr.skip()
+        rebuilt = enlarge(session.original, SIDE)
+        return session, stay, stay, stay, stay, rebuilt, describe_session(session), *[stay] * self.sliders
 
     def slider_updates(self, session: Session) -> list[Any]:
         """All sliders at rest, one for each of the session's directions, the others hidden."""

@@ -85,7 +85,7 @@ SEGMENTERS: Mapping[str, Weights] = {
 }
 INVERTERS: Mapping[str, Weights] = {
     "digiface-encoder": Weights(
-        "digiface-64/encoder.safetensors", "9a1266067ef73cfc2ce246009e27cabcde07adb9bfaf6597e2c6b426f9324557"
+        "digiface-64/encoder.safetensors", "d2ced95e3502866324bef419919e71de067f62773cfb11866fe898046ce0ddac"
     )
 }
 

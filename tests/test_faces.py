@@ -11,7 +11,7 @@ from lelsd_core import faces
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Photo, cascade, distinct, similarity, unproject
 
-EYES = np.array([(201.0, 113.0), (241.0, 110.0)])  # of the astronaut, read off the photo by hand
+EYES = np.array([(203.4, 101.0), (246.6, 103.5)])  # irises of the astronaut, read off the photo by hand
 
 
 def eyes_in_frame(editor, face) -> np.ndarray:

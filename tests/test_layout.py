@@ -76,7 +76,7 @@ def test_files_and_functions_are_short(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-            assert lines <= 60, f"{node.name} has {lines} lines"
+            assert lines <= 40, f"{node.name} has {lines} lines"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)

@@ -77,12 +77,14 @@ def test_a_photo_fills_the_page_at_once_and_then_better(do, astronaut):
     assert all(len(outputs) == 7 + do.sliders for outputs in shown)
     first, last = shown[0][0], shown[-1][0]
     assert last.inversion_l1 < first.inversion_l1
-    assert shown[-1][1].size == (SIDE, SIDE)
+    assert shown[0][1].size == (SIDE, SIDE)
+    assert shown[-1][5].size == (SIDE, SIDE), "the rebuilt face gets better while one watches"
+    assert shown[-1][7:] == (gr.skip(),) * do.sliders, "sliders that were moved meanwhile stay"
     assert "One face was found" in shown[-1][6]
 
 
 def test_detail_keeps_the_photo_and_the_models_view_does_not(do, astronaut):
-    *_, (session, *_) = do.open_photo(astronaut, VIEWS[0], True)
+    session, *_ = next(do.open_photo(astronaut, VIEWS[0], True))
     kept, _, _ = do.show(session, "Edited", True)
     assert np.array_equal(np.asarray(kept), np.asarray(session.photo))
     rebuilt, _, _ = do.show(session, "Edited", False)

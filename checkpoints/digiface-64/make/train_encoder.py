@@ -46,14 +46,18 @@ def photos(images: Tensor, labels: Tensor, rows: Tensor, random: torch.Generator
     return recolour(both[:, :3], random), both[:, 3:]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels", nargs="+")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--prior", type=float, default=0.02)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     torch.manual_seed(0)
     random = torch.Generator().manual_seed(0)
     images, labels = load_labels(options.labels)
