@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from demo.callbacks import MAX_NAME, MAX_STEPS, Callbacks
+from demo.callbacks import MAX_NAME, Callbacks
 from demo.components import InlineImage
 from demo.edit_tab import HOUR, PRIVATE, Stage
 
+LONGEST = 1200  # steps that the slider offers
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
 
 
@@ -68,7 +69,7 @@ def search_column(do: Callbacks) -> Search:
     names = list(do.editor.segmenter.parts)
     parts = gr.CheckboxGroup(names, value=["mouth"], label="What should change", elem_id="parts")
     steps = gr.Slider(
-        20, MAX_STEPS, do.recipe.steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps"
+        20, LONGEST, do.recipe.steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps"
     )
     seed = gr.Number(
         1, label="Start", info="Another number finds another direction.", precision=0, elem_id="discover-seed"
@@ -97,7 +98,7 @@ def finding_column() -> Finding:
         label="Localization score: share of the change inside the part",
         elem_id="curve",
     )
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=False, elem_id="name-row"):
         name = gr.Textbox(label="Name", placeholder="for example: smile", max_length=MAX_NAME, elem_id="name", scale=2)
         keep = gr.Button("Add to my sliders", variant="primary", elem_id="keep")
     return Finding(status, strip, curve, name, keep)

@@ -76,7 +76,7 @@ def edit_tab(do: Callbacks, seed: int, live: bool) -> Stage:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=260):
             sources = source_column(seed)
-        with gr.Column(scale=5, min_width=300):
+        with gr.Column(scale=5, min_width=300, elem_id="middle"):
             stage = stage_column(do, seed)
         with gr.Column(scale=4, min_width=280, elem_id="sliders"):
             stage.sliders.extend(make_slider(do, i) for i in range(do.sliders))

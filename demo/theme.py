@@ -41,9 +41,9 @@ CSS = """
 #masthead h1 { font-size: 1.75rem; font-weight: 600; letter-spacing: -.02em; margin: 0 0 2px; }
 #masthead p { margin: 0; color: var(--body-text-color-subdued); font-size: 1rem; }
 button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14px; }
-#face-row { align-items: end; }
-#face-row > * { min-height: 0; }
-#random { height: 46px; }
+#face-row, #name-row { align-items: end; }
+#face-row > *, #name-row > * { min-height: 0; }
+#random, #keep { height: 46px; }
 #stage img, #strip img { width: 100%; object-fit: contain; }
 #picture, #swipe { overflow: hidden; }
 #picture img, #rebuilt img, #aligned img, #strip img { image-rendering: auto; }
@@ -62,7 +62,8 @@ button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14
   text-align-last: justify; color: var(--body-text-color-subdued); }
 @media (max-width: 640px) {
   #masthead h1 { font-size: 1.4rem; }
-  #stage { position: sticky; top: 0; z-index: 20; background: var(--body-background-fill); padding-bottom: 6px; }
+  #middle { display: contents; }
+  #stage { position: sticky; width: 100%; top: 0; z-index: 20; background: var(--body-background-fill); padding-bottom: 6px; }
   #stage #picture img, #stage #swipe img { max-height: 46vh; }
 }
 """

@@ -86,18 +86,23 @@ def main() -> None:
         average = 0.99 * average + 0.01 * float(loss.detach()) if step else float(loss.detach())
         bar.set_postfix(loss=f"{average:.4f}", refresh=False)
         if step % 1000 == 999 or step == options.steps - 1:
-            facts = {
-                "kind": "encoder",
-                "generator": generator.name,
-                "fingerprint": generator.fingerprint,
-                "space": "S",
-                "prior_weight": options.prior,
-                "loss": average,
-                "training_data": "samples of digiface-64, recoloured and on other backgrounds",
-                "recipe": recipe(options, step=step + 1),
-            }
-            tensors = {name: tensor.half() for name, tensor in encoder.state_dict().items()}
-            write_safetensors(HERE / "encoder.safetensors", tensors, facts)
+            save(encoder, generator, options, step + 1, average)
+
+
+def save(encoder: FaceEncoder, generator: Generator, options: argparse.Namespace, step: int, loss: float) -> None:
+    """Write the encoder as it is now."""
+    facts = {
+        "kind": "encoder",
+        "generator": generator.name,
+        "fingerprint": generator.fingerprint,
+        "space": "S",
+        "prior_weight": options.prior,
+        "loss": loss,
+        "training_data": "samples of digiface-64, recoloured and on other backgrounds",
+        "recipe": recipe(options, step=step),
+    }
+    tensors = {name: tensor.half() for name, tensor in encoder.state_dict().items()}
+    write_safetensors(HERE / "encoder.safetensors", tensors, facts)
 
 
 if __name__ == "__main__":
