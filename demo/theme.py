@@ -63,7 +63,8 @@ button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14
 @media (max-width: 640px) {
   #masthead h1 { font-size: 1.4rem; }
   #middle { display: contents; }
-  #stage { position: sticky; width: 100%; top: 0; z-index: 20; background: var(--body-background-fill); padding-bottom: 6px; }
+  #stage { position: sticky; width: 100%; top: 0; z-index: 20; padding-bottom: 6px;
+    background: var(--body-background-fill); }
   #stage #picture img, #stage #swipe img { max-height: 46vh; }
 }
 """

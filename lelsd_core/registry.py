@@ -85,7 +85,7 @@ SEGMENTERS: Mapping[str, Weights] = {
 }
 INVERTERS: Mapping[str, Weights] = {
     "digiface-encoder": Weights(
-        "digiface-64/encoder.safetensors", "4fa3184ac46dd9414673a4a18ddbb41ed52ca64c105996d7c2a7000e8fb7b0b4"
+        "digiface-64/encoder.safetensors", "b1316130ae73a4e6b206e89b4b37e905a139e072da680fdf7a3c06a53cfad88d"
     )
 }
 
