@@ -31,8 +31,8 @@ ENDS = {  # part -> what the low and the high end do
     "clothes": ("darker", "brighter"),
     "eyes": ("darker", "brighter"),
     "hair": ("darker", "brighter"),
-    "mouth": ("darker", "brighter"),
-    "nose": ("darker", "brighter"),
+    "mouth": ("redder", "paler"),
+    "nose": ("flatter", "shinier"),
     "skin": ("darker", "brighter"),
 }
 SHOWN = 6  # held-out samples on a contact sheet
