@@ -85,7 +85,7 @@ SEGMENTERS: Mapping[str, Weights] = {
 }
 INVERTERS: Mapping[str, Weights] = {
     "digiface-encoder": Weights(
-        "digiface-64/encoder.safetensors", "b1316130ae73a4e6b206e89b4b37e905a139e072da680fdf7a3c06a53cfad88d"
+        "digiface-64/encoder.safetensors", "6968d88fa21c46505f39deee7ade4f473b1e7b39dd2a1be277da1122d52ff491"
     )
 }
 
