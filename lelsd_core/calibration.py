@@ -18,6 +18,7 @@ from lelsd_core.segmenters import Segmenter
 
 STEP = 0.5  # amounts are given in these units
 STRIDES = (4 * STEP, STEP)  # and tried in these, one after the other
+RANGE_ON = 96  # of the held-out samples; the figures come from all of them
 LIMIT = 16.0  # no slider goes further
 MOST_CHANGE = 0.14  # root mean square over the picture, in [-1, 1] units
 MOST_OUTSIDE = 0.06  # the same outside the part
@@ -29,9 +30,10 @@ def calibrate(
 ) -> Direction:
     """The direction with its range and held-out figures, turned so that its high end is the brighter one."""
     samples = held_out(generator, segmenter, direction.space, seeds)
-    if measure(generator, segmenter, direction, samples, 2 * STEP).brightening.mean() < 0:
+    some = samples.first(RANGE_ON)
+    if measure(generator, segmenter, direction, some, 2 * STEP).brightening.mean() < 0:
         direction = replace(direction, vector=-direction.vector)
-    low, high = (reach(generator, segmenter, direction, samples, sign) for sign in (-1, 1))
+    low, high = (reach(generator, segmenter, direction, some, sign) for sign in (-1, 1))
     direction = replace(direction, low=low, high=high)
     return with_scores(direction, evaluate_one(generator, segmenter, direction, samples))
 

@@ -21,7 +21,7 @@ from lelsd_core.discovery import Progress, discover
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.image import to_pil
-from lelsd_core.inversion import Inversion, Inverter
+from lelsd_core.inversion import STEPS, Inversion, Inverter
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.segmenters import Segmenter, part_mask
 
@@ -88,12 +88,12 @@ class Editor:
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
         self.directions = tuple(directions)
 
-    def open(self, photo: Image.Image, *, steps: int = 300) -> Session:
+    def open(self, photo: Image.Image, *, steps: int = STEPS) -> Session:
         """Align the largest face of a photo (RGB) and invert it. UserError if there is no face."""
         *_, session = self.opening(photo, steps=steps)
         return session
 
-    def opening(self, photo: Image.Image, *, steps: int = 300, every: int = 25) -> Iterator[Session]:
+    def opening(self, photo: Image.Image, *, steps: int = STEPS, every: int = 25) -> Iterator[Session]:
         """The same, a first session at once from the encoder and better ones every few steps."""
         began = time.perf_counter()
         face = self.aligner.align(photo)

@@ -73,6 +73,10 @@ class HeldOut:
     pictures: Tensor
     probabilities: Tensor
 
+    def first(self, count: int) -> HeldOut:
+        """The first samples alone."""
+        return HeldOut(self.space, self.codes[:count], self.pictures[:count], self.probabilities[:count])
+
 
 @torch.inference_mode()
 def held_out(generator: Generator, segmenter: Segmenter, space: str, seeds: Sequence[int] = HELD_OUT) -> HeldOut:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
 
+STEPS = 240  # of a refinement, unless told otherwise; enough for what this prior allows
+
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
@@ -85,7 +87,7 @@ class EncoderInverter:
         return Inversion(codes, self.space, float((picture - face).abs().mean()))
 
     def refine(
-        self, face: Tensor, start: Inversion, *, steps: int = 300, weights: Tensor | None = None
+        self, face: Tensor, start: Inversion, *, steps: int = STEPS, weights: Tensor | None = None
     ) -> Iterator[Inversion]:
         """See `refine`, with this inverter's generator and prior."""
         return refine(self.generator, self.prior, face, start, steps=steps, weights=weights)
@@ -97,9 +99,9 @@ def refine(
     face: Tensor,
     start: Inversion,
     *,
-    steps: int = 300,
+    steps: int = STEPS,
     weights: Tensor | None = None,
-    reach: float = 0.2,
+    reach: float = 0.3,
 ) -> Iterator[Inversion]:
     """Optimise codes so that their picture comes close to a face.
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=AMOUNT", help="how far along a direction; may be repeated"
     )
     parser.add_argument("--recipe", help='JSON file with {"amounts": {NAME: AMOUNT}}; --set goes on top')
-    parser.add_argument("--steps", type=int, default=300, help="refinement steps of the inversion [%(default)s]")
+    parser.add_argument("--steps", type=int, help="refinement steps of the inversion [as the page]")
     parser.add_argument("--crop", action="store_true", help="write the aligned face instead of the whole photo")
 
 
@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Open the photo, move its codes, write the picture."""
     from lelsd_core.directions import clamp_amounts
     from lelsd_core.image import check_output, read_photo, write_picture
+    from lelsd_core.inversion import STEPS
     from lelsd_core.paste import paste_change
     from lelsd_core.registry import load_editor
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     photo = read_photo(options.photo)
     editor = load_editor(options.generator)
     amounts = clamp_amounts(editor.directions, wanted)
-    session = editor.open(photo, steps=options.steps)
+    session = editor.open(photo, steps=STEPS if options.steps is None else options.steps)
     edited = editor.render(session, amounts)
     write_picture(
         edited if options.crop else paste_change(photo, session.original, edited, session.matrix), options.out

@@ -2,9 +2,9 @@
 
     python checkpoints/digiface-64/make/make_directions.py [PART ...] [--measure]
 
-One direction for each part, with the generator's own recipe (`GENERATORS["digiface-64"].discover`) and seed 0. Ranges
-and scores come from the held-out seeds of `lelsd_core.evaluation`; the words for the ends were given after looking at
-the sheets. `--measure` keeps the vectors that are there and measures, names and draws them again.
+One direction for each part, with the generator's own recipe (`GENERATORS["digiface-64"].discover`), the exceptions of
+`RECIPES`, and seed 0. Ranges and scores come from the held-out seeds of `lelsd_core.evaluation`; the words for the
+ends were given after looking at the sheets. `--measure` keeps the vectors that are there and measures, names and draws them again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ ENDS = {  # part -> what the low and the high end do
     "nose": ("flatter", "shinier"),
     "skin": ("darker", "brighter"),
 }
+RECIPES = {"clothes": {"slots": (), "steps": 500}}  # gains only multiply: a black collar needs biases to get brighter
 SHOWN = 6  # held-out samples on a contact sheet
 SIDE = 128
 
@@ -49,7 +50,7 @@ def contact_sheet(generator: Generator, direction: Direction) -> Image.Image:
 
 def found_direction(generator: Generator, segmenter: PartsSegmenter, part: str) -> Direction:
     """What a discovery of a part ends with."""
-    config = replace(GENERATORS["digiface-64"].discover, parts=(part,))
+    config = replace(GENERATORS["digiface-64"].discover, parts=(part,), **RECIPES.get(part, {}))
     for progress in tqdm(discover(generator, segmenter, config), part, config.steps, mininterval=5):
         found = progress.directions[0]
     return found
