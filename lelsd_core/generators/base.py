@@ -67,11 +67,11 @@ class Synthesis:
     layers: Mapping[str, Layer] = field(default_factory=dict)
 
     def features(self, layer: str) -> Tensor:
-        """Feature map (B, C, size, size) of a kept layer, its margin cut off. ValueError if it was not kept."""
+        """Feature map (B, C, size, size) of a kept layer, float32, its margin cut off. ValueError if it was not kept."""
         if layer not in self.states:
             raise ValueError(unknown_name("kept layer", layer, self.states))
         margin = self.layers[layer].margin
-        x = self.states[layer].x
+        x = self.states[layer].x.float()
         return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin] if margin else x
 
 
@@ -103,7 +103,7 @@ class Generator(nn.Module, ABC):
         """The last step's state -> picture (B, 3, H, W), about [-1, 1]."""
 
     @abstractmethod
-    def lift_once(self, codes: Tensor, space: LatentSpace, truncation: float | None) -> Tensor:
+    def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         """Codes of `space` -> codes of the next finer space."""
 
     @property
@@ -117,6 +117,31 @@ class Generator(nn.Module, ABC):
             if space.name == name:
                 return space
         raise ValueError(unknown_name(f"latent space of {self.name or 'this generator'}", name, self.space_names))
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """Layers by "coarse", "middle" and "fine": thirds of the synthesis, for networks of any depth."""
+        names = list(self.layers)
+        first, second = round(len(names) / 3), round(2 * len(names) / 3)
+        return {
+            "coarse": tuple(names[:first]),
+            "middle": tuple(names[first:second]),
+            "fine": tuple(names[second:]),
+        }
+
+    def group_slots(self, group: str, space: str) -> tuple[str, ...]:
+        """Movable slots of a space that a group's layers read first; empty where the space has no layers (Z, W)."""
+        slots = self.space(space).slots
+        first: dict[int, str] = {}
+        for step in self.steps:
+            for index in step.slots:
+                first.setdefault(self.slot_of(index, space), step.layer.name)
+        wanted = self.groups[group]
+        return tuple(s.name for i, s in enumerate(slots) if s.movable and first.get(i) in wanted)
+
+    def slot_of(self, index: int, space: str) -> int:
+        """The slot of a space that feeds slot `index` of the finest space; -1 for spaces without layers."""
+        return index if space == self.spaces[-1].name else -1
 
     @property
     def space_names(self) -> tuple[str, ...]:
@@ -137,13 +162,15 @@ class Generator(nn.Module, ABC):
         Raises:
             ValueError: unknown space, wrong width, a lift from fine to coarse, or no truncation in this family.
         """
+        if truncation is not None:
+            raise ValueError(f"{self.name or 'this generator'} has no truncation in its lifts.")
         first, last = self.space_names.index(self.space(source).name), self.space_names.index(self.space(target).name)
         if last < first:
             raise ValueError(f"codes cannot be lifted from {source} to {target}: {target} is coarser.")
         if codes.ndim != 2 or codes.shape[1] != self.spaces[first].width:
             raise ValueError(f"codes of {source} must be (B, {self.spaces[first].width}), got {tuple(codes.shape)}.")
         for space in self.spaces[first:last]:
-            codes = self.lift_once(codes, space, truncation)
+            codes = self.lift_once(codes, space)
         return codes
 
     def synthesize(
