@@ -67,7 +67,7 @@ class Synthesis:
     layers: Mapping[str, Layer] = field(default_factory=dict)
 
     def features(self, layer: str) -> Tensor:
-        """Feature map (B, C, size, size) of a kept layer, float32, its margin cut off. ValueError if it was not kept."""
+        """Feature map (B, C, size, size) of a kept layer, float32, without margin. ValueError if it was not kept."""
         if layer not in self.states:
             raise ValueError(unknown_name("kept layer", layer, self.states))
         margin = self.layers[layer].margin

@@ -69,7 +69,9 @@ class StyleGenerator(Generator):
 
     truncated_rows: int | None = None  # how many rows of W+ truncation reaches; None = all
 
-    def __init__(self, mapping: MappingNetwork, mean: Tensor | None, rows: Sequence[int], slots: Sequence[Slot]) -> None:
+    def __init__(
+        self, mapping: MappingNetwork, mean: Tensor | None, rows: Sequence[int], slots: Sequence[Slot]
+    ) -> None:
         super().__init__()
         self.mapping = mapping
         self.register_buffer("mean", mean_of_w(mapping) if mean is None else mean.float().reshape(-1))
@@ -151,3 +153,18 @@ def fixed_noise(mode: str, stored: Tensor | None, size: int, number: int, seed: 
         return stored.float().reshape(1, 1, size, size)
     generator = torch.Generator().manual_seed(seed * 1000 + number)
     return torch.randn(1, 1, size, size, generator=generator)
+
+
+def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, the prefix cut off."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in weights.items() if name.startswith(prefix + ".")}
+
+
+def spread(values: Tensor, like: Tensor) -> Tensor:
+    """(B, C) → (B, C, 1, 1) in the type of `like`."""
+    return values[:, :, None, None].to(like.dtype)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same numbers with the channels innermost, where convolutions are fastest."""
+    return x.contiguous(memory_format=torch.channels_last)

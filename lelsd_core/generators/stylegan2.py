@@ -18,7 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.generators.base import Layer, State, Step
-from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator, fixed_noise
+from lelsd_core.generators.style import (
+    SLOPE,
+    SQRT2,
+    MappingNetwork,
+    StyleGenerator,
+    below,
+    channels_last,
+    fixed_noise,
+    spread,
+)
 from lelsd_core.latents import Slot
 
 EPS = 1e-8
@@ -123,7 +132,9 @@ class StyledConv(nn.Module):
         clamp: bound of the output.
     """
 
-    def __init__(self, part: Mapping[str, Tensor], noise: Tensor | None, up: Tensor | None, clamp: float | None) -> None:
+    def __init__(
+        self, part: Mapping[str, Tensor], noise: Tensor | None, up: Tensor | None, clamp: float | None
+    ) -> None:
         super().__init__()
         weight = part["weight"].float()
         self.weight_out, self.clamp = weight.shape[0], clamp
@@ -189,26 +200,11 @@ def rows_of(names: Mapping[str, str]) -> list[int]:
     return rows
 
 
-def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors under a prefix, the prefix cut off."""
-    return {name[len(prefix) + 1 :]: tensor for name, tensor in weights.items() if name.startswith(prefix + ".")}
-
-
 def size_of(name: str) -> int:
-    """"64.conv1" → 64."""
+    """ "64.conv1" → 64."""
     return int(name.split(".")[0])
 
 
 def key(name: str) -> str:
     """A layer's name as a module's: no dots."""
     return name.replace(".", "_")
-
-
-def spread(values: Tensor, like: Tensor) -> Tensor:
-    """(B, C) → (B, C, 1, 1) in the type of `like`."""
-    return values[:, :, None, None].to(like.dtype)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """The same numbers with the channels innermost, where convolutions are fastest."""
-    return x.contiguous(memory_format=torch.channels_last)
