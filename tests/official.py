@@ -1,0 +1,74 @@
+"""Files in the official formats, written from the golden cases' rules as if they had been downloaded."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.data.golden import golden
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+
+
+def expected(case: str) -> dict[str, Tensor]:
+    """What the official network put out."""
+    return {name: torch.from_numpy(array) for name, array in np.load(GOLDEN / f"{case}.npz").items()}
+
+
+def numbers(case: str, name: str, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers of a case that are not stored but drawn by rule."""
+    return torch.from_numpy(golden.values(name, shape, json.loads((GOLDEN / f"{case}.json").read_text())["seed"]))
+
+
+def rosinality(folder: Path) -> Path:
+    """A rosinality .pt: StyleGAN2 at 32 pixels."""
+    mean = 0.1 * numbers("rosinality32", "latent_avg", (512,))
+    path = folder / "rosinality.pt"
+    torch.save({"g_ema": golden.state_dict(GOLDEN / "rosinality32.json"), "latent_avg": mean}, path)
+    return path
+
+
+def stylegan1(folder: Path) -> Path:
+    """A StyleGAN1 .pt at 32 pixels."""
+    path = folder / "stylegan1.pt"
+    torch.save(golden.state_dict(GOLDEN / "stylegan1_32.json"), path)
+    return path
+
+
+def biggan(folder: Path) -> Path:
+    """A BigGAN-deep folder at 64 pixels, in the old container as the public files are."""
+    path = folder / "biggan"
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(json.dumps(json.loads((GOLDEN / "biggan64.json").read_text())["config"]))
+    state = golden.state_dict(GOLDEN / "biggan64.json")
+    torch.save(state, path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    return path
+
+
+def dcgan(folder: Path) -> Path:
+    """A DCGAN of the PyTorch tutorial at 32 pixels."""
+    path = folder / "dcgan.pth"
+    widths, state = (16, 32, 16, 8, 3), {}
+    for i, (before, after) in enumerate(pairwise(widths)):
+        generator = torch.Generator().manual_seed(i)
+        state[f"main.{3 * i}.weight"] = torch.randn(before, after, 4, 4, generator=generator) * 0.2
+        if i < 3:
+            norm = torch.nn.BatchNorm2d(after).state_dict()
+            state |= {f"main.{3 * i + 1}.{name}": tensor for name, tensor in norm.items()}
+    torch.save({"netG_state_dict": state}, path)
+    return path
+
+
+def stylegan2(_: Path) -> Path:
+    """NVIDIA's StyleGAN2-ADA .pkl at 64 pixels."""
+    return GOLDEN / "nv2_64.pkl"
+
+
+def stylegan3(_: Path) -> Path:
+    """NVIDIA's StyleGAN3-t .pkl at 64 pixels."""
+    return GOLDEN / "nv3t_64.pkl"
