@@ -40,6 +40,14 @@ def stylegan1(folder: Path) -> Path:
     return path
 
 
+def small_stylegan1(folder: Path) -> Path:
+    """The same layout with 32 channels instead of 512."""
+    path, case = folder / "small_stylegan1.pt", folder / "small_stylegan1.json"
+    case.write_text((GOLDEN / "stylegan1_32.json").read_text().replace("1024", "64").replace("512", "32"))
+    torch.save(golden.state_dict(case), path)
+    return path
+
+
 def biggan(folder: Path) -> Path:
     """A BigGAN-deep folder at 64 pixels, in the old container as the public files are."""
     path = folder / "biggan"
