@@ -94,14 +94,11 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     Raises:
         UserError: no such name or file, a damaged or foreign file, or an option that the model does not take.
     """
-    given = Path(name_or_path)
-    path, fingerprint, name = find(
-        "generator",
-        name_or_path if str(name_or_path) in GENERATORS else weights_file(given),
-        {k: s.weights for k, s in GENERATORS.items()},
-    )
+    given, known = Path(name_or_path), str(name_or_path) in GENERATORS
+    file = name_or_path if known else weights_file(given)
+    path, fingerprint, name = find("generator", file, {k: s.weights for k, s in GENERATORS.items()})
     chosen = Options(**options)
-    generator = frozen(build_generator(read_checkpoint(path), chosen), device)
+    generator = frozen(build_generator(read_checkpoint(path), chosen, known=known), device)
     if generator.device.type != "cpu":
         use_half(generator, chosen.dtype)
     generator.name, generator.fingerprint = given.name if given.is_dir() else name, fingerprint

@@ -9,7 +9,7 @@ spaces, and `finish`. Pictures are about [-1, 1]; nothing here clamps or range-c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from lelsd_core.errors import unknown_name
 from lelsd_core.latents import LatentSpace
+
+LARGEST = 4096  # pixels across; files that declare more are not believed
 
 
 @dataclass(frozen=True)
@@ -214,3 +216,10 @@ class Generator(nn.Module, ABC):
             if step.layer.name in keep:
                 states[step.layer.name] = state
         return Synthesis(self.finish(state) if image else None, states, self.layers)
+
+
+def check_sizes(sizes: Iterable[int]) -> None:
+    """ValueError for pixels across that no network here has, before memory is taken for them."""
+    for size in sizes:
+        if not 1 <= size <= LARGEST:
+            raise ValueError(f"a layer would be {size} pixels across; 1 to {LARGEST} can be")

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Generator, Layer, State, Step
+from lelsd_core.generators.base import Generator, Layer, State, Step, check_sizes
 from lelsd_core.generators.style import below, channels_last, spread
 from lelsd_core.latents import LatentSpace, Slot
 
@@ -86,6 +86,7 @@ class BigGAN(Generator):
         for i, (up, _, channels) in enumerate(config.layers):
             size *= 2 if up else 1
             layers.append(Layer(f"{size}.block{i}", channels * config.channel_width, size))
+        check_sizes([size])
         self.resolution = size
         self.layers = {layer.name: layer for layer in layers}
         self.spaces = (

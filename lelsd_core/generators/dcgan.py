@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lelsd_core.generators.base import Generator, Layer, State, Step
+from lelsd_core.generators.base import Generator, Layer, State, Step, check_sizes
 from lelsd_core.latents import LatentSpace, Slot
 
 EPS = 1e-5  # torch's default for BatchNorm2d, which the tutorial leaves as it is
@@ -61,6 +61,8 @@ class DCGAN(Generator):
     def __init__(self, config: DCGANConfig, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.config = config
+        sizes = [4 * 2**i for i in range(len(config.channels))]
+        check_sizes(sizes)
         names = convolution_names(weights)
         for i, name in enumerate(names[:-1]):
             weight, bias = fold_batch_norm(weights, name)
@@ -72,7 +74,6 @@ class DCGAN(Generator):
             self.register_buffer(f"bias{i}", bias)
         last = weights[names[-1]].float()
         self.register_buffer("to_rgb", last.contiguous(memory_format=torch.channels_last))
-        sizes = [4 * 2**i for i in range(len(config.channels))]
         layers = [Layer(f"{size}.conv", c, size) for size, c in zip(sizes, config.channels, strict=True)]
         self.resolution = 2 * sizes[-1]
         self.layers = {layer.name: layer for layer in layers}

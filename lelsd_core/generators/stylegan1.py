@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Layer, State, Step
+from lelsd_core.generators.base import Layer, State, Step, check_sizes
 from lelsd_core.generators.style import (
     SLOPE,
     SQRT2,
@@ -46,6 +46,7 @@ class StyleGAN1(StyleGenerator):
 
     def __init__(self, weights: Mapping[str, Tensor], *, noise: str = "stored", noise_seed: int = 0) -> None:
         blocks = block_sizes(weights)
+        check_sizes(blocks)
         names = [f"{size}.conv{i}" for size in blocks for i in (0, 1)]
         styles = [below(weights, f"g_style.style_layers.{size}x{size}_{i}.lin") for size in blocks for i in (0, 1)]
         channels = [len(style["weight"]) // 2 for style in styles]

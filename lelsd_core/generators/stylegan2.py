@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Layer, State, Step
+from lelsd_core.generators.base import Layer, State, Step, check_sizes
 from lelsd_core.generators.style import (
     SLOPE,
     SQRT2,
@@ -67,6 +67,7 @@ class StyleGAN2(StyleGenerator):
         label: Tensor | None = None,
     ) -> None:
         names = part_names(weights)
+        check_sizes(size_of(name) for name in names)
         parts = [below(weights, f"synthesis.{prefix}") for prefix in names.values()]
         slots = [Slot(name, part["affine.weight"].shape[0]) for name, part in zip(names, parts, strict=True)]
         mapping = MappingNetwork(below(weights, "mapping"), config.rate, label)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Layer, State, Step
+from lelsd_core.generators.base import Layer, State, Step, check_sizes
 from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator, below, spread
 from lelsd_core.latents import Slot
 
@@ -80,6 +80,8 @@ class StyleGAN3(StyleGenerator):
     """
 
     def __init__(self, config: StyleGAN3Config, weights: Mapping[str, Tensor], *, label: Tensor | None = None) -> None:
+        sizes = [config.input_size, *(layer.size for layer in config.layers)]
+        check_sizes((*sizes, *(layer.up * layer.down for layer in config.layers)))
         names = ["input", *(layer.name for layer in config.layers)]
         parts = [below(weights, f"synthesis.{name}") for name in names]
         slots = [
@@ -91,7 +93,6 @@ class StyleGAN3(StyleGenerator):
         self.config = config
         for i, part in enumerate(parts):
             self.add_affine(i, part["affine.weight"], part["affine.bias"])
-        sizes = [config.input_size, *(layer.size for layer in config.layers)]
         self.fourier = FourierInput(parts[0], config)
         self.convolutions = nn.ModuleList(
             FilteredConv(part, size, layer, config.clamp)
