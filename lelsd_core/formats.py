@@ -5,7 +5,6 @@ file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  -
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -164,9 +163,9 @@ def read_any(path: Path) -> Checkpoint:
         if is_torch_file(start):
             tensors, mean = state_dict_of(read_torch(file, length))
             return sorted_out(tensors, Extra(mean=mean, folder=path.parent), length)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            tensors, attributes = read_nvidia(view)
-            return sorted_out(tensors, Extra(attributes=attributes), length)
+        file.seek(0)
+        tensors, attributes = read_nvidia(file, length)
+        return sorted_out(tensors, Extra(attributes=attributes), length)
 
 
 def read_ours(path: Path) -> Checkpoint:

@@ -106,7 +106,10 @@ def nvidia_stylegan2(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
         raise RefusedError(f"it is a StyleGAN2 of the {first['architecture']!r} kind; only 'skip' networks can be read")
     clamp = extra.attributes.get("synthesis.b4.conv1", {}).get("conv_clamp")
     renamed = {name: tensor for name, tensor in tensors.items() if not name.endswith("resample_filter")}
-    renamed["synthesis.resample_filter"] = tensors["synthesis.b4.resample_filter"]
+    filters = [tensor for name, tensor in tensors.items() if name.endswith("resample_filter")]
+    if not filters or any(not torch.equal(filters[0], one) for one in filters):
+        raise RefusedError("its layers do not share one resampling filter")
+    renamed["synthesis.resample_filter"] = filters[0]
     return {"clamp": None if clamp is None else float(clamp), "rate": mapping_rate(extra)}, renamed
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lelsd_core.torchfile import RefusedError, fits, read_torch
+from lelsd_core.torchfile import Bounded, RefusedError, fits, read_torch
 
 NUMBER = re.compile(r"[<>|=]?[biuf?][1248]?")
 UNUSED = (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID)
@@ -94,7 +94,7 @@ def allowed() -> dict[str, Callable[..., Any]]:
 class Reader(pickle._Unpickler):  # in Python, because the C unpickler takes memory for any memo index a file names
     """Unpickles NVIDIA's networks and nothing else."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Bounded) -> None:
         super().__init__(file)
         self.names = allowed()
 
@@ -138,9 +138,9 @@ class Reader(pickle._Unpickler):  # in Python, because the C unpickler takes mem
     }
 
 
-def read_nvidia(file: BinaryIO) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+def read_nvidia(file: BinaryIO, length: int) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
     """Tensors by name and attributes by module of the network "G_ema". Refused if the file is something else."""
-    content = Reader(file).load()
+    content = Reader(Bounded(file, length)).load()
     if not isinstance(content, dict) or not isinstance(content.get("G_ema"), dict) or "state" not in content["G_ema"]:
         raise RefusedError("it holds no network named G_ema")
     tensors: dict[str, Tensor] = {}

@@ -65,12 +65,24 @@ def measure_zip(file: BinaryIO, length: int) -> None:
 
 def measure_legacy(file: BinaryIO, length: int) -> None:
     """Refuse a pre-1.6 file whose storages or tensors are larger than the file."""
-    run = DryRun(file, lambda _: length)
+    run = DryRun(Bounded(file, length), lambda _: length)
     for _ in range(3):  # magic number, protocol, system
         run.load()
     run.load()
     if run.total > length:
         raise RefusedError("its tensors are larger than the file")
+
+
+class Bounded:
+    """A file as an unpickler reads it, that never takes memory for more bytes than it has."""
+
+    def __init__(self, file: BinaryIO, length: int) -> None:
+        self.file, self.length = file, length
+        self.readline = file.readline
+
+    def read(self, count: int = -1) -> bytes:
+        """At most as many bytes as there are."""
+        return self.file.read(min(count, self.length))
 
 
 class DryRun(pickle._Unpickler):  # the C unpickler takes memory for any memo index a file names; this one does not
@@ -81,7 +93,7 @@ class DryRun(pickle._Unpickler):  # the C unpickler takes memory for any memo in
         bytes_of: bytes that are there for a storage's key.
     """
 
-    def __init__(self, file: BinaryIO, bytes_of: Callable[[str], int]) -> None:
+    def __init__(self, file: BinaryIO | Bounded, bytes_of: Callable[[str], int]) -> None:
         super().__init__(file)
         self.bytes_of = bytes_of
         self.total = 0
