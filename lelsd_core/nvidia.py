@@ -99,8 +99,10 @@ class Reader(pickle._Unpickler):  # in Python, because the C unpickler takes mem
         self.names = allowed()
 
     def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("dnnlib.tflib"):
+            raise RefusedError("it is a TensorFlow network of NVIDIA's, which its legacy.py turns into a PyTorch one")
         if f"{module} {name}" not in self.names:
-            raise RefusedError(f"it names {module}.{name}, which no network of NVIDIA's does")
+            raise RefusedError(f"it names {module}.{name}, which no PyTorch network of NVIDIA's does")
         return self.names[f"{module} {name}"]
 
     def reduce(self) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,3 +84,44 @@ def stylegan2(_: Path) -> Path:
 def stylegan3(_: Path) -> Path:
     """NVIDIA's StyleGAN3-t .pkl at 64 pixels."""
     return GOLDEN / "nv3t_64.pkl"
+
+
+def nvidia(path: Path, tensors: dict[str, Tensor], attributes: dict[str, dict[str, Any]]) -> Path:
+    """A .pkl as NVIDIA's code writes it: modules as persistent objects, by the names that code has."""
+    home = ModuleType("torch_utils.persistence")
+    home._reconstruct_persistent_obj = Module  # pickled by reference, and the reference is what the format is
+    before = Module.__module__, Module.__qualname__
+    Module.__module__, Module.__qualname__ = home.__name__, "_reconstruct_persistent_obj"
+    sys.modules["torch_utils"], sys.modules[home.__name__] = ModuleType("torch_utils"), home
+    try:
+        path.write_bytes(
+            pickle.dumps({"G": None, "D": None, "G_ema": Module.tree(tensors, attributes, "")}, protocol=4)
+        )
+    finally:
+        del sys.modules["torch_utils"], sys.modules[home.__name__]
+        Module.__module__, Module.__qualname__ = before
+    return path
+
+
+class Module:
+    """Pickles as a call of the persistent objects' constructor on a record."""
+
+    def __init__(self, meta: dict[str, Any]) -> None:
+        self.meta = meta
+
+    def __reduce__(self) -> tuple[type[Module], tuple[dict[str, Any]]]:
+        return Module, (self.meta,)
+
+    @classmethod
+    def tree(cls, tensors: dict[str, Tensor], attributes: dict[str, dict[str, Any]], prefix: str) -> Module:
+        """The module of that prefix and those below it."""
+        below = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        own = {name: tensor for name, tensor in below.items() if "." not in name}
+        inner = dict.fromkeys(name.split(".")[0] for name in below if "." in name)
+        state = {
+            **attributes.get(prefix.removesuffix("."), {}),
+            "_parameters": {},
+            "_buffers": own,
+            "_modules": {name: cls.tree(tensors, attributes, f"{prefix}{name}.") for name in inner},
+        }
+        return cls({"type": "class", "version": 6, "module_src": "", "class_name": "Module", "state": state})

@@ -315,6 +315,12 @@ def test_hostile_pickles_are_refused_and_not_run(name: str, container: str, tmp_
     assert not {"antigravity", "webbrowser", "runpy"} & (set(sys.modules) - before)
 
 
+def test_tensorflow_networks_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "stylegan2-ffhq-config-f.pkl"
+    path.write_bytes(named("dnnlib.tflib.network", "Network"))
+    assert "TensorFlow" in refusal(path)
+
+
 def test_a_hidden_call_behind_a_real_network_is_not_run(tmp_path: Path) -> None:
     mark, path = tmp_path / "ran", tmp_path / "model.pkl"
     real = official.stylegan2(tmp_path).read_bytes()

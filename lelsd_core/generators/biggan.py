@@ -73,7 +73,7 @@ class BigGAN(Generator):
         for i, number in enumerate(block_numbers(weights)):
             self.blocks.append(Block(below(weights, f"layers.{number}"), config.layers[i][0], given))
         position = config.attention_layer_position
-        self.attention = Attention(below(weights, f"layers.{position}")) if position <= len(config.layers) else None
+        self.attention = Attention(below(weights, f"layers.{position}")) if position < len(config.layers) else None
         gain, shift = given.normalisation(below(weights, "bn"))
         self.register_buffer("gain", gain * weights["bn.weight"].float())
         self.register_buffer("shift", shift * weights["bn.weight"].float() + weights["bn.bias"].float())
