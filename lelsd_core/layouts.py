@@ -180,7 +180,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("synthesis.b4.const", "stylegan2", "NVIDIA StyleGAN2-ADA", nvidia_stylegan2),
     Layout("synthesis.input.freqs", "stylegan3", "NVIDIA StyleGAN3", nvidia_stylegan3),
     Layout("g_synthesis.blocks.4x4.const", "stylegan1", "StyleGAN1 in PyTorch", stylegan1),
-    Layout("generator.gen_z.weight_orig", "biggan", "Hugging Face BigGAN-deep", biggan),
+    Layout("generator.gen_z.bias", "biggan", "Hugging Face BigGAN-deep", biggan),
     Layout("main.0.weight", "dcgan", "DCGAN of the PyTorch tutorial", dcgan),
 )
 WRAPPERS = ("g_ema", "netG_state_dict", "state_dict")  # keys that hold the state dict, the first that is there counts

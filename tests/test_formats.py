@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -56,6 +57,44 @@ def test_rosinality_files_round_trip(tmp_path: Path) -> None:
         g.synthesize(g.lift(z, "Z", "W+", truncation=0.7), "W+").image for g in map(load_generator, (source, target))
     ]
     assert torch.equal(*images)
+
+
+def test_the_generator_inside_an_e4e_file_is_read(tmp_path: Path) -> None:
+    whole = torch.load(official.rosinality(tmp_path), weights_only=True)
+    state = {f"decoder.{name}": tensor for name, tensor in whole["g_ema"].items()} | {"encoder.x": torch.zeros(1)}
+    path = tmp_path / "e4e.pt"
+    torch.save({"state_dict": state, "latent_avg": whole["latent_avg"].repeat(8, 1), "opts": {"a": None}}, path)
+    inside, alone = load_generator(path), load_generator(tmp_path / "rosinality.pt")
+    torch.testing.assert_close(inside.mean, alone.mean)
+    assert torch.equal(*(g.synthesize(g.sample([1]), "Z").image for g in (inside, alone)))
+
+
+def test_a_rosinality_file_may_lack_its_mean_and_noise(tmp_path: Path) -> None:
+    state = torch.load(official.rosinality(tmp_path), weights_only=True)["g_ema"]
+    path = tmp_path / "bare.pt"
+    torch.save({"g_ema": {name: t for name, t in state.items() if not name.startswith("noises")}}, path)
+    bare = load_generator(path)
+    w = bare.lift(bare.sample(range(2000)), "Z", "W")
+    assert (bare.mean - w.mean(dim=0)).abs().mean() < 0.1 * w.std()
+    noises = [t for name, t in bare.named_buffers() if name.endswith(".noise")]
+    assert len(noises) == 7
+    again = load_generator(path)
+    assert all(torch.equal(t, dict(again.named_buffers())[name]) for name, t in bare.named_buffers())
+
+
+def test_stylegan1_styles_may_lie_inside_the_blocks(tmp_path: Path) -> None:
+    state = torch.load(official.small_stylegan1(tmp_path), weights_only=True)
+    moved = {}
+    for name, tensor in state.items():
+        found = re.fullmatch(r"g_style\.style_layers\.(\d+x\d+)_(\d)\.lin\.(.*)", name)
+        inside = f"g_synthesis.blocks.{found[1]}.epi{int(found[2]) + 1}.style_mod.lin.{found[3]}" if found else name
+        moved[inside] = tensor
+    path = tmp_path / "inside.pt"
+    torch.save(moved, path)
+    pictures = [
+        g.synthesize(g.sample([1]), "Z").image for g in map(load_generator, (path, tmp_path / "small_stylegan1.pt"))
+    ]
+    assert torch.equal(*pictures)
 
 
 @pytest.mark.parametrize(

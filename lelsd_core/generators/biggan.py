@@ -203,7 +203,8 @@ def normalised(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
 
 def fold_spectral_norms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """weight_orig, weight_u, weight_v → weight = weight_orig / (uᵀ W v); all else as it is."""
-    folded = {name: t for name, t in weights.items() if not name.endswith(("weight_orig", "weight_u", "weight_v"))}
+    normed = ("weight_orig", "weight_u", "weight_v")
+    folded = {name: tensor.float() for name, tensor in weights.items() if not name.endswith(normed)}
     for name, weight in weights.items():
         if name.endswith("weight_orig"):
             stem, weight = name.removesuffix("_orig"), weight.float()

@@ -151,7 +151,7 @@ def fixed_noise(mode: str, stored: Tensor | None, size: int, number: int, seed: 
         return None
     if mode == "stored" and stored is not None:
         return stored.float().reshape(1, 1, size, size)
-    generator = torch.Generator().manual_seed(seed * 1000 + number)
+    generator = torch.Generator().manual_seed((seed if mode == "random" else 0) * 1000 + number)
     return torch.randn(1, 1, size, size, generator=generator)
 
 
