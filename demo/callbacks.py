@@ -30,7 +30,7 @@ SIDE = 512  # pixels of every picture shown
 STRIP = 256  # pixels of each picture in a preview strip
 MAX_NAME, MAX_STEPS = 24, 4000
 MEASURED_ON = HELD_OUT[:64]  # enough for a slider's range, and soon done
-VIEWS = ("Edited", "Swipe", "Original", "What changed")
+VIEWS = ("Edited", "Original", "Swipe", "Change")
 
 
 @contextmanager
@@ -68,7 +68,7 @@ class Callbacks:
             words = describe_locality(self.editor.locality(session, amounts))
         if view == "Swipe":
             return gr.skip(), (before, after), words
-        picture = {"Original": before, "What changed": None}.get(view, after)
+        picture = {"Original": before, "Change": None}.get(view, after)
         return picture or change_map(before, after), gr.skip(), words
 
     def before_and_after(
@@ -94,26 +94,41 @@ class Callbacks:
         )
 
     def open_photo(self, photo: Image.Image | UserError | None, view: str, detail: bool) -> Iterator[tuple]:
-        """A photo -> session, pictures and sliders at rest: the encoder's guess at once, then better ones."""
+        """A photo -> what `shown` gives, with the encoder's guess at once; then what `refined` gives."""
         if photo is None:  # the upload was cleared; the face stays
             yield (gr.skip(),) * (7 + self.sliders)
             return
         with told_to_the_user():
             if isinstance(photo, UserError):
                 raise photo
-            for session in self.editor.opening(photo):
-                yield self.shown(session, view, detail)
+            sessions = self.editor.opening(photo)
+            yield self.shown(next(sessions), view, detail)
+            for session in sessions:
+                yield self.refined(session)
 
     def random_face(self, seed: float | None, view: str, detail: bool) -> tuple:
         """A made-up face -> the same outputs as for a photo."""
         seed = int(seed) if isinstance(seed, (int, float)) and 0 <= seed < 2**31 else 0
         return self.shown(self.editor.random_face(seed), view, detail)
 
+    def roll(self, view: str, detail: bool) -> tuple:
+        """A seed that shows a clear face, and that face: the seed, then the same outputs as for a photo."""
+        seed = self.editor.clear_seed(np.random.default_rng())
+        return seed, *self.random_face(seed, view, detail)
+
     def shown(self, session: Session, view: str, detail: bool) -> tuple:
         """A new face: session, picture, swipe, words, photo and rebuilt face, note, and all sliders at rest."""
         picture, pair, words = self.show(session, view, detail)
-        pictures = gr.update(value=session.photo, visible=session.photo is not None), enlarge(session.original, SIDE)
-        return session, picture, pair, words, *pictures, describe_session(session), *self.slider_updates(session)
+        a_photo = session.photo is not None
+        photo = gr.update(value=session.photo, visible=a_photo)
+        rebuilt = gr.update(value=enlarge(session.original, SIDE) if a_photo else None, visible=a_photo)
+        return session, picture, pair, words, photo, rebuilt, describe_session(session), *self.slider_updates(session)
+
+    def refined(self, session: Session) -> tuple:
+        """Better codes of the same face: session, rebuilt face and note; sliders stay where they were moved to."""
+        stay = gr.skip()
+        rebuilt = enlarge(session.original, SIDE)
+        return session, stay, stay, stay, stay, rebuilt, describe_session(session), *[stay] * self.sliders
 
     def slider_updates(self, session: Session) -> list[Any]:
         """All sliders at rest, one for each of the session's directions, the others hidden."""

@@ -24,6 +24,8 @@ THEME = gr.themes.Base(
     block_label_text_color_dark="*neutral_300",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_400",
     block_shadow="0 1px 2px rgb(0 0 0 / 0.04)",
     slider_color="*primary_600",
     slider_color_dark="*primary_400",
@@ -35,24 +37,34 @@ THEME = gr.themes.Base(
 
 CSS = """
 .gradio-container { max-width: 1360px !important; margin: 0 auto !important; }
-footer { opacity: .7; }
 #masthead { padding: 6px 2px 0; }
 #masthead h1 { font-size: 1.75rem; font-weight: 600; letter-spacing: -.02em; margin: 0 0 2px; }
 #masthead p { margin: 0; color: var(--body-text-color-subdued); font-size: 1rem; }
-#stage img { width: 100%; object-fit: contain; }
+button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14px; }
+#face-row, #name-row { align-items: end; }
+#face-row > *, #name-row > * { min-height: 0; }
+#random, #keep { height: 46px; }
+#stage img, #strip img { width: 100%; object-fit: contain; }
 #picture, #swipe { overflow: hidden; }
+#picture img, #rebuilt img, #aligned img, #strip img { image-rendering: auto; }
+#meter p, #status p { font-variant-numeric: tabular-nums; }
+#meter { min-height: 1.6em; }
+#view .wrap { gap: 6px; }
+#view label { padding: 5px 11px; }
 .caption, .caption p { color: var(--body-text-color-subdued); font-size: .875rem; }
-.section h3 { font-size: 1rem; font-weight: 600; margin: 2px 0 0; }
-#meter p { font-variant-numeric: tabular-nums; }
-#sliders { gap: 10px; }
-#sliders .block { padding: 10px 14px; }
-.ends { display: flex; justify-content: space-between; gap: 8px; }
-#status p { font-variant-numeric: tabular-nums; }
-#strip img { width: 100%; object-fit: contain; }
-.gallery-item .caption-label { font-size: .75rem; }
+#examples .grid-wrap { height: auto; min-height: 0; max-height: none; }
+#examples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+#sliders { gap: 8px; }
+#sliders [data-testid="block-info"] { color: var(--body-text-color); font-weight: 500; }
+#sliders .block { position: relative; padding: 8px 14px 28px; overflow: hidden !important; }
+#sliders .min_value, #sliders .max_value { display: none; }
+#sliders .info-text { position: absolute; left: 14px; right: 14px; bottom: 7px; margin: 0; font-size: .8rem;
+  text-align-last: justify; color: var(--body-text-color-subdued); }
 @media (max-width: 640px) {
   #masthead h1 { font-size: 1.4rem; }
-  #stage { position: sticky; top: 0; z-index: 20; background: var(--body-background-fill); padding-bottom: 6px; }
+  #middle { display: contents; }
+  #stage { position: sticky; width: 100%; top: 0; z-index: 20; padding-bottom: 6px;
+    background: var(--body-background-fill); }
   #stage #picture img, #stage #swipe img { max-height: 46vh; }
 }
 """

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from lelsd_core.directions import Direction
 from lelsd_core.discovery import Progress
 from lelsd_core.editor import Locality, Session
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
 
 def slider_words(direction: Direction) -> dict[str, Any]:
-    """Label, range and the words at both ends of a direction's slider."""
-    low, high = (escape(end) for end in direction.ends)
+    """Label, range and the words at both ends of a direction's slider; the style sheet drives them apart."""
+    low, high = (end.replace(" ", NO_BREAK) for end in direction.ends)
     return {
         "label": direction.name[:1].upper() + direction.name[1:],
-        "info": f'<span class="ends"><span>{low}</span><span>{high}</span></span>',
+        "info": f"{low} {high}",
         "minimum": direction.low,
         "maximum": direction.high,
     }

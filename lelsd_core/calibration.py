@@ -2,8 +2,8 @@
 
     direction --amounts tried to both sides on held-out samples--> sign, low, high, held-out score
 
-An end is the largest amount at which the mean change of the whole picture stays below `MOST_CHANGE`, the pixels
-outside the part stay what they were, and the score keeps most of what it is for a small move.
+An end is the largest amount at which, on average, neither the whole picture nor what lies outside the part changes too
+much, and the pixels outside the part are still read as what they were.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from lelsd_core.evaluation import HELD_OUT, HeldOut, evaluate_one, held_out, mea
 from lelsd_core.generators.base import Generator
 from lelsd_core.segmenters import Segmenter
 
-STEP = 0.5  # amounts are tried and given in these units
+STEP = 0.5  # amounts are given in these units
+STRIDES = (4 * STEP, STEP)  # and tried in these, one after the other
 LIMIT = 16.0  # no slider goes further
 MOST_CHANGE = 0.14  # root mean square over the picture, in [-1, 1] units
+MOST_OUTSIDE = 0.06  # the same outside the part
 LEAST_KEPT = 0.9  # share of the pixels outside the part that stay what they were
-LEAST_SCORE = 0.8  # of the score of a small move
 
 
 def calibrate(
@@ -37,15 +38,14 @@ def calibrate(
 
 def reach(generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut, sign: int) -> float:
     """The largest believable amount to one side, a multiple of `STEP` and at least two of them."""
-    small = float(measure(generator, segmenter, direction, samples, sign * 2 * STEP).score.mean())
+
+    def believable(amount: float) -> bool:
+        effect = measure(generator, segmenter, direction, samples, sign * amount)
+        changes = effect.change.mean() <= MOST_CHANGE and effect.outside.mean() <= MOST_OUTSIDE
+        return bool(changes and effect.kept.mean() >= LEAST_KEPT)
+
     reached = 2 * STEP
-    while reached < LIMIT:
-        effect = measure(generator, segmenter, direction, samples, sign * (reached + STEP))
-        if (
-            effect.change.mean() > MOST_CHANGE
-            or effect.kept.mean() < LEAST_KEPT
-            or effect.score.mean() < LEAST_SCORE * small
-        ):
-            break
-        reached += STEP
+    for stride in STRIDES:
+        while reached + stride <= LIMIT and believable(reached + stride):
+            reached += stride
     return sign * reached

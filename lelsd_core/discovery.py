@@ -108,9 +108,8 @@ def discover(generator: Generator, segmenter: Segmenter, config: DiscoverConfig)
         optimizer.step()
         schedule.step()
         found = space.unit(vectors.detach() * writable).cpu()
-        yield Progress(
-            step + 1, total, float(score), tuple(as_direction(v, generator, config, step + 1) for v in found)
-        )
+        directions = tuple(as_direction(vector, generator, config, step + 1) for vector in found)
+        yield Progress(step + 1, total, float(score.detach()), directions)
 
 
 def mean_score(

@@ -27,6 +27,8 @@ from lelsd_core.segmenters import Segmenter, part_mask
 
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
 LIKENESS_WEIGHT = 3.0
+MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
+DARK = -0.4  # mean of a picture in [-1, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +132,16 @@ class Editor:
         codes = self.generator.lift(self.generator.sample([seed]), self.generator.space_names[0], space)
         original = to_pil(self.synthesize(codes, space))
         return Session(codes, space, self.directions, original, note=f"A face that the generator made up, seed {seed}.")
+
+    def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
+        """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
+        space = self.generator.space_names[0]
+        for _ in range(tries):
+            seed = int(random.integers(MOST_SEED))
+            picture = self.synthesize(self.generator.sample([seed]), space)
+            if picture.mean() > DARK and self.aligner.in_place(picture, 0.1):
+                break
+        return seed
 
     @torch.inference_mode()
     def synthesize(self, codes: Tensor, space: str) -> Tensor:

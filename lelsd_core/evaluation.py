@@ -51,6 +51,7 @@ class Effect:
         score: localization score on the picture.
         area: share of the picture that the part covers.
         change: root mean square change of the whole picture, in [-1, 1] units.
+        outside: the same outside the part.
         kept: share of the pixels outside the part that stay what they were.
         brightening: mean change inside the part; positive = brighter.
     """
@@ -58,6 +59,7 @@ class Effect:
     score: Tensor
     area: Tensor
     change: Tensor
+    outside: Tensor
     kept: Tensor
     brightening: Tensor
 
@@ -106,11 +108,18 @@ def measure(
                 localization_score(before, after, mask),
                 mask.mean((1, 2, 3)),
                 change.square().mean((1, 2, 3)).sqrt(),
+                rms_under(change, 1 - mask),
                 kept.sum((1, 2)) / others.sum((1, 2)).clamp_min(1),
                 (change * mask).mean((1, 2, 3)),
             )
         )
     return Effect(*(torch.cat(column) for column in zip(*columns, strict=True)))
+
+
+def rms_under(change: Tensor, mask: Tensor) -> Tensor:
+    """Root mean square (B,) of a change (B, 3, H, W) over the pixels of a mask (B, 1, H, W)."""
+    squares = change.square().mean(1, keepdim=True)
+    return ((squares * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp_min(1)).sqrt()
 
 
 def evaluate(

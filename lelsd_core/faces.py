@@ -106,9 +106,7 @@ class FaceAligner:
         if abs(width - height) > 0.02 * width:
             return None
         matrix = np.array([[self.frame.size / width, 0, 0], [0, self.frame.size / height, 0]], dtype=float)
-        points = self.points(photo.to_frame(matrix, self.frame.size))
-        near = points is not None and np.abs(points - self.target).max() < 0.06 * self.frame.size
-        return matrix if near else None
+        return matrix if self.in_place(photo.to_frame(matrix, self.frame.size), 0.06) else None
 
     def refine(self, photo: Photo, box: np.ndarray) -> np.ndarray | None:
         """Box corners (3, 2) in the photo -> matrix that brings eyes, nose and mouth to their points, or None."""
@@ -121,10 +119,12 @@ class FaceAligner:
             if points is None:
                 return None
             matrix = similarity(unproject(matrix, points), self.target)
-        points = self.points(photo.to_frame(matrix, self.frame.size))
-        if points is None or np.abs(points - self.target).max() > 0.12 * self.frame.size:
-            return None
-        return matrix
+        return matrix if self.in_place(photo.to_frame(matrix, self.frame.size), 0.12) else None
+
+    def in_place(self, picture: Tensor, tolerance: float) -> bool:
+        """Whether eyes, nose and mouth of a picture are where the frame has them, but for a share of its width."""
+        points = self.points(picture)
+        return points is not None and bool(np.abs(points - self.target).max() < tolerance * self.frame.size)
 
     def points(self, picture: Tensor) -> np.ndarray | None:
         """Centres (4, 2) of eyes, nose and mouth in a picture of the frame, or None if one is missing."""

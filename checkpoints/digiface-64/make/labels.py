@@ -1,13 +1,18 @@
 """Label samples of digiface-64 with MediaPipe: the data that its segmenter and its frame are made from.
 
     pip install torch==2.13.0 safetensors mediapipe==0.10.14        (tools for making, not requirements)
-    python checkpoints/digiface-64/make/labels.py OUT.npz --first-seed 100000 --count 4000 --spread 0.15
+    python checkpoints/digiface-64/make/labels.py train_a.npz --first-seed 100000 --count 4000 --spread 0.15
+    python checkpoints/digiface-64/make/labels.py train_b.npz --first-seed 104000 --count 4500 --spread 0.15
+    python checkpoints/digiface-64/make/labels.py train_c.npz --first-seed 110000 --count 2200
+    python checkpoints/digiface-64/make/labels.py train_d.npz --first-seed 112200 --count 2200
+    python checkpoints/digiface-64/make/labels.py heldout.npz --first-seed 500000 --count 512 --agree
 
-Each picture is enlarged to 256 pixels. Eyes, brows, lips, nose and the oval of the face come from the 478
-landmarks, the person from the selfie segmentation; hair = the rest of
-the person above the mouth, and below it or on the forehead where the colour is the hair's; clothes (with the neck)
-= what is left. `--spread` s moves every gain and bias by N(0, σ²), σ uniform in [0, s],
-so that the segmenter also learns edited pictures. Samples without a face are left out.
+Each picture is enlarged to 256 pixels. Eyes, brows, lips, nose and the oval of the face come from the 478 landmarks,
+the person from the selfie segmentation; hair = the rest of the person above the mouth, and below it or on the forehead
+where the colour is the hair's; clothes (with the neck) = what is left. `--spread` s moves every gain and bias by
+N(0, σ²), σ uniform in [0, s], so that the segmenter also learns edited pictures. Samples without a face are left out.
+`--agree` labels the mirrored picture as well and stores which share of the pixels got the same label: where MediaPipe
+contradicts itself, it is no truth to measure by.
 """
 
 from __future__ import annotations
@@ -127,6 +132,11 @@ class Labeller:
         self.mesh = MESH.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)
         self.selfie = mp.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
 
+    def agreement(self, picture: np.ndarray, parts: np.ndarray) -> float:
+        """Share of the pixels that get the same label in the mirrored picture; 0 if no face is found there."""
+        mirrored = self(np.ascontiguousarray(picture[:, ::-1]))
+        return 0.0 if mirrored is None else float((mirrored[0][:, ::-1] == parts).mean())
+
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """(64, 64, 3) uint8 -> part numbers (64, 64) and the landmarks (478, 2) in 64-pixel units, or None."""
         large = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
@@ -149,6 +159,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=100_000)
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--spread", type=float, default=0.0)
+    parser.add_argument("--agree", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     images = pictures(options.first_seed, options.count, options.spread, load_generator("digiface-64"))
@@ -156,10 +167,13 @@ def main() -> None:
     results = [labeller(image) for image in images]
     found = np.array([result is not None for result in results])
     points = np.stack([[r[1][i[0]] for i in POINTS.values()] for r in results if r is not None])
+    labels = np.stack([r[0] for r in results if r is not None])
+    agree = [labeller.agreement(*pair) for pair in zip(images[found], labels, strict=True)] if options.agree else []
     np.savez_compressed(
         options.out,
         images=images[found],
-        labels=np.stack([r[0] for r in results if r is not None]),
+        labels=labels,
+        agree=np.array(agree),
         points=points,
         seeds=np.arange(options.first_seed, options.first_seed + options.count)[found],
     )

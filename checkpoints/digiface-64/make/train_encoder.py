@@ -1,6 +1,6 @@
 """Train encoder.safetensors: a picture -> codes in S that digiface-64 renders like it.
 
-    python checkpoints/digiface-64/make/train_encoder.py train_a.npz train_b.npz
+    python checkpoints/digiface-64/make/train_encoder.py train_?.npz --steps 6000
 
 Its pictures are labelled samples (`labels.py`), mirrored, recoloured, turned and moved a little, half of them on
 another sample's background, so that they are not the generator's own any more. The loss is the picture's: absolute
@@ -46,14 +46,18 @@ def photos(images: Tensor, labels: Tensor, rows: Tensor, random: torch.Generator
     return recolour(both[:, :3], random), both[:, 3:]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels", nargs="+")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--prior", type=float, default=0.02)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     torch.manual_seed(0)
     random = torch.Generator().manual_seed(0)
     images, labels = load_labels(options.labels)
@@ -82,18 +86,23 @@ def main() -> None:
         average = 0.99 * average + 0.01 * float(loss.detach()) if step else float(loss.detach())
         bar.set_postfix(loss=f"{average:.4f}", refresh=False)
         if step % 1000 == 999 or step == options.steps - 1:
-            facts = {
-                "kind": "encoder",
-                "generator": generator.name,
-                "fingerprint": generator.fingerprint,
-                "space": "S",
-                "prior_weight": options.prior,
-                "loss": average,
-                "training_data": "samples of digiface-64, recoloured and on other backgrounds",
-                "recipe": recipe(options, step=step + 1),
-            }
-            tensors = {name: tensor.half() for name, tensor in encoder.state_dict().items()}
-            write_safetensors(HERE / "encoder.safetensors", tensors, facts)
+            save(encoder, generator, options, step + 1, average)
+
+
+def save(encoder: FaceEncoder, generator: Generator, options: argparse.Namespace, step: int, loss: float) -> None:
+    """Write the encoder as it is now."""
+    facts = {
+        "kind": "encoder",
+        "generator": generator.name,
+        "fingerprint": generator.fingerprint,
+        "space": "S",
+        "prior_weight": options.prior,
+        "loss": loss,
+        "training_data": "samples of digiface-64, recoloured and on other backgrounds",
+        "recipe": recipe(options, step=step),
+    }
+    tensors = {name: tensor.half() for name, tensor in encoder.state_dict().items()}
+    write_safetensors(HERE / "encoder.safetensors", tensors, facts)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""What ships: whole, as registered, described by its card, and as local as it promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from lelsd_core.directions import Direction
+from lelsd_core.errors import UserError
+from lelsd_core.registry import CHECKPOINTS, GENERATORS, INVERTERS, SEGMENTERS, find, load_editor, load_generator
+from lelsd_core.weights import sha256_of
+
+SHIPPED = [*(spec.weights for spec in GENERATORS.values()), *SEGMENTERS.values(), *INVERTERS.values()]
+PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")
+SMALL = ("brows", "eyes", "mouth", "nose")
+CARD = (CHECKPOINTS / "digiface-64" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("weights", SHIPPED, ids=lambda w: w.file)
+def test_every_file_is_the_registered_one_and_small_enough(weights):
+    assert sha256_of(weights.path) == weights.sha256
+    assert weights.path.stat().st_size < 10_000_000
+    assert weights.path.name in CARD
+
+
+def test_the_card_says_where_everything_comes_from():
+    for words in (
+        "gan-face-generate",
+        "1.1.1",
+        "24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569",
+        "MIT",
+        "DigiFace-1M",
+        "non-commercial research",
+        "Known weaknesses",
+        "Copyright (c) 2023",
+    ):
+        assert words in CARD, words
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_direction_ships_with_its_sheet_its_figures_and_a_name(part):
+    path = CHECKPOINTS / "digiface-64" / "directions" / f"{part}.safetensors"
+    direction = Direction.load(path)
+    assert direction.name == part
+    assert direction.parts == (part,)
+    assert direction.gain >= (15 if part in SMALL else 5)
+    assert all(len(end) > 2 for end in direction.ends)
+    assert direction.ends != ("less", "more")
+    assert float(direction.vector.norm()) == pytest.approx(1, abs=1e-4)
+    assert path.with_suffix(".jpg").is_file()
+    assert direction.title in CARD
+    assert f"directions/{part}.jpg" in CARD
+
+
+def test_a_damaged_file_is_told_before_it_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("lelsd_core.registry.CHECKPOINTS", tmp_path)
+    with pytest.raises(UserError, match=r"generator\.safetensors of digiface-64 is missing"):
+        load_generator("digiface-64")
+    (tmp_path / "digiface-64").mkdir()
+    (tmp_path / "digiface-64" / "generator.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match="is damaged: its SHA-256 is"):
+        load_generator("digiface-64")
+
+
+def test_names_that_do_not_exist_are_told_with_the_nearest():
+    with pytest.raises(UserError, match="no generator named 'digiface-65'; did you mean digiface-64"):
+        load_editor("digiface-65")
+    with pytest.raises(UserError, match="no generator named 'stylegan'"):
+        find("generator", "stylegan", {k: s.weights for k, s in GENERATORS.items()})
+
+
+def test_a_generator_can_be_loaded_from_its_file_too():
+    by_path = load_generator(GENERATORS["digiface-64"].weights.path)
+    assert by_path.fingerprint == load_generator("digiface-64").fingerprint

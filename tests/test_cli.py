@@ -1,0 +1,141 @@
+"""The command line: what it prints, what it writes, and how it says no."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lelsd_core.__main__ import COMMANDS, main
+from lelsd_core.directions import Direction
+
+ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
+ROOT = Path(__file__).parents[1]
+
+
+def answer(capsys) -> dict:
+    """The JSON object on the last line."""
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_edit_writes_the_whole_photo_and_tells_its_figures(tmp_path, capsys):
+    out = tmp_path / "out.png"
+    assert main(["edit", str(ASTRONAUT), str(out), "--set", "mouth=3", "--set", "hair=-99", "--json"]) == 0
+    told = answer(capsys)
+    before, after = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (ASTRONAUT, out))
+    assert before.shape == after.shape
+    changed = np.abs(after - before).max(2) > 4
+    assert 0.005 < changed.mean() < 0.3
+    assert not changed[:, 380:].any(), "far from the face nothing changes"
+    assert told["inversion_l1"] <= 0.08
+    assert told["amounts"]["mouth"] == 3
+    assert told["amounts"]["hair"] > -20
+    assert told["seconds"] > 0
+
+
+def test_edit_without_amounts_gives_the_photo_back(tmp_path):
+    assert main(["edit", str(ASTRONAUT), str(tmp_path / "out.png"), "--steps", "2"]) == 0
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), np.asarray(Image.open(ASTRONAUT)))
+
+
+def test_edit_reads_a_recipe_and_set_goes_on_top(tmp_path, capsys):
+    recipe = tmp_path / "r.json"
+    recipe.write_text('{"amounts": {"mouth": 2, "nose": 1}}')
+    out = str(tmp_path / "out.jpg")
+    arguments = ["edit", str(ASTRONAUT), out, "--recipe", str(recipe), "--set", "nose=-1", "--crop", "--steps", "2"]
+    assert main([*arguments, "--json"]) == 0
+    assert answer(capsys)["amounts"] == {"mouth": 2, "nose": -1}
+    assert Image.open(out).size == (64, 64)
+
+
+def test_discover_writes_a_direction_with_its_figures(tmp_path, capsys):
+    out = tmp_path / "lips.safetensors"
+    assert main(["discover", str(out), "--parts", "mouth", "--steps", "10", "--json"]) == 0
+    told = answer(capsys)
+    direction = Direction.load(out)
+    assert (direction.name, direction.parts) == ("lips", ("mouth",))
+    assert told["steps"] == 10
+    assert told["score"] == pytest.approx(direction.score)
+    assert told["area"] == pytest.approx(direction.area)
+
+
+def test_several_directions_get_numbers(tmp_path):
+    out = tmp_path / "d.safetensors"
+    assert main(["discover", str(out), "--parts", "eyes", "--steps", "2", "--count", "2"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d-2.safetensors", "d.safetensors"]
+
+
+def test_evaluate_gives_one_row_for_each_direction(capsys):
+    assert main(["evaluate", "--json"]) == 0
+    rows = answer(capsys)["rows"]
+    assert [row["direction"] for row in rows] == sorted(
+        ["hair", "skin", "brows", "eyes", "nose", "mouth", "background", "clothes"]
+    )
+    for row in rows:
+        assert {"part", "score", "area", "low", "high", "gain"} <= row.keys()
+        assert row["gain"] >= (15 if row["direction"] in ("eyes", "brows", "nose", "mouth") else 5), row
+        assert min(row["change"]) >= 0.05, row
+
+
+WRONG = {
+    "no such photo": (["edit", "gone.jpg", "out.png"], "There is no file gone.jpg"),
+    "not a picture": (["edit", __file__, "out.png"], "not a picture that can be read"),
+    "an output that is no picture": (["edit", str(ASTRONAUT), "out.doc"], "does not end like a picture"),
+    "an output nowhere": (["edit", str(ASTRONAUT), "no/where/out.png"], "There is no folder"),
+    "an unknown direction": (["edit", str(ASTRONAUT), "out.png", "--set", "mout=1"], "did you mean mouth"),
+    "an amount that is no number": (["edit", str(ASTRONAUT), "out.png", "--set", "mouth=big"], "NAME=AMOUNT"),
+    "a recipe that is none": (["edit", str(ASTRONAUT), "out.png", "--recipe", __file__], "is not a recipe"),
+    "an unknown generator": (
+        ["edit", str(ASTRONAUT), "out.png", "--generator", "digiface"],
+        "did you mean digiface-64",
+    ),
+    "an unknown part": (["discover", "d.safetensors", "--parts", "mouht"], "did you mean mouth"),
+    "an unknown segmenter": (["discover", "d.safetensors", "--segmenter", "bisenet"], "no segmenter named 'bisenet'"),
+    "an unknown space": (["discover", "d.safetensors", "--space", "W"], "no latent space named 'W'"),
+    "no steps": (["discover", "d.safetensors", "--steps", "0"], "steps is 0; it must be at least 1"),
+    "a direction nowhere": (["discover", "no/where/d.safetensors"], "There is no folder"),
+    "a folder without directions": (["evaluate", "--directions", "no/where"], "There are no directions"),
+    "a generator to evaluate": (["evaluate", "--generator", "x"], "no generator named 'x'"),
+    "a generator to time": (["bench", "edit", "--generator", "x"], "no generator named 'x'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_a_person_can_fix_is_one_sentence_and_exit_code_1(case, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    arguments, words = WRONG[case]
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["edit"], ["discover", "x", "--steps", "many"], ["paint"], ["edit", "--wat"], []]
+)
+def test_unknown_options_missing_arguments_and_non_numbers_exit_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_needs_no_torch_no_gradio_and_no_opencv():
+    code = (
+        "import sys, lelsd_core\n"
+        "from lelsd_core.__main__ import parser\n"
+        f"for name in {COMMANDS!r}:\n"
+        "    try: parser().parse_args([name, '--help'])\n"
+        "    except SystemExit: pass\n"
+        "heavy = {'torch', 'gradio', 'cv2', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--parts" in done.stdout

@@ -1,0 +1,63 @@
+"""The segmenter that ships: honest figures in its file, and masks that mean what they say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lelsd_core.errors import UserError
+from lelsd_core.generators import Synthesis
+from lelsd_core.registry import SEGMENTERS, load_segmenter
+from lelsd_core.segmenters import build_parts_segmenter, part_mask
+from lelsd_core.weights import read_safetensors
+
+PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothes")
+
+
+def test_it_reads_a_face_where_the_frame_has_it(editor):
+    session = editor.random_face(45)
+    probabilities = editor.segmenter.segment_image(editor.synthesize(session.codes, session.space))
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(1, 64, 64))
+    where = {name: part_mask(probabilities, PARTS, [name])[0, 0].nonzero().float().mean(0) for name in PARTS}
+    assert where["brows"][0] < where["eyes"][0] < where["nose"][0] < where["mouth"][0] < where["clothes"][0]
+    assert where["hair"][0] < where["mouth"][0]
+
+
+def test_masks_of_all_parts_cover_every_pixel_once(editor):
+    probabilities = torch.rand(2, 8, 5, 5, generator=torch.Generator().manual_seed(0)).softmax(1)
+    masks = torch.stack([part_mask(probabilities, PARTS, [name]) for name in PARTS])
+    assert (masks.sum(0) == 1).all()
+    assert (part_mask(probabilities, PARTS, PARTS) == 1).all()
+    soft = part_mask(probabilities, PARTS, ["eyes", "brows"], soft=True)
+    torch.testing.assert_close(soft, probabilities[:, 3:5].sum(1, keepdim=True))
+
+
+def test_masks_carry_no_gradient():
+    probabilities = torch.rand(1, 8, 4, 4, requires_grad=True)
+    assert not part_mask(probabilities, PARTS, ["eyes"], soft=True).requires_grad
+
+
+def test_unknown_and_missing_parts_are_told():
+    probabilities = torch.rand(1, 8, 4, 4)
+    with pytest.raises(UserError, match="no part named 'eye'; did you mean eyes"):
+        part_mask(probabilities, PARTS, ["eye"])
+    with pytest.raises(UserError, match="No part was chosen"):
+        part_mask(probabilities, PARTS, [])
+
+
+def test_pictures_of_another_size_are_read_too(editor):
+    assert editor.segmenter.segment(Synthesis(torch.zeros(2, 3, 128, 128))).shape == (2, 8, 64, 64)
+
+
+def test_held_out_figures_stand_in_the_file_and_reach_what_is_promised():
+    _, facts = read_safetensors(SEGMENTERS["digiface-parts"].path, "segmenter")
+    assert tuple(facts["parts"]) == PARTS
+    promised = {"eyes": 0.5, "mouth": 0.5, "skin": 0.8, "hair": 0.8, "background": 0.8}
+    assert {name: facts["iou"][name] for name in promised if facts["iou"][name] < promised[name]} == {}
+
+
+def test_weights_of_another_shape_and_unknown_names_are_refused():
+    with pytest.raises(UserError, match="segmenter of another shape"):
+        build_parts_segmenter({"head.weight": torch.zeros(1)}, {"parts": PARTS})
+    with pytest.raises(UserError, match="no segmenter named 'digiface-part'; did you mean digiface-parts"):
+        load_segmenter("digiface-part")

@@ -1,0 +1,68 @@
+"""A generator whose local factors are known by construction, and the segmenter that knows its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lelsd_core.generators import Generator, Layer, State, Step, Synthesis
+from lelsd_core.latents import LatentSpace, Slot
+
+PARTS = ("left", "right")
+SIZE = 8
+
+
+class Painter(Generator):
+    """Six factors: 0 and 1 paint the left half in two patterns, 2 and 3 the right half, 4 and 5 the whole picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        patterns = torch.randn(6, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+        patterns[:2, ..., SIZE // 2 :] = 0
+        patterns[2:4, ..., : SIZE // 2] = 0
+        turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))[0]
+        self.register_buffer("patterns", 0.1 * patterns)
+        self.register_buffer("turn", turn)  # hides the factors: column i of a factor is not column i of a code
+        self.name, self.fingerprint, self.resolution = "painter", "a" * 64, SIZE
+        self.spaces = (LatentSpace("Z", (Slot("z", 6),)),)
+        self.layers = {"8.paint": Layer("8.paint", 3, SIZE)}
+        self.steps = (Step(self.layers["8.paint"], (0,), lambda _, slots: State(self.paint(slots[0]))),)
+
+    def paint(self, codes: Tensor) -> Tensor:
+        """Codes (B, 6) -> sum of patterns (B, 3, 8, 8)."""
+        return torch.einsum("bf,fchw->bchw", codes @ self.turn, self.patterns)
+
+    def sample(self, seeds: Sequence[int]) -> Tensor:
+        return torch.stack([torch.randn(6, generator=torch.Generator().manual_seed(s)) for s in seeds])
+
+    def lift_once(self, codes: Tensor, space: LatentSpace, truncation: float | None) -> Tensor:
+        raise NotImplementedError  # one space, nothing to lift to
+
+    def finish(self, state: State) -> Tensor:
+        return state.x
+
+    def factors(self, *wanted: int) -> Tensor:
+        """(len(wanted), 6): the directions in Z of some factors, each of length 1."""
+        return self.turn[:, list(wanted)].T
+
+
+class Halves(nn.Module):
+    """Left half and right half, whatever the picture shows."""
+
+    name, parts, needs = "halves", PARTS, ()
+
+    def segment(self, synthesis: Synthesis) -> Tensor:
+        """(B, 2, 8, 8) in {0, 1}."""
+        answer = torch.zeros(len(synthesis.image), 2, SIZE, SIZE)
+        answer[:, 0, :, : SIZE // 2] = 1
+        answer[:, 1, :, SIZE // 2 :] = 1
+        return answer
+
+
+class Blind(Halves):
+    """Never sees the left part."""
+
+    def segment(self, synthesis: Synthesis) -> Tensor:
+        return torch.stack([0 * synthesis.image[:, 0], 0 * synthesis.image[:, 0] + 1], 1).detach()
