@@ -48,13 +48,13 @@ def measure_zip(file: BinaryIO, length: int) -> None:
     """Refuse compressed archives, TorchScript, and storages or tensors larger than their bytes."""
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
+        pickles = [name for name in entries if name.split("/")[1:] == ["data.pkl"]]
+        if len(pickles) != 1 or any(name.split("/")[1:2] == ["code"] for name in entries):
+            raise RefusedError("it is an archive, but not of weights")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
             raise RefusedError("its parts are compressed, which torch.save never does")
         if sum(entry.file_size for entry in entries.values()) > length:
             raise RefusedError("its parts are larger than the file")
-        pickles = [name for name in entries if name.split("/")[1:] == ["data.pkl"]]
-        if len(pickles) != 1 or any(name.split("/")[1:2] == ["code"] for name in entries):
-            raise RefusedError("it is an archive, but not of weights")
         folder = pickles[0].removesuffix("data.pkl") + "data/"
 
         def bytes_of(key: str) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from lelsd_core.errors import unknown_name
+from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.latents import LatentSpace
 
 LARGEST = 4096  # pixels across; files that declare more are not believed
@@ -140,6 +140,16 @@ class Generator(nn.Module, ABC):
                 first.setdefault(self.slot_of(index, space), step.layer.name)
         wanted = self.groups[group]
         return tuple(s.name for i, s in enumerate(slots) if s.movable and first.get(i) in wanted)
+
+    def expand_groups(self, names: Iterable[str], space: str) -> tuple[str, ...]:
+        """Slot names and patterns, each group's name replaced by its slots. UserError for a group without slots."""
+        expanded: list[str] = []
+        for name in names:
+            inside = self.group_slots(name, space) if name in self.groups else (name,)
+            if not inside:
+                raise UserError(f"Space {space} has no {name} layers; choose a space with layers, or no group.")
+            expanded += inside
+        return tuple(expanded)
 
     def slot_of(self, index: int, space: str) -> int:
         """The slot of a space that feeds slot `index` of the finest space; -1 for spaces without layers."""
