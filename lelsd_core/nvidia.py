@@ -23,8 +23,10 @@ from torch import Tensor
 from lelsd_core.torchfile import Bounded, RefusedError, fits, read_torch
 
 NUMBER = re.compile(r"[<>|=]?[biuf?][1248]?")
-UNUSED = (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID)
-UNUSED += (pickle.BINPERSID,)
+UNUSED = (  # ways of making objects that these files do not take
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX),
+    *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID),
+)
 DEEPEST = 32  # levels of modules in modules
 
 
