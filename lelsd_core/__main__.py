@@ -7,7 +7,7 @@ import json
 import sys
 from importlib import import_module
 
-COMMANDS = ("edit", "discover", "evaluate", "bench")
+COMMANDS = ("edit", "discover", "evaluate", "weights", "bench")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -25,7 +25,7 @@ class DiscoverConfig:
 
     parts: tuple[str, ...] = option(("mouth",), "parts to change")
     space: str = option("", "latent space the direction lives in; empty = the finest")
-    slots: tuple[str, ...] = option((), "slots it may write, names or patterns; none = all")
+    slots: tuple[str, ...] = option((), "slots it may write: names, patterns, coarse, middle, fine; none = all")
     layers: tuple[str, ...] = option((), "feature maps the score is read at; none = the picture")
     count: int = option(1, "directions to find at once")
     steps: int = option(300, "optimiser steps for each direction")
@@ -57,4 +57,4 @@ class DiscoverConfig:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not 0 < self.least <= self.most:
             raise UserError(f"amounts run from {self.least} to {self.most}; they must be positive and in order.")
-        return replace(self, space=space)
+        return replace(self, space=space, slots=generator.expand_groups(self.slots, space))

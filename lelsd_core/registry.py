@@ -5,20 +5,21 @@ name or path  --find-->  file  --check SHA-256, read as data-->  tensors  --buil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lelsd_core.directions import load_directions
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces import FaceAligner, Frame
-from lelsd_core.generators import DCGAN, DCGANConfig, Generator
+from lelsd_core.formats import Options, build_generator, read_checkpoint, use_half, weights_file
+from lelsd_core.generators import Generator
 from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
 from lelsd_core.segmenters import PartsSegmenter, build_parts_segmenter
 from lelsd_core.weights import read_safetensors, sha256_of
@@ -89,29 +90,26 @@ INVERTERS: Mapping[str, Weights] = {
     )
 }
 
-# architecture (as a file's header names it) -> builder from its tensors and the header's config
-ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Generator]] = {
-    "dcgan": lambda tensors, config: DCGAN(DCGANConfig.of(tensors, **config), tensors),
-}
 
-
-def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu") -> Generator:
+def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu", **options: Any) -> Generator:
     """A generator, ready to render.
 
     Args:
-        name_or_path: a key of `GENERATORS`, or a weights file.
+        name_or_path: a key of `GENERATORS`, or a file or folder in any format of `formats`.
         device: "cpu", "cuda", "mps".
+        options: fields of `formats.Options`: noise, noise_seed, class_index, truncation, dtype.
 
     Raises:
-        UserError: no such name or file, a damaged or foreign file, or an unknown architecture.
+        UserError: no such name or file, a damaged or foreign file, or an option that the model does not take.
     """
-    path, fingerprint, name = find("generator", name_or_path, {k: s.weights for k, s in GENERATORS.items()})
-    tensors, facts = read_safetensors(path, "generator")
-    architecture = facts.get("architecture")
-    if architecture not in ARCHITECTURES:
-        raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
-    generator = frozen(ARCHITECTURES[architecture](tensors, facts.get("config", {})), device)
-    generator.name, generator.fingerprint = name, fingerprint
+    given, known = Path(name_or_path), str(name_or_path) in GENERATORS
+    file = name_or_path if known else weights_file(given)
+    path, fingerprint, name = find("generator", file, {k: s.weights for k, s in GENERATORS.items()})
+    chosen = Options(**options)
+    generator = frozen(build_generator(read_checkpoint(path), chosen, known=known), device)
+    if generator.device.type != "cpu":
+        use_half(generator, chosen.dtype)
+    generator.name, generator.fingerprint = given.name if given.is_dir() else name, fingerprint
     return generator
 
 

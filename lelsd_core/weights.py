@@ -20,6 +20,7 @@ from torch import Tensor
 from lelsd_core.errors import UserError
 
 HEADER = "lelsd"
+LONGEST_HEADER = 4 * 2**20  # bytes; the largest of these files, a StyleGAN3, needs 10 kB
 
 
 def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -38,6 +39,7 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no file {path}; a {kind} in safetensors format was expected.")
+    check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
@@ -49,6 +51,21 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
         raise UserError(
             f"{path.name} cannot be read as a safetensors {kind} ({problem}); the file is damaged or something else."
         ) from None
+
+
+def check_header(path: Path) -> None:
+    """UserError if the header is longer than the file or than any header should be, before it is read."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > min(LONGEST_HEADER, path.stat().st_size - 8):
+        raise UserError(f"{path.name} is no safetensors file: its header would be {length} bytes long.")
+
+
+def facts_of(path: Path) -> dict[str, Any] | None:
+    """What a safetensors file's header says in this project's words; None if it has none of them."""
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
+    return facts if isinstance(facts, dict) else None
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:

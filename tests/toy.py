@@ -37,7 +37,7 @@ class Painter(Generator):
     def sample(self, seeds: Sequence[int]) -> Tensor:
         return torch.stack([torch.randn(6, generator=torch.Generator().manual_seed(s)) for s in seeds])
 
-    def lift_once(self, codes: Tensor, space: LatentSpace, truncation: float | None) -> Tensor:
+    def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         raise NotImplementedError  # one space, nothing to lift to
 
     def finish(self, state: State) -> Tensor:

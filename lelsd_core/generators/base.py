@@ -9,14 +9,16 @@ spaces, and `finish`. Pictures are about [-1, 1]; nothing here clamps or range-c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from lelsd_core.errors import unknown_name
+from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.latents import LatentSpace
+
+LARGEST = 4096  # pixels across; files that declare more are not believed
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,11 @@ class Synthesis:
     layers: Mapping[str, Layer] = field(default_factory=dict)
 
     def features(self, layer: str) -> Tensor:
-        """Feature map (B, C, size, size) of a kept layer, its margin cut off. ValueError if it was not kept."""
+        """Feature map (B, C, size, size) of a kept layer, float32, without margin. ValueError if it was not kept."""
         if layer not in self.states:
             raise ValueError(unknown_name("kept layer", layer, self.states))
         margin = self.layers[layer].margin
-        x = self.states[layer].x
+        x = self.states[layer].x.float()
         return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin] if margin else x
 
 
@@ -103,7 +105,7 @@ class Generator(nn.Module, ABC):
         """The last step's state -> picture (B, 3, H, W), about [-1, 1]."""
 
     @abstractmethod
-    def lift_once(self, codes: Tensor, space: LatentSpace, truncation: float | None) -> Tensor:
+    def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         """Codes of `space` -> codes of the next finer space."""
 
     @property
@@ -117,6 +119,41 @@ class Generator(nn.Module, ABC):
             if space.name == name:
                 return space
         raise ValueError(unknown_name(f"latent space of {self.name or 'this generator'}", name, self.space_names))
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """Layers by "coarse", "middle" and "fine": thirds of the synthesis, for networks of any depth."""
+        names = list(self.layers)
+        first, second = round(len(names) / 3), round(2 * len(names) / 3)
+        return {
+            "coarse": tuple(names[:first]),
+            "middle": tuple(names[first:second]),
+            "fine": tuple(names[second:]),
+        }
+
+    def group_slots(self, group: str, space: str) -> tuple[str, ...]:
+        """Movable slots of a space that a group's layers read first; empty where the space has no layers (Z, W)."""
+        slots = self.space(space).slots
+        first: dict[int, str] = {}
+        for step in self.steps:
+            for index in step.slots:
+                first.setdefault(self.slot_of(index, space), step.layer.name)
+        wanted = self.groups[group]
+        return tuple(s.name for i, s in enumerate(slots) if s.movable and first.get(i) in wanted)
+
+    def expand_groups(self, names: Iterable[str], space: str) -> tuple[str, ...]:
+        """Slot names and patterns, each group's name replaced by its slots. UserError for a group without slots."""
+        expanded: list[str] = []
+        for name in names:
+            inside = self.group_slots(name, space) if name in self.groups else (name,)
+            if not inside:
+                raise UserError(f"Space {space} has no {name} layers; choose a space with layers, or no group.")
+            expanded += inside
+        return tuple(expanded)
+
+    def slot_of(self, index: int, space: str) -> int:
+        """The slot of a space that feeds slot `index` of the finest space; -1 for spaces without layers."""
+        return index if space == self.spaces[-1].name else -1
 
     @property
     def space_names(self) -> tuple[str, ...]:
@@ -137,13 +174,15 @@ class Generator(nn.Module, ABC):
         Raises:
             ValueError: unknown space, wrong width, a lift from fine to coarse, or no truncation in this family.
         """
+        if truncation is not None:
+            raise ValueError(f"{self.name or 'this generator'} has no truncation in its lifts.")
         first, last = self.space_names.index(self.space(source).name), self.space_names.index(self.space(target).name)
         if last < first:
             raise ValueError(f"codes cannot be lifted from {source} to {target}: {target} is coarser.")
         if codes.ndim != 2 or codes.shape[1] != self.spaces[first].width:
             raise ValueError(f"codes of {source} must be (B, {self.spaces[first].width}), got {tuple(codes.shape)}.")
         for space in self.spaces[first:last]:
-            codes = self.lift_once(codes, space, truncation)
+            codes = self.lift_once(codes, space)
         return codes
 
     def synthesize(
@@ -187,3 +226,10 @@ class Generator(nn.Module, ABC):
             if step.layer.name in keep:
                 states[step.layer.name] = state
         return Synthesis(self.finish(state) if image else None, states, self.layers)
+
+
+def check_sizes(sizes: Iterable[int]) -> None:
+    """ValueError for pixels across that no network here has, before memory is taken for them."""
+    for size in sizes:
+        if not 1 <= size <= LARGEST:
+            raise ValueError(f"a layer would be {size} pixels across; 1 to {LARGEST} can be")

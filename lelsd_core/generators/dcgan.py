@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lelsd_core.generators.base import Generator, Layer, State, Step
+from lelsd_core.generators.base import Generator, Layer, State, Step, check_sizes
 from lelsd_core.latents import LatentSpace, Slot
 
 EPS = 1e-5  # torch's default for BatchNorm2d, which the tutorial leaves as it is
@@ -61,6 +61,8 @@ class DCGAN(Generator):
     def __init__(self, config: DCGANConfig, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.config = config
+        sizes = [4 * 2**i for i in range(len(config.channels))]
+        check_sizes(sizes)
         names = convolution_names(weights)
         for i, name in enumerate(names[:-1]):
             weight, bias = fold_batch_norm(weights, name)
@@ -72,7 +74,6 @@ class DCGAN(Generator):
             self.register_buffer(f"bias{i}", bias)
         last = weights[names[-1]].float()
         self.register_buffer("to_rgb", last.contiguous(memory_format=torch.channels_last))
-        sizes = [4 * 2**i for i in range(len(config.channels))]
         layers = [Layer(f"{size}.conv", c, size) for size, c in zip(sizes, config.channels, strict=True)]
         self.resolution = 2 * sizes[-1]
         self.layers = {layer.name: layer for layer in layers}
@@ -83,30 +84,30 @@ class DCGAN(Generator):
         rows = [torch.randn(self.config.code_width, generator=torch.Generator().manual_seed(s)) for s in seeds]
         return (self.config.prior * torch.stack(rows)).to(self.device)
 
-    def lift_once(self, codes: Tensor, space: LatentSpace, truncation: float | None) -> Tensor:
-        if truncation is not None:
-            raise ValueError("a DCGAN has no truncation; draw smaller codes instead.")
+    def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         return F.pad(codes, (0, self.spaces[1].width - space.width))
 
     def finish(self, state: State) -> Tensor:
-        return F.conv_transpose2d(state.x, self.to_rgb, stride=2, padding=1).tanh()
+        return F.conv_transpose2d(state.x, self.to_rgb, stride=2, padding=1).tanh().float()
 
     def _step(self, i: int, layer: Layer) -> Step:
         def first(_: State | None, slots: tuple[Tensor, ...]) -> State:
             z, gain, shift = slots
             x = (z @ self.weight0).view(len(z), 4, 4, layer.channels) + self.bias0
-            return State(styled(x.permute(0, 3, 1, 2), gain, shift))
+            return State(styled(x.permute(0, 3, 1, 2).to(self.to_rgb.dtype), gain, shift))
 
         def later(state: State | None, slots: tuple[Tensor, ...]) -> State:
             weight, bias = getattr(self, f"weight{i}"), getattr(self, f"bias{i}")
-            return State(styled(F.conv_transpose2d(state.x, weight, bias, stride=2, padding=1), *slots))
+            x = F.conv_transpose2d(state.x, weight, bias.to(weight.dtype), stride=2, padding=1)
+            return State(styled(x, *slots))
 
         return Step(layer, (2 * i + 1, 2 * i + 2), later) if i else Step(layer, (0, 1, 2), first)
 
 
 def styled(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     """ReLU of x (B, C, H, W) under a gain and a bias (B, C) for each channel, both 0 for no change."""
-    return torch.addcmul(shift[:, :, None, None], x, 1 + gain[:, :, None, None]).relu_()
+    gain, shift = 1 + gain.to(x.dtype), shift.to(x.dtype)
+    return torch.addcmul(shift[:, :, None, None], x, gain[:, :, None, None]).relu_()
 
 
 def style_space(config: DCGANConfig, sizes: Sequence[int]) -> LatentSpace:

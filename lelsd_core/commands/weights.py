@@ -1,0 +1,55 @@
+"""Handle weights files: convert any official generator file to safetensors.
+
+python -m lelsd_core weights convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the command."""
+    parser.add_argument("action", help=f"what to do: {', '.join(ACTIONS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="convert: IN OUT.safetensors")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Do it."""
+    from lelsd_core.errors import UserError, unknown_name
+
+    if options.action not in ACTIONS:
+        raise UserError(unknown_name("action of weights", options.action, ACTIONS))
+    return ACTIONS[options.action](options)
+
+
+def convert(options: argparse.Namespace) -> dict[str, Any]:
+    """IN OUT.safetensors: read a generator in any format, write it as this project's safetensors."""
+    from lelsd_core.errors import UserError
+
+    if len(options.names) != 2:
+        options.usage_error("convert takes two names: IN OUT.safetensors")
+    given, target = (Path(name) for name in options.names)
+    if target.suffix != ".safetensors":
+        raise UserError(f"The converted file must end in .safetensors, got {target.name}.")
+    if not target.resolve().parent.is_dir():
+        raise UserError(f"There is no folder {target.resolve().parent} to write {target.name} to.")
+    if not given.exists():
+        raise UserError(f"There is no file or folder {given} to convert.")
+    from lelsd_core.formats import convert as convert_file
+    from lelsd_core.formats import weights_file
+    from lelsd_core.weights import sha256_of
+
+    source = weights_file(given)
+    if target.exists() and target.samefile(source):
+        raise UserError(f"{target.name} would overwrite itself; choose another name.")
+    facts = convert_file(source, target, sha256_of(source))
+    print(f"{target}: {facts['architecture']}, {facts['resolution']} pixels, from {facts['source']}.")
+    return {"out": str(target), "sha256": sha256_of(target), **facts}
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"convert": convert}

@@ -1,0 +1,170 @@
+"""What the StyleGANs share: Z → W → W+ → S, the mapping network, and truncation about the mean W.
+
+    z (B, Z)  --mapping-->  w (B, D)  --once for each layer-->  W+ (B, L·D)  --affine maps-->  S (B, sum of widths)
+
+Sources: Karras, Laine, Aila, "A Style-Based Generator Architecture for GANs" (CVPR 2019), appendix B; Wu, Lischinski,
+Shechtman, "StyleSpace Analysis" (CVPR 2021) for S: what each affine map puts out, toRGB included, in synthesis order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lelsd_core.generators.base import Generator
+from lelsd_core.latents import LatentSpace, Slot
+
+MEAN_SAMPLES = 10_000  # draws for the mean W of a file that holds none
+SLOPE = 0.2
+SQRT2 = 2**0.5
+
+
+class MappingNetwork(nn.Module):
+    """z (B, Z) → w (B, D): normalise, then dense layers with leaky ReLUs, every constant folded into the weights.
+
+    Args:
+        weights: "fc0.weight", "fc0.bias", ..., and for a conditional model "embed.weight", "embed.bias".
+        rate: learning-rate multiplier that the stored weights are to be scaled by.
+        label: weights (classes,) of the classes of a conditional model; their embedding is a constant here.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], rate: float, label: Tensor | None = None) -> None:
+        super().__init__()
+        self.depth = next(i for i in count() if f"fc{i}.weight" not in weights)
+        for i in range(self.depth):
+            weight, bias = weights[f"fc{i}.weight"].float(), weights[f"fc{i}.bias"].float()
+            weight, bias = weight * (SQRT2 * rate / weight.shape[1] ** 0.5), bias * (SQRT2 * rate)
+            if i == 0 and label is not None:
+                embedding = weights["embed.weight"].float() / len(label) ** 0.5 @ label + weights["embed.bias"].float()
+                weight, extra = weight[:, : -len(embedding)], weight[:, -len(embedding) :]
+                bias = bias + extra @ unit_moment(embedding)
+            self.register_buffer(f"weight{i}", weight.contiguous())
+            self.register_buffer(f"bias{i}", bias)
+
+    @property
+    def code_width(self) -> int:
+        """Columns of z."""
+        return self.weight0.shape[1]
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = unit_moment(z)
+        for i in range(self.depth):
+            x = F.leaky_relu(F.linear(x, getattr(self, f"weight{i}"), getattr(self, f"bias{i}")), SLOPE)
+        return x
+
+
+class StyleGenerator(Generator):
+    """A generator with spaces Z, W, W+ and S; an architecture adds its steps.
+
+    Args:
+        mapping: its mapping network.
+        mean: mean of W (D,); drawn from seeded samples if None.
+        rows: for each slot of S, the row of W+ it is made from.
+        slots: the slots of S, in synthesis order.
+    """
+
+    truncated_rows: int | None = None  # how many rows of W+ truncation reaches; None = all
+
+    def __init__(
+        self, mapping: MappingNetwork, mean: Tensor | None, rows: Sequence[int], slots: Sequence[Slot]
+    ) -> None:
+        super().__init__()
+        self.mapping = mapping
+        self.register_buffer("mean", mean_of_w(mapping) if mean is None else mean.float().reshape(-1))
+        self.rows = tuple(rows)
+        width = len(self.mean)
+        self.spaces = (
+            LatentSpace("Z", (Slot("z", mapping.code_width),)),
+            LatentSpace("W", (Slot("w", width),)),
+            LatentSpace("W+", tuple(Slot(f"w{i}", width) for i in range(max(rows) + 1))),
+            LatentSpace("S", tuple(slots)),
+        )
+
+    def add_affine(self, index: int, weight: Tensor, bias: Tensor, gain: float = 1.0) -> None:
+        """The affine map of slot `index` of S: stored weight (C, D) under equalised learning rate, bias (C,)."""
+        self.register_buffer(f"affine_weight{index}", weight.float() * (gain / weight.shape[1] ** 0.5))
+        self.register_buffer(f"affine_bias{index}", bias.float())
+
+    def sample(self, seeds: Sequence[int]) -> Tensor:
+        return normal_rows(seeds, self.spaces[0].width).to(self.device)
+
+    def lift(self, codes: Tensor, source: str, target: str, *, truncation: float | None = None) -> Tensor:
+        if truncation is None:
+            return super().lift(codes, source, target)
+        where = target if target in ("Z", "W") else "W+"
+        if where == "Z" or source == "S":
+            raise ValueError(f"truncation pulls codes of W and W+, not a lift from {source} to {target}.")
+        codes = self.truncate(super().lift(codes, source, where), truncation)
+        return super().lift(codes, where, target)
+
+    def truncate(self, codes: Tensor, amount: float) -> Tensor:
+        """Codes of W (B, D) or W+ (B, L·D) pulled towards the mean W; 1 leaves them, 0 is the mean."""
+        rows = codes.unflatten(1, (-1, len(self.mean)))  # (B, 1 or L, D)
+        reached = rows[:, : self.truncated_rows]
+        return torch.cat([self.mean.lerp(reached, amount), rows[:, reached.shape[1] :]], 1).flatten(1)
+
+    def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
+        if space.name == "Z":
+            return self.mapping(codes)
+        if space.name == "W":
+            return codes.repeat(1, len(self.spaces[2].slots))
+        rows = space.split(codes)
+        styles = [
+            F.linear(rows[row], getattr(self, f"affine_weight{i}"), getattr(self, f"affine_bias{i}"))
+            for i, row in enumerate(self.rows)
+        ]
+        return torch.cat(styles, dim=1)
+
+    def slot_of(self, index: int, space: str) -> int:
+        return self.rows[index] if space == "W+" else super().slot_of(index, space)
+
+
+def unit_moment(x: Tensor) -> Tensor:
+    """Rows (..., D) scaled to a mean square of 1."""
+    return x * (x.square().mean(dim=-1, keepdim=True) + 1e-8).rsqrt()
+
+
+def normal_rows(seeds: Sequence[int], width: int) -> Tensor:
+    """Standard normal rows (len(seeds), width), each drawn on the CPU from its own seed."""
+    return torch.stack([torch.randn(width, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])
+
+
+def mean_of_w(mapping: MappingNetwork) -> Tensor:
+    """Mean W (D,) of seeded samples."""
+    z = torch.randn(MEAN_SAMPLES, mapping.code_width, generator=torch.Generator().manual_seed(0))
+    return mapping(z.to(mapping.weight0)).mean(dim=0)
+
+
+def fixed_noise(mode: str, stored: Tensor | None, size: int, number: int, seed: int = 0) -> Tensor | None:
+    """Noise (1, 1, size, size) of the network's layer `number`, or None where it is off.
+
+    Args:
+        mode: "stored" (seeded where the file holds none), "random" (always seeded) or "off".
+        stored: what the file holds, of any shape with size² numbers.
+        size, number, seed: the same three always give the same noise.
+    """
+    if mode == "off":
+        return None
+    if mode == "stored" and stored is not None:
+        return stored.float().reshape(1, 1, size, size)
+    generator = torch.Generator().manual_seed((seed if mode == "random" else 0) * 1000 + number)
+    return torch.randn(1, 1, size, size, generator=generator)
+
+
+def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, the prefix cut off."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in weights.items() if name.startswith(prefix + ".")}
+
+
+def spread(values: Tensor, like: Tensor) -> Tensor:
+    """(B, C) → (B, C, 1, 1) in the type of `like`."""
+    return values[:, :, None, None].to(like.dtype)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same numbers with the channels innermost, where convolutions are fastest."""
+    return x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,211 @@
+"""StyleGAN2 in plain PyTorch: Z, W, W+ and S of StyleSpace; any resolution, widths and mapping depth.
+
+    S  -->  4.conv1, 8.conv0, 8.conv1, 16.conv0, ...   each R.conv1 adds to a running picture that grows with the layers
+
+Sources: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020); state-dict layout of
+NVIDIA's StyleGAN2-ADA (`mapping.fc0.weight`, `synthesis.b8.conv0.weight`); all other files are renamed to it.
+One departure, equal in exact arithmetic: styles scale the activations instead of one set of weights per picture, and
+demodulation follows the convolution, so that a batch shares one dense convolution. Gains are folded into constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lelsd_core.generators.base import Layer, State, Step, check_sizes
+from lelsd_core.generators.style import (
+    SLOPE,
+    SQRT2,
+    MappingNetwork,
+    StyleGenerator,
+    below,
+    channels_last,
+    fixed_noise,
+    spread,
+)
+from lelsd_core.latents import Slot
+
+EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """What the weights do not say; everything else is read off their shapes.
+
+    Args:
+        clamp: bound of the activations after each layer, None for none (files trained in half precision have 256).
+        rate: learning-rate multiplier of the mapping network.
+    """
+
+    clamp: float | None = None
+    rate: float = 0.01
+
+
+class StyleGAN2(StyleGenerator):
+    """A StyleGAN2 generator in spaces Z, W, W+ and S.
+
+    Args:
+        config: what the weights do not say.
+        weights: state dict in StyleGAN2-ADA's layout.
+        noise: "stored", "random" or "off", see `fixed_noise`.
+        noise_seed: for random noise.
+        label: weights (classes,) of the classes of a conditional model.
+    """
+
+    def __init__(
+        self,
+        config: StyleGAN2Config,
+        weights: Mapping[str, Tensor],
+        *,
+        noise: str = "stored",
+        noise_seed: int = 0,
+        label: Tensor | None = None,
+    ) -> None:
+        names = part_names(weights)
+        check_sizes(size_of(name) for name in names)
+        parts = [below(weights, f"synthesis.{prefix}") for prefix in names.values()]
+        slots = [Slot(name, part["affine.weight"].shape[0]) for name, part in zip(names, parts, strict=True)]
+        mapping = MappingNetwork(below(weights, "mapping"), config.rate, label)
+        super().__init__(mapping, weights.get("mapping.w_avg"), rows_of(names), slots)
+        self.config = config
+        kernel = weights["synthesis.resample_filter"].float() * 4
+        self.register_buffer("up_kernel", kernel.expand(3, 1, 4, 4).contiguous())
+        self.register_buffer("const", weights["synthesis.b4.const"].float()[None])
+        self.parts = nn.ModuleDict()
+        for i, (name, part) in enumerate(zip(names, parts, strict=True)):
+            self.add_affine(i, part["affine.weight"], part["affine.bias"])
+            if name.endswith("torgb"):
+                self.parts[key(name)] = ToRGB(part, config.clamp)
+                continue
+            size = size_of(name)
+            stored = fixed_noise(noise, part.get("noise_const"), size, i, noise_seed)
+            up = kernel if name.endswith("conv0") else None
+            self.parts[key(name)] = StyledConv(part, stored, up, config.clamp)
+        self._lay_out(list(names))
+
+    def _lay_out(self, names: list[str]) -> None:
+        convolutions = [name for name in names if not name.endswith("torgb")]
+        layers = [Layer(name, self.parts[key(name)].weight_out, size_of(name)) for name in convolutions]
+        self.layers = {layer.name: layer for layer in layers}
+        self.resolution = layers[-1].size
+        self.steps = tuple(self._step(layer, names) for layer in layers)
+
+    def _step(self, layer: Layer, names: list[str]) -> Step:
+        index = names.index(layer.name)
+        convolution = self.parts[key(layer.name)]
+
+        def start(state: State | None, batch: int) -> State:
+            return state or State(self.const.expand(batch, -1, -1, -1))
+
+        def grow(state: State | None, slots: tuple[Tensor, ...]) -> State:
+            state = start(state, len(slots[0]))
+            return State(convolution(state.x, slots[0]), state.rgb)
+
+        if layer.name.endswith("conv0"):
+            return Step(layer, (index,), grow)
+        to_rgb = self.parts[key(names[index + 1])]
+
+        def paint(state: State | None, slots: tuple[Tensor, ...]) -> State:
+            grown = grow(state, slots)
+            rgb = to_rgb(grown.x, slots[1])
+            if grown.rgb is not None:
+                rgb = rgb + F.conv_transpose2d(grown.rgb, self.up_kernel.float(), stride=2, padding=1, groups=3)
+            return State(grown.x, rgb)
+
+        return Step(layer, (index, index + 1), paint)
+
+    def finish(self, state: State) -> Tensor:
+        return state.rgb
+
+
+class StyledConv(nn.Module):
+    """Convolution under a style, demodulated; noise, bias and leaky ReLU.
+
+    Args:
+        part: "weight" (O, I, 3, 3), "bias" (O,), "noise_strength" ().
+        noise: (1, 1, H, W) or None.
+        up: resampling kernel (4, 4) with sum 4 where the convolution doubles the size.
+        clamp: bound of the output.
+    """
+
+    def __init__(
+        self, part: Mapping[str, Tensor], noise: Tensor | None, up: Tensor | None, clamp: float | None
+    ) -> None:
+        super().__init__()
+        weight = part["weight"].float()
+        self.weight_out, self.clamp = weight.shape[0], clamp
+        weight = weight * weight[0].numel() ** -0.5  # near 1 after the sum, so that half precision does not overflow
+        self.register_buffer("energy", weight.square().sum(dim=(2, 3)).T.contiguous() / 2)  # (I, O); √2 of the ReLU
+        self.register_buffer("bias", part["bias"].float() * SQRT2)
+        strength = part["noise_strength"].float().reshape(())
+        self.register_buffer("noise", None if noise is None else noise * (strength * SQRT2))
+        self.up = up is not None
+        self.register_buffer("weight", channels_last(weight.transpose(0, 1) if self.up else weight))
+        if up is not None:  # filters of `upfirdn` are convolved: flipped for PyTorch, which correlates
+            self.register_buffer("blur", up.flip(0, 1).expand(self.weight_out, 1, 4, 4).contiguous())
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """x (B, I, h, w), style (B, I) → (B, O, H, W)."""
+        if self.weight.dtype == torch.float16:  # demodulation undoes any scale of the style
+            style = style / style.abs().amax(dim=1, keepdim=True)
+        scale = (style.square() @ self.energy + EPS / 2).rsqrt()  # (B, O)
+        x = channels_last(x.to(self.weight.dtype) * spread(style, self.weight))
+        if self.up:
+            x = F.conv_transpose2d(x, self.weight, stride=2)
+            x = F.conv2d(x, self.blur, padding=1, groups=self.weight_out)
+        else:
+            x = F.conv2d(x, self.weight, padding=1)
+        x = torch.addcmul(spread(self.bias[None], x), x, spread(scale, x))
+        if self.noise is not None:
+            x.add_(self.noise)
+        x = F.leaky_relu_(x, SLOPE)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class ToRGB(nn.Module):
+    """1×1 convolution to a picture under a style, not demodulated; always float32."""
+
+    def __init__(self, part: Mapping[str, Tensor], clamp: float | None) -> None:
+        super().__init__()
+        weight = part["weight"].float().flatten(1)  # (3, C)
+        self.clamp = clamp
+        self.register_buffer("weight", weight * weight.shape[1] ** -0.5)
+        self.register_buffer("bias", part["bias"].float().reshape(3))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """x (B, C, H, W), style (B, C) → (B, 3, H, W)."""
+        weight = (self.weight * style[:, None]).transpose(1, 2)  # (B, C, 3)
+        pixels = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # (B, H·W, C)
+        rgb = torch.baddbmm(self.bias, pixels, weight).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
+
+
+def part_names(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Our name → the file's for every styled part, in synthesis order: {"8.conv0": "b8.conv0"}."""
+    parts = {name.removesuffix(".affine.weight") for name in weights if name.endswith(".affine.weight")}
+    known = [part.removeprefix("synthesis.") for part in parts]
+    return {part[1:]: part for part in sorted(known, key=lambda part: (size_of(part[1:]), part))}
+
+
+def rows_of(names: Mapping[str, str]) -> list[int]:
+    """The row of W+ each part reads: a toRGB shares its row with the convolution after it."""
+    rows, row = [], 0
+    for name in names:
+        rows.append(row)
+        row += not name.endswith("torgb")
+    return rows
+
+
+def size_of(name: str) -> int:
+    """ "64.conv1" → 64."""
+    return int(name.split(".")[0])
+
+
+def key(name: str) -> str:
+    """A layer's name as a module's: no dots."""
+    return name.replace(".", "_")
