@@ -5,7 +5,7 @@ name or path  --find-->  file  --check SHA-256, read as data-->  tensors  --buil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,8 @@ from lelsd_core.faces import FaceAligner, Frame
 from lelsd_core.formats import Options, build_generator, read_checkpoint, use_half, weights_file
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
-from lelsd_core.segmenters import PartsSegmenter, build_parts_segmenter
+from lelsd_core.segmenters import Segmenter
+from lelsd_core.segmenters.files import NETWORKS, read_segmenter
 from lelsd_core.weights import read_safetensors, sha256_of
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -113,11 +114,37 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     return generator
 
 
-def load_segmenter(name_or_path: str | Path, device: str | torch.device = "cpu") -> PartsSegmenter:
-    """A segmenter by name (a key of `SEGMENTERS`) or file. UserError as for `load_generator`."""
-    path, fingerprint, name = find("segmenter", name_or_path, SEGMENTERS)
-    segmenter = frozen(build_parts_segmenter(*read_safetensors(path, "segmenter")), device)
-    segmenter.name, segmenter.fingerprint = name, fingerprint
+def load_segmenter(
+    name_or_path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    weights: str | Path | None = None,
+    generator: Generator | None = None,
+) -> Segmenter:
+    """A segmenter, ready to use.
+
+    Args:
+        name_or_path: a key of `SEGMENTERS`, a key of `segmenters.files.NETWORKS`, or a file of any kind named there.
+        device: "cpu", "cuda", "mps".
+        weights: the file of a network that is named without one.
+        generator: whose features it will read; checked here where the file says which it must be.
+
+    Raises:
+        UserError: as for `load_generator`; weights missing or of another kind; a segmenter of another generator.
+    """
+    spec = NETWORKS.get(str(name_or_path))
+    if spec and weights is None:
+        raise UserError(f"{name_or_path} needs its weights: give the path of {spec.file}, which is at {spec.source}.")
+    if weights is not None and spec is None:
+        known = (*NETWORKS, *SEGMENTERS)
+        fixed = str(name_or_path) in known or Path(name_or_path).is_file()
+        reason = f"{name_or_path} has its own weights; leave weights out."
+        raise UserError(reason if fixed else unknown_name("segmenter", name_or_path, known))
+    path, fingerprint, name = find("segmenter", weights or name_or_path, SEGMENTERS, also=NETWORKS)
+    segmenter = frozen(read_segmenter(path, spec), device)
+    segmenter.name, segmenter.fingerprint = str(name_or_path) if spec else name, fingerprint
+    if generator is not None and segmenter.needs:
+        segmenter.check(generator)
     return segmenter
 
 
@@ -142,8 +169,13 @@ def load_editor(name: str, device: str | torch.device = "cpu") -> Editor:
     return Editor(generator, load_inverter(spec.inverter, generator), segmenter, aligner, directions)
 
 
-def find(kind: str, name_or_path: str | Path, table: Mapping[str, Weights]) -> tuple[Path, str, str]:
-    """Path, SHA-256 and name of a network's file; a shipped file must have the SHA-256 it was registered with."""
+def find(
+    kind: str, name_or_path: str | Path, table: Mapping[str, Weights], also: Iterable[str] = ()
+) -> tuple[Path, str, str]:
+    """Path, SHA-256 and name of a network's file; a shipped file must have the SHA-256 it was registered with.
+
+    `also`: more names that a person may have meant.
+    """
     if str(name_or_path) in table:
         weights = table[str(name_or_path)]
         path, name = weights.path, str(name_or_path)
@@ -151,7 +183,7 @@ def find(kind: str, name_or_path: str | Path, table: Mapping[str, Weights]) -> t
         path, weights = Path(name_or_path), None
         name = path.stem
         if not path.is_file():
-            raise UserError(unknown_name(kind, name_or_path, table))
+            raise UserError(unknown_name(kind, name_or_path, (*table, *also)))
     if not path.is_file():
         raise UserError(f"{path.name} of {name} is missing from {path.parent}; get the repository again.")
     fingerprint = sha256_of(path)

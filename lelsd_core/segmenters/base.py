@@ -5,7 +5,7 @@ Synthesis  --Segmenter.segment-->  probabilities (B, P, h, w)  --part_mask-->  m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import torch.nn.functional as F
@@ -15,12 +15,48 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Synthesis
 
 
+class Parts(tuple[str, ...]):
+    """Names of parts, in the order of an answer's channels; `in` and `expand` also know groups of them.
+
+    Args:
+        names: one for each channel.
+        groups: names for several at once: {"vegetation": ("tree", "grass")}; a group may name groups.
+    """
+
+    groups: Mapping[str, tuple[str, ...]]
+
+    def __new__(cls, names: Iterable[str], groups: Mapping[str, Sequence[str]] | None = None) -> Parts:
+        self = super().__new__(cls, names)
+        self.groups = {name: tuple(members) for name, members in (groups or {}).items()}
+        return self
+
+    def __contains__(self, name: object) -> bool:
+        return tuple.__contains__(self, name) or name in self.groups
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that a person may ask for: groups first, then parts."""
+        return (*self.groups, *self)
+
+    def expand(self, wanted: Iterable[str]) -> tuple[str, ...]:
+        """The parts behind names of parts and groups, each once. UserError for a name that is neither."""
+        found: dict[str, None] = {}
+        for name in wanted:
+            if tuple.__contains__(self, name):
+                found[name] = None
+            elif name in self.groups:
+                found |= dict.fromkeys(self.expand(self.groups[name]))
+            else:
+                raise UserError(unknown_name("part", name, self.names))
+        return tuple(found)
+
+
 class Segmenter(Protocol):
     """Tells the parts of a picture apart; owns its resize and normalisation.
 
     Attributes:
         name: registry name, or the file's.
-        parts: names of the parts, in the order of the answer's channels.
+        parts: names of the parts, in the order of the answer's channels; `Parts` where there are groups.
         needs: layers whose features it reads; () if the picture is enough.
     """
 
@@ -39,7 +75,7 @@ def part_mask(probabilities: Tensor, parts: Sequence[str], wanted: Sequence[str]
     Args:
         probabilities: (B, P, h, w) from `Segmenter.segment`.
         parts: the segmenter's part names.
-        wanted: names of the parts that make up the mask.
+        wanted: names of the parts, or groups of parts, that make up the mask.
         soft: sum of the probabilities instead of the arg-max's 0 or 1.
 
     Returns:
@@ -48,12 +84,10 @@ def part_mask(probabilities: Tensor, parts: Sequence[str], wanted: Sequence[str]
     Raises:
         UserError: a wanted part that the segmenter does not know, or none wanted.
     """
+    known = parts if isinstance(parts, Parts) else Parts(parts)
     if not wanted:
-        raise UserError(f"No part was chosen; choose at least one of {', '.join(parts)}.")
-    for name in wanted:
-        if name not in parts:
-            raise UserError(unknown_name("part", name, parts))
-    picked = [list(parts).index(name) for name in wanted]
+        raise UserError(f"No part was chosen; choose at least one of {', '.join(known.names)}.")
+    picked = [known.index(name) for name in known.expand(wanted)]
     answer = probabilities.detach()
     if not soft:
         answer = F.one_hot(answer.argmax(1), answer.shape[1]).permute(0, 3, 1, 2).to(answer.dtype)

@@ -1,0 +1,163 @@
+"""Any segmenter file → a segmenter: this project's say what they are, published ones are known by their tensors' names.
+
+file  --read as data-->  tensors and facts  --kind-->  segmenter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.formats import STARTS
+from lelsd_core.layouts import LAYOUTS, state_dict_of
+from lelsd_core.segmenters import bisenet, deeplab
+from lelsd_core.segmenters.parts import build_parts_segmenter
+from lelsd_core.torchfile import RefusedError, is_torch_file, read_torch
+from lelsd_core.weights import check_header, facts_of, read_safetensors
+
+Build = Callable[..., nn.Module]
+EXPECTED = "a segmenter was expected: one of this project's .safetensors, BiSeNet's 79999_iter.pth, or a DeepLab .pth"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published network: what people call it, the tensor it is known by, and how it is built from its tensors."""
+
+    about: str
+    marker: str
+    build: Build
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "bisenet": Published("a face-BiSeNet", bisenet.MARKER, bisenet.build_bisenet),
+    "deeplabv3": Published("torchvision's DeepLabV3", deeplab.MARKER_V3, deeplab.build_deeplabv3),
+    "deeplabv2": Published("the COCO-Stuff DeepLabV2", deeplab.MARKER_V2, deeplab.build_deeplabv2),
+}
+METHODS: Mapping[str, Build] = {"parts": build_parts_segmenter}  # what the header of one of our files may say
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A named network whose weights everybody gets for themselves.
+
+    Args:
+        kind: key of `PUBLISHED`.
+        file, source: what to get, and where.
+        about: one sentence for people, licence included.
+        options: how it is built.
+    """
+
+    kind: str
+    file: str
+    source: str
+    about: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+BISENET = {
+    "kind": "bisenet",
+    "file": "79999_iter.pth",
+    "source": "https://huggingface.co/ManyOtherFunctions/face-parse-bisent",
+}
+NETWORKS: Mapping[str, NetworkSpec] = {
+    "bisenet": NetworkSpec(**BISENET, about="14 parts of a face; code MIT, trained on CelebAMask-HQ, non-commercial."),
+    "bisenet-19": NetworkSpec(
+        **BISENET,
+        about="The same, its 19 labels as they are; left and right are unreliable.",
+        options={"merged": False},
+    ),
+    "deeplabv3": NetworkSpec(
+        kind="deeplabv3",
+        file="deeplabv3_resnet101_coco-586e9e4e.pth",
+        source="https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",
+        about="20 kinds of objects, cars, horses and people among them; BSD-3.",
+    ),
+    "cocostuff": NetworkSpec(
+        kind="deeplabv2",
+        file="deeplabv2_resnet101_msc-cocostuff164k-100000.pth",
+        source="the releases of https://github.com/kazuto1011/deeplab-pytorch",
+        about="182 things and stuffs of scenes; code MIT, COCO's pictures under their owners' terms.",
+    ),
+}
+
+
+def read_segmenter(path: Path, spec: NetworkSpec | None = None) -> nn.Module:
+    """The segmenter of a file, on the CPU.
+
+    Args:
+        path: any file of this project or of `PUBLISHED`.
+        spec: the network that it must be, and its options; None takes whatever it is.
+
+    Raises:
+        UserError: damaged, foreign, of another kind, or tensors that do not fit together.
+    """
+    try:
+        return read_any(path, spec)
+    except UserError:
+        raise
+    except RefusedError as problem:
+        raise UserError(f"{path.name} was refused because {problem}; {EXPECTED}.") from None
+    except Exception as problem:  # a damaged file can break a reader at any place, and all of them mean the same
+        reason = " ".join(str(problem).split())[:120]
+        raise UserError(
+            f"{path.name} is damaged, incomplete or foreign ({type(problem).__name__}: {reason}); {EXPECTED}."
+        ) from None
+
+
+def read_any(path: Path, spec: NetworkSpec | None) -> nn.Module:
+    """Sort a file by its header, or by the names of its tensors, and build what it holds."""
+    tensors, facts = read_tensors(path)
+    if facts is not None:
+        method = facts.get("method", "parts")
+        if spec is not None:
+            raise UserError(f"{path.name} holds this project's {method!r}, not {PUBLISHED[spec.kind].about}.")
+        if method not in METHODS:
+            raise UserError(unknown_name("kind of segmenter", method, METHODS))
+        return METHODS[method](tensors, facts)
+    kind = next((name for name, known in PUBLISHED.items() if known.marker in tensors), None)
+    if kind is None:
+        raise RefusedError(foreign(tensors))
+    if spec is not None and kind != spec.kind:
+        raise UserError(f"{path.name} holds {PUBLISHED[kind].about}, not {PUBLISHED[spec.kind].about}.")
+    segmenter = PUBLISHED[kind].build(tensors, **(spec.options if spec else {}))
+    check_fit(segmenter)
+    return segmenter
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Tensors of a file by name, and the facts of its header if it is one of this project's."""
+    with open(path, "rb") as file:
+        start = file.read(512)
+        if is_torch_file(start):
+            return state_dict_of(read_torch(file, path.stat().st_size))[0], None
+    if start[8:9] != b"{":
+        kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
+        raise RefusedError(f"it is {next(kinds, 'a file of an unknown kind')}")
+    check_header(path)
+    if facts_of(path) is not None:
+        return read_safetensors(path, "segmenter")
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, None  # noqa: SIM118, not a dict
+
+
+def foreign(tensors: Mapping[str, Tensor]) -> str:
+    """What a file holds instead of a segmenter."""
+    for layout in LAYOUTS:
+        if layout.marker in tensors:
+            return f"it holds a generator, {layout.about}"
+    return f"its tensors ({', '.join(list(tensors)[:3]) or 'none'}) are those of no segmenter known here"
+
+
+def check_fit(segmenter: nn.Module) -> None:
+    """Run a published network once with shapes only; tensors that do not fit together raise here."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # loads a good part of torch; shipped files need it not
+
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        segmenter.network(torch.zeros(1, 3, 128, 128))

@@ -1,0 +1,74 @@
+"""Convolutions of a published state dict, each with the BatchNorm after it folded in.
+
+{"a.conv.weight", "a.bn.weight", "a.bn.running_mean" ...}  --fold-->  nn.Conv2d that does both
+
+A network for inference alone is smaller and faster so, and the same to float precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+EPS = 1e-5  # torch's default for BatchNorm2d, which all the networks here leave as it is
+
+
+def fold(
+    tensors: Mapping[str, Tensor], conv: str, norm: str | None = None, *, stride: int = 1, dilation: int = 1
+) -> nn.Conv2d:
+    """One convolution with "same" padding.
+
+    Args:
+        tensors: the state dict.
+        conv: name of the convolution in it.
+        norm: name of the BatchNorm after it.
+        stride, dilation: what a state dict does not say.
+
+    Raises:
+        KeyError: a tensor is missing.
+        ValueError: the weight is not that of a convolution.
+    """
+    weight = tensors[f"{conv}.weight"].float()
+    bias = tensors.get(f"{conv}.bias")
+    if weight.ndim != 4:
+        raise ValueError(f"{conv}.weight has shape {tuple(weight.shape)}")
+    if norm is not None:
+        scale = tensors[f"{norm}.weight"].float() * (tensors[f"{norm}.running_var"].float() + EPS).rsqrt()
+        shift = tensors[f"{norm}.bias"].float() - tensors[f"{norm}.running_mean"].float() * scale
+        weight = weight * scale[:, None, None, None]
+        bias = shift if bias is None else bias.float() * scale + shift
+    outputs, inputs, size, _ = weight.shape
+    padding = dilation * (size // 2)
+    with torch.device("meta"):  # no random numbers drawn for weights that are there already
+        layer = nn.Conv2d(inputs, outputs, size, stride, padding, dilation, bias=bias is not None)
+    layer.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.float(), requires_grad=False)
+    return layer
+
+
+class Normalise(nn.Module):
+    """Pictures in [-1, 1] → what a network was trained on: its size, its scale, its mean.
+
+    Args:
+        size: pixels across.
+        mean, std: of each channel, for pictures in [0, 1].
+        flip: channels in the order blue, green, red.
+    """
+
+    def __init__(self, size: int, mean: tuple[float, ...], std: tuple[float, ...], *, flip: bool = False) -> None:
+        super().__init__()
+        self.size, self.flip = size, flip
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        if image.shape[-2:] != (self.size, self.size):
+            image = nn.functional.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
+        x = ((image + 1) / 2 - self.mean) / self.std
+        return (x.flip(1) if self.flip else x).contiguous(memory_format=torch.channels_last)
+
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
