@@ -1,0 +1,94 @@
+"""Parts from a few examples: a linear head fitted on 1 to 20 labelled pictures, or one region painted by hand.
+
+    codes of the examples  --embedding-->  pixels (N, C), labels (N, P)  --least squares-->  a linear reading
+
+Least squares has one exact answer, in less than a second. After Zhang et al., "DatasetGAN", CVPR 2021, which showed how
+few labels a generator's features need, and Tritrong et al., "Repurposing GANs for One-shot Semantic Part Segmentation",
+CVPR 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lelsd_core.errors import UserError
+from lelsd_core.generators.base import Generator
+from lelsd_core.segmenters.base import Parts
+from lelsd_core.segmenters.features import BATCH, Embedding, FeatureSegmenter, fit_embedding
+
+MOST = 64  # labelled pictures
+SHARPNESS = 8.0  # from least-squares answers, about 0 to 1, to logits
+RIDGE = 0.2  # of a channel's variance: how far the weights are held back
+BALANCE = 0.8  # 0 = every pixel counts the same, 1 = every part does
+
+
+@torch.no_grad()
+def fit_head(
+    generator: Generator, codes: Tensor, space: str, labels: Tensor, parts: Sequence[str], layers: Sequence[str] = ()
+) -> FeatureSegmenter:
+    """Learn parts from labelled pictures.
+
+    Args:
+        generator: made the pictures.
+        codes: (N, D) their codes in `space`.
+        labels: (N, h, w) the number of each pixel's part.
+        parts: names of the parts.
+        layers: which features; none = the usual ones of `fit_embedding`.
+
+    Raises:
+        UserError: labels of another shape, or that name parts which are not there.
+    """
+    check_labels(codes, labels, parts)
+    embed = fit_embedding(generator, layers)
+    truth = F.one_hot(labels.long(), len(parts)).permute(0, 3, 1, 2).float()  # (N, P, h, w)
+    return reading(generator, embed, *examples(generator, embed, codes, space, truth), parts, "head")
+
+
+def check_labels(codes: Tensor, labels: Tensor, parts: Sequence[str]) -> None:
+    """UserError for labels that do not fit the codes or the parts."""
+    if labels.ndim != 3 or len(labels) != len(codes) or not 1 <= len(codes) <= MOST:
+        raise UserError(
+            f"Labels are {tuple(labels.shape)} for {len(codes)} pictures; (pictures, height, width) were expected, "
+            f"for 1 to {MOST} pictures."
+        )
+    if len(parts) < 2 or len(set(parts)) != len(parts):
+        raise UserError(f"The parts are {', '.join(parts) or 'none'}; two or more different names were expected.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(parts):
+        raise UserError(f"Labels run from {low} to {high}, but the {len(parts)} parts are 0 to {len(parts) - 1}.")
+
+
+def examples(generator: Generator, embed: Embedding, codes: Tensor, space: str, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels (N, C) of the codes' pictures and the share (N, P) of each part in them."""
+    rows = []
+    for batch in codes.to(generator.device).split(BATCH):
+        made = generator.synthesize(batch, space, keep=tuple(embed.layers), image=False)
+        rows.append(embed(made).flatten(2).transpose(1, 2).flatten(0, 1))
+    shares = F.interpolate(truth.to(generator.device), (embed.size, embed.size), mode="area")
+    return torch.cat(rows), shares.flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+def reading(
+    generator: Generator, embed: Embedding, points: Tensor, shares: Tensor, parts: Sequence[str], about: str
+) -> FeatureSegmenter:
+    """The segmenter whose linear reading is nearest to the examples."""
+    weight, bias = least_squares(points, shares)
+    made_for = (generator.name, generator.fingerprint)
+    return FeatureSegmenter(embed, SHARPNESS * weight, SHARPNESS * bias, Parts(parts), made_for, about)
+
+
+def least_squares(points: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (P, C) and bias (P,) of the ridge regression from points to shares, rare parts counting more."""
+    often = shares.mean(0).clamp_min(1e-4)  # (P,)
+    counts = (shares / often**BALANCE).sum(1, keepdim=True)
+    counts = counts / counts.sum()
+    centre, level = (counts * points).sum(0), (counts * shares).sum(0)
+    x, y = (points - centre).double(), (shares - level).double()
+    gram = x.T @ (counts * x)
+    held = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    weight = torch.linalg.solve(gram + held, x.T @ (counts * y)).T.float()  # (P, C)
+    return weight, level - weight @ centre

@@ -1,0 +1,186 @@
+"""Segmenters that read a generator's own features: one embedding of every pixel, and a linear reading of it.
+
+    feature maps of some layers  --root, blur, centre, scale-->  embedding (B, C, s, s)  --linear-->  probabilities
+
+Each pixel's numbers are its channels' roots, so that one strong unit does not drown the rest; blurred over 2×2
+pixels, because a transposed convolution paints even and odd pixels differently; compared with the same picture's mean,
+so that a dark picture is read like a bright one; and scaled so that every layer counts the same. Two more numbers say
+where the pixel is. Clusters, few-shot heads and painted regions differ only in how the linear reading is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.generators.base import Generator, Synthesis
+from lelsd_core.segmenters.base import Parts
+from lelsd_core.weights import write_safetensors
+
+SIZES = (8, 64)  # layers of these sizes say what a pixel shows; smaller ones know only the whole, larger ones texture
+FIT_SEEDS = range(2_000_000, 2_000_064)  # samples that an embedding is fitted on; apart from training's and held-out
+BATCH = 8
+PLACE = 0.7  # weight of a pixel's place against all its features
+
+
+class Embedding(nn.Module):
+    """Every pixel's numbers.
+
+    Args:
+        layers: layers that are read, with the number of channels of each.
+        scale: (C,) what each channel is multiplied with.
+        size: pixels across of the result.
+    """
+
+    def __init__(self, layers: Mapping[str, int], scale: Tensor, size: int) -> None:
+        super().__init__()
+        self.layers, self.size = dict(layers), size
+        self.register_buffer("scale", scale.float())
+        line = torch.linspace(-1, 1, size)
+        place = torch.stack([line.expand(size, size), line[:, None].expand(size, size)])
+        self.register_buffer("place", PLACE * place[None], persistent=False)
+
+    def forward(self, synthesis: Synthesis) -> Tensor:
+        maps = torch.cat([self.read(synthesis, name) for name in self.layers], 1) * self.scale[:, None, None]
+        unit = F.normalize(maps, dim=1)
+        return torch.cat([unit, self.place.expand(len(unit), -1, -1, -1)], 1)  # (B, C + 2, s, s)
+
+    def read(self, synthesis: Synthesis, name: str) -> Tensor:
+        """One layer (B, C, s, s) without scale. UserError if it is not there or has other channels."""
+        if name not in synthesis.states:
+            raise UserError(f"This segmenter reads the features of {name}, which this generator does not have or keep.")
+        x = synthesis.features(name)
+        if x.shape[1] != self.layers[name]:
+            raise UserError(
+                f"This segmenter reads {self.layers[name]} channels of {name}, and this generator has {x.shape[1]}; "
+                "use it with the generator that it was made for."
+            )
+        x = x.sign() * x.abs().sqrt()
+        x = F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
+        return F.interpolate(x - x.mean((2, 3), keepdim=True), (self.size, self.size), mode="bilinear")
+
+
+def fit_embedding(generator: Generator, layers: Sequence[str] = ()) -> Embedding:
+    """An embedding for a generator: which layers, and the scale of each channel, from its own samples.
+
+    Args:
+        generator: whose features.
+        layers: names of layers; none = the last one of each size from 8 to 64 pixels.
+    """
+    for name in layers:
+        if name not in generator.layers:
+            raise UserError(unknown_name("layer", name, generator.layers))
+    chosen = [generator.layers[name] for name in layers or usual_layers(generator)]
+    channels = {layer.name: layer.channels for layer in chosen}
+    plain = Embedding(channels, torch.ones(sum(channels.values())), max(layer.size for layer in chosen))
+    plain.to(generator.device)
+    with torch.no_grad():
+        made = samples(generator, FIT_SEEDS[:16], tuple(channels))
+        spread = spread_of(plain, made)
+    share = torch.cat([torch.full((count,), count**-0.5) for count in channels.values()]).to(spread)
+    return Embedding(channels, share / spread.clamp_min(1e-6), plain.size).to(generator.device)
+
+
+def spread_of(embedding: Embedding, made: Sequence[Synthesis]) -> Tensor:
+    """Standard deviation (C,) of every channel over some samples."""
+    squares = [torch.cat([embedding.read(s, name).square().mean((0, 2, 3)) for name in embedding.layers]) for s in made]
+    return torch.stack(squares).mean(0).sqrt()
+
+
+def usual_layers(generator: Generator) -> tuple[str, ...]:
+    """The last layer of each size from 8 to 64 pixels; the last of all layers where there is none."""
+    smallest, largest = SIZES
+    last = {layer.size: layer.name for layer in generator.layers.values() if smallest <= layer.size <= largest}
+    return tuple(last.values()) or (list(generator.layers)[-1],)
+
+
+@torch.no_grad()
+def samples(generator: Generator, seeds: Sequence[int], keep: Sequence[str]) -> list[Synthesis]:
+    """Syntheses of some seeds without pictures, a few at a time."""
+    space = generator.space_names[0]
+    batches = [seeds[i : i + BATCH] for i in range(0, len(seeds), BATCH)]
+    return [generator.synthesize(generator.sample(batch), space, keep=keep, image=False) for batch in batches]
+
+
+class FeatureSegmenter(nn.Module):
+    """A linear reading of an embedding.
+
+    Args:
+        embed: every pixel's numbers.
+        weight, bias: (P, C + 2) and (P,): the reading.
+        parts: names of the parts.
+        made_for: name and fingerprint of the generator.
+        about: what it is: "clusters", "head", "painted".
+    """
+
+    def __init__(
+        self, embed: Embedding, weight: Tensor, bias: Tensor, parts: Parts, made_for: tuple[str, str], about: str
+    ) -> None:
+        super().__init__()
+        self.embed, self.parts, self.made_for, self.about = embed, parts, made_for, about
+        self.register_buffer("weight", weight.float())
+        self.register_buffer("bias", bias.float())
+        self.needs = tuple(embed.layers)
+        self.name, self.fingerprint = about, ""
+
+    def segment(self, synthesis: Synthesis) -> Tensor:
+        """Probabilities (B, P, 2s, 2s) that sum to 1 over the parts, read from the features."""
+        x = self.embed(synthesis)  # (B, C + 2, s, s)
+        logits = torch.einsum("pc,bchw->bphw", self.weight, x) + self.bias[:, None, None]
+        return F.interpolate(logits, scale_factor=2.0, mode="bilinear").softmax(1)
+
+    def check(self, generator: Generator) -> None:
+        """UserError if this was made for another generator."""
+        name, fingerprint = self.made_for
+        if fingerprint != generator.fingerprint:
+            raise UserError(
+                f"This segmenter reads the features of {name!r}, not of {generator.name!r}; fit one for this generator."
+            )
+
+    def named(self, groups: Mapping[str, Sequence[str]]) -> FeatureSegmenter:
+        """The same with names for several parts at once: {"hair": ("cluster 3", "cluster 7")}.
+
+        UserError for a member that is no part, or a name that is taken.
+        """
+        for name, members in groups.items():
+            self.parts.expand(members)
+            if tuple.__contains__(self.parts, name):
+                raise UserError(f"{name!r} is the name of a part already; choose another name.")
+        parts = Parts(self.parts, {**self.parts.groups, **groups})
+        return FeatureSegmenter(self.embed, self.weight, self.bias, parts, self.made_for, self.about)
+
+    def save(self, path: str | Path) -> None:
+        """Write a .safetensors that `load_segmenter` reads."""
+        facts = {
+            "kind": "segmenter",
+            "method": "features",
+            "about": self.about,
+            "parts": list(self.parts),
+            "groups": self.parts.groups,
+            "layers": self.embed.layers,
+            "size": self.embed.size,
+            "generator": self.made_for[0],
+            "fingerprint": self.made_for[1],
+        }
+        write_safetensors(path, {"weight": self.weight, "bias": self.bias, "scale": self.embed.scale}, facts)
+
+
+def build_feature_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FeatureSegmenter:
+    """The segmenter of a file. UserError if its tensors do not fit together."""
+    layers = {str(name): int(count) for name, count in facts["layers"].items()}
+    parts, total = Parts(facts["parts"], facts["groups"]), sum(layers.values())
+    expected = {"weight": (len(parts), total + 2), "bias": (len(parts),), "scale": (total,)}
+    for name, shape in expected.items():
+        if name not in tensors or tuple(tensors[name].shape) != shape:
+            found = tuple(tensors[name].shape) if name in tensors else "missing"
+            raise UserError(f"The segmenter's {name} is {found}; {shape} was expected for its {len(parts)} parts.")
+    parts.expand(parts.names)
+    embed = Embedding(layers, tensors["scale"], int(facts["size"]))
+    made_for = (str(facts["generator"]), str(facts["fingerprint"]))
+    return FeatureSegmenter(embed, tensors["weight"], tensors["bias"], parts, made_for, str(facts["about"]))
