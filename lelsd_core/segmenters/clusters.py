@@ -14,17 +14,17 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
-from lelsd_core.segmenters.base import Parts
 from lelsd_core.segmenters.features import FIT_SEEDS, FeatureSegmenter, fit_embedding, samples
 
 PIXELS = 256  # of each sample
 ROUNDS = 20
+SOFTNESS = 0.3  # so that neighbouring clusters share a pixel, and their union has a smooth border
 MOST = 200  # clusters; nobody can look at more
 
 
 @torch.no_grad()
 def fit_clusters(
-    generator: Generator, count: int = 40, layers: Sequence[str] = (), seeds: Sequence[int] = FIT_SEEDS, seed: int = 0
+    generator: Generator, count: int = 60, layers: Sequence[str] = (), seeds: Sequence[int] = FIT_SEEDS, seed: int = 0
 ) -> FeatureSegmenter:
     """Cluster the features of a generator.
 
@@ -49,9 +49,9 @@ def fit_clusters(
         pixels.append(x[:, :, picked].transpose(1, 2).flatten(0, 1))
     points = torch.cat(pixels)  # (N, C)
     centres = k_means(points, count, random)
-    near = nearest(points, centres)[1].mean().clamp_min(1e-8)  # mean squared distance to the own centre
+    near = SOFTNESS * nearest(points, centres)[1].mean().clamp_min(1e-8)  # squared distance to the own centre
     weight, bias = 2 * centres / near, -centres.square().sum(1) / near
-    parts = Parts(f"cluster {i + 1}" for i in range(count))
+    parts = tuple(f"cluster {i + 1}" for i in range(count))
     return FeatureSegmenter(embed, weight, bias, parts, (generator.name, generator.fingerprint), "clusters")
 
 

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
-from lelsd_core.segmenters.base import Parts
-from lelsd_core.segmenters.features import BATCH, Embedding, FeatureSegmenter, fit_embedding
+from lelsd_core.segmenters.features import BATCH, FIT_SEEDS, REST, Embedding, FeatureSegmenter, fit_embedding, samples
 
 MOST = 64  # labelled pictures
 SHARPNESS = 8.0  # from least-squares answers, about 0 to 1, to logits
@@ -78,7 +77,7 @@ def reading(
     """The segmenter whose linear reading is nearest to the examples."""
     weight, bias = least_squares(points, shares)
     made_for = (generator.name, generator.fingerprint)
-    return FeatureSegmenter(embed, SHARPNESS * weight, SHARPNESS * bias, Parts(parts), made_for, about)
+    return FeatureSegmenter(embed, SHARPNESS * weight, SHARPNESS * bias, parts, made_for, about)
 
 
 def least_squares(points: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,3 +91,47 @@ def least_squares(points: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     held = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     weight = torch.linalg.solve(gram + held, x.T @ (counts * y)).T.float()  # (P, C)
     return weight, level - weight @ centre
+
+
+@torch.no_grad()
+def paint(
+    generator: Generator, codes: Tensor, space: str, mask: Tensor, name: str = "painted", layers: Sequence[str] = ()
+) -> FeatureSegmenter:
+    """Carry a region from one picture to all others, by the features under the brush.
+
+    What sets the region apart is found against the generator's own samples, and its border is put where the region is
+    as large on them, on average, as it was painted.
+
+    Args:
+        generator: made the picture.
+        codes: (1, D) its codes in `space`.
+        mask: (1, 1, h, w) or (h, w) in [0, 1], 1 where it was painted.
+        name: what it is called; everything else is "rest".
+        layers: which features; none = the usual ones of `fit_embedding`.
+
+    Raises:
+        UserError: nothing or everything was painted, or on more than one picture.
+    """
+    shown = mask.float().reshape(1, 1, *mask.shape[-2:]) if mask.numel() == mask.shape[-2:].numel() else None
+    if shown is None or len(codes) != 1:
+        raise UserError(f"A mask of {tuple(mask.shape)} for {len(codes)} pictures was given; one of each was expected.")
+    if not 0 < float(shown.mean()) < 1:
+        raise UserError("Nothing, or the whole picture, was painted; paint the part that you mean and leave the rest.")
+    embed = fit_embedding(generator, layers)
+    points, share = examples(generator, embed, codes, space, shown)  # (N, C), (N, 1)
+    inside = (share * points).sum(0) / share.sum()
+    outside = ((1 - share) * points).sum(0) / (1 - share).sum()
+    others = [
+        embed(batch).flatten(2).transpose(1, 2).flatten(0, 1)
+        for batch in samples(generator, FIT_SEEDS[:32], tuple(embed.layers))
+    ]
+    crowd = torch.cat(others)
+    gram = torch.cov(crowd.T)
+    held = RIDGE * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
+    weight = torch.linalg.solve(gram + held, inside - outside)
+    values = crowd @ weight
+    border = values.kthvalue(max(1, round(len(values) * (1 - float(share.mean()))))).values
+    sharp = SHARPNESS / values.std()
+    both = torch.stack([sharp * weight, torch.zeros_like(weight)])
+    bias = torch.stack([-sharp * border, torch.zeros_like(border)])
+    return FeatureSegmenter(embed, both, bias, (name, REST), (generator.name, generator.fingerprint), "painted")

@@ -26,6 +26,7 @@ from lelsd_core.weights import write_safetensors
 SIZES = (8, 64)  # layers of these sizes say what a pixel shows; smaller ones know only the whole, larger ones texture
 FIT_SEEDS = range(2_000_000, 2_000_064)  # samples that an embedding is fitted on; apart from training's and held-out
 BATCH = 8
+REST = "rest"  # the name of whatever was not named
 PLACE = 0.7  # weight of a pixel's place against all its features
 
 
@@ -117,13 +118,23 @@ class FeatureSegmenter(nn.Module):
         parts: names of the parts.
         made_for: name and fingerprint of the generator.
         about: what it is: "clusters", "head", "painted".
+        members: rows of the reading that make up each part, their probabilities added; none = one row each.
     """
 
     def __init__(
-        self, embed: Embedding, weight: Tensor, bias: Tensor, parts: Parts, made_for: tuple[str, str], about: str
+        self,
+        embed: Embedding,
+        weight: Tensor,
+        bias: Tensor,
+        parts: Sequence[str],
+        made_for: tuple[str, str],
+        about: str,
+        members: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
-        self.embed, self.parts, self.made_for, self.about = embed, parts, made_for, about
+        self.embed, self.made_for, self.about = embed, made_for, about
+        self.parts = tuple(parts)
+        self.members = tuple(tuple(rows) for rows in members) or tuple((i,) for i in range(len(self.parts)))
         self.register_buffer("weight", weight.float())
         self.register_buffer("bias", bias.float())
         self.needs = tuple(embed.layers)
@@ -133,7 +144,10 @@ class FeatureSegmenter(nn.Module):
         """Probabilities (B, P, 2s, 2s) that sum to 1 over the parts, read from the features."""
         x = self.embed(synthesis)  # (B, C + 2, s, s)
         logits = torch.einsum("pc,bchw->bphw", self.weight, x) + self.bias[:, None, None]
-        return F.interpolate(logits, scale_factor=2.0, mode="bilinear").softmax(1)
+        answer = F.interpolate(logits, scale_factor=2.0, mode="bilinear").softmax(1)
+        if len(self.parts) == len(self.weight):
+            return answer
+        return torch.stack([answer[:, list(rows)].sum(1) for rows in self.members], 1)
 
     def check(self, generator: Generator) -> None:
         """UserError if this was made for another generator."""
@@ -144,16 +158,22 @@ class FeatureSegmenter(nn.Module):
             )
 
     def named(self, groups: Mapping[str, Sequence[str]]) -> FeatureSegmenter:
-        """The same with names for several parts at once: {"hair": ("cluster 3", "cluster 7")}.
+        """The same with parts joined under new names, {"hair": ("cluster 3", "cluster 7")}, and all others as "rest".
 
-        UserError for a member that is no part, or a name that is taken.
+        UserError for a member that is no part, or is in two groups.
         """
+        used: dict[str, str] = {}
         for name, members in groups.items():
-            self.parts.expand(members)
-            if tuple.__contains__(self.parts, name):
-                raise UserError(f"{name!r} is the name of a part already; choose another name.")
-        parts = Parts(self.parts, {**self.parts.groups, **groups})
-        return FeatureSegmenter(self.embed, self.weight, self.bias, parts, self.made_for, self.about)
+            for part in Parts(self.parts).expand(members):
+                if part in used:
+                    raise UserError(f"{part!r} is in {used[part]!r} and in {name!r}; a part can be in one of them.")
+                used[part] = name
+        joined = {name: [part for part in self.parts if used.get(part) == name] for name in groups}
+        others = [part for part in self.parts if part not in used]
+        joined |= {REST: joined.get(REST, []) + others} if others else {}
+        rows = dict(zip(self.parts, self.members, strict=True))
+        members = [[row for part in parts for row in rows[part]] for parts in joined.values()]
+        return FeatureSegmenter(self.embed, self.weight, self.bias, tuple(joined), self.made_for, self.about, members)
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors that `load_segmenter` reads."""
@@ -162,7 +182,7 @@ class FeatureSegmenter(nn.Module):
             "method": "features",
             "about": self.about,
             "parts": list(self.parts),
-            "groups": self.parts.groups,
+            "members": self.members,
             "layers": self.embed.layers,
             "size": self.embed.size,
             "generator": self.made_for[0],
@@ -174,13 +194,15 @@ class FeatureSegmenter(nn.Module):
 def build_feature_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FeatureSegmenter:
     """The segmenter of a file. UserError if its tensors do not fit together."""
     layers = {str(name): int(count) for name, count in facts["layers"].items()}
-    parts, total = Parts(facts["parts"], facts["groups"]), sum(layers.values())
-    expected = {"weight": (len(parts), total + 2), "bias": (len(parts),), "scale": (total,)}
+    parts, members, total = tuple(facts["parts"]), facts["members"], sum(layers.values())
+    count = sum(len(rows) for rows in members)
+    if sorted(row for rows in members for row in rows) != list(range(count)) or len(members) != len(parts):
+        raise UserError("The segmenter's parts do not fit its rows; the file is damaged.")
+    expected = {"weight": (count, total + 2), "bias": (count,), "scale": (total,)}
     for name, shape in expected.items():
         if name not in tensors or tuple(tensors[name].shape) != shape:
             found = tuple(tensors[name].shape) if name in tensors else "missing"
             raise UserError(f"The segmenter's {name} is {found}; {shape} was expected for its {len(parts)} parts.")
-    parts.expand(parts.names)
     embed = Embedding(layers, tensors["scale"], int(facts["size"]))
     made_for = (str(facts["generator"]), str(facts["fingerprint"]))
-    return FeatureSegmenter(embed, tensors["weight"], tensors["bias"], parts, made_for, str(facts["about"]))
+    return FeatureSegmenter(embed, tensors["weight"], tensors["bias"], parts, made_for, str(facts["about"]), members)

@@ -18,6 +18,7 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.formats import STARTS
 from lelsd_core.layouts import LAYOUTS, state_dict_of
 from lelsd_core.segmenters import bisenet, deeplab
+from lelsd_core.segmenters.features import build_feature_segmenter
 from lelsd_core.segmenters.parts import build_parts_segmenter
 from lelsd_core.torchfile import RefusedError, is_torch_file, read_torch
 from lelsd_core.weights import check_header, facts_of, read_safetensors
@@ -40,7 +41,10 @@ PUBLISHED: Mapping[str, Published] = {
     "deeplabv3": Published("torchvision's DeepLabV3", deeplab.MARKER_V3, deeplab.build_deeplabv3),
     "deeplabv2": Published("the COCO-Stuff DeepLabV2", deeplab.MARKER_V2, deeplab.build_deeplabv2),
 }
-METHODS: Mapping[str, Build] = {"parts": build_parts_segmenter}  # what the header of one of our files may say
+METHODS: Mapping[str, Build] = {  # what the header of one of our files may say
+    "parts": build_parts_segmenter,
+    "features": build_feature_segmenter,
+}
 
 
 @dataclass(frozen=True)
