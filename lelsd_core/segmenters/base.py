@@ -20,14 +20,16 @@ class Parts(tuple[str, ...]):
 
     Args:
         names: one for each channel.
-        groups: names for several at once: {"vegetation": ("tree", "grass")}; a group may name groups.
+        groups: names for several at once: {"vegetation": ("tree", "grass")}; a group may name groups. None = those
+            that `names` has.
     """
 
     groups: Mapping[str, tuple[str, ...]]
 
     def __new__(cls, names: Iterable[str], groups: Mapping[str, Sequence[str]] | None = None) -> Parts:
         self = super().__new__(cls, names)
-        self.groups = {name: tuple(members) for name, members in (groups or {}).items()}
+        known = getattr(names, "groups", {}) if groups is None else groups
+        self.groups = {name: tuple(members) for name, members in known.items()}
         return self
 
     def __contains__(self, name: object) -> bool:
@@ -84,7 +86,7 @@ def part_mask(probabilities: Tensor, parts: Sequence[str], wanted: Sequence[str]
     Raises:
         UserError: a wanted part that the segmenter does not know, or none wanted.
     """
-    known = parts if isinstance(parts, Parts) else Parts(parts)
+    known = Parts(parts)
     if not wanted:
         raise UserError(f"No part was chosen; choose at least one of {', '.join(known.names)}.")
     picked = [known.index(name) for name in known.expand(wanted)]
