@@ -80,15 +80,12 @@ def test_ten_labelled_pictures_make_a_head(faces: Faces, head: FeatureSegmenter)
     assert sum(scores) / len(scores) >= 0.5
 
 
-@pytest.mark.parametrize("part", ["hair"])
-def test_a_painted_region_is_found_on_other_faces(faces: Faces, part: str) -> None:
-    scores = []
-    for seed in (0, 3, 5, 8):
-        painted = faces.mask(faces.labels[seed : seed + 1], part)[:, None].float()
-        carried = paint(faces.generator, faces.generator.sample([seed]), "Z", painted, part)
-        found = part_mask(carried.segment(faces.held_out), carried.parts, [part])[:, 0] > 0
-        scores.append(iou(found, faces.mask(faces.truth, part)))
-    assert sum(scores) / len(scores) >= 0.4
+@pytest.mark.parametrize(("part", "seed"), [("hair", 0), ("hair", 3), ("hair", 5), ("hair", 8), ("mouth", 0)])
+def test_a_painted_region_is_found_on_other_faces(faces: Faces, part: str, seed: int) -> None:
+    painted = faces.mask(faces.labels[seed : seed + 1], part)[:, None].float()
+    carried = paint(faces.generator, faces.generator.sample([seed]), "Z", painted, part)
+    found = part_mask(carried.segment(faces.held_out), carried.parts, [part])[:, 0] > 0
+    assert iou(found, faces.mask(faces.truth, part)) >= 0.4
 
 
 def test_a_file_reads_back_the_same(faces: Faces, clusters: FeatureSegmenter, tmp_path: Path) -> None:

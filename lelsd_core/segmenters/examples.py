@@ -22,6 +22,7 @@ from lelsd_core.segmenters.features import BATCH, FIT_SEEDS, REST, Embedding, Fe
 MOST = 64  # labelled pictures
 SHARPNESS = 8.0  # from least-squares answers, about 0 to 1, to logits
 RIDGE = 0.2  # of a channel's variance: how far the weights are held back
+PAINTED_RIDGE = 2.0  # the same for a single picture, which says less
 BALANCE = 0.8  # 0 = every pixel counts the same, 1 = every part does
 
 
@@ -80,7 +81,7 @@ def reading(
     return FeatureSegmenter(embed, SHARPNESS * weight, SHARPNESS * bias, parts, made_for, about)
 
 
-def least_squares(points: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+def least_squares(points: Tensor, shares: Tensor, ridge: float = RIDGE) -> tuple[Tensor, Tensor]:
     """Weight (P, C) and bias (P,) of the ridge regression from points to shares, rare parts counting more."""
     often = shares.mean(0).clamp_min(1e-4)  # (P,)
     counts = (shares / often**BALANCE).sum(1, keepdim=True)
@@ -88,7 +89,7 @@ def least_squares(points: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     centre, level = (counts * points).sum(0), (counts * shares).sum(0)
     x, y = (points - centre).double(), (shares - level).double()
     gram = x.T @ (counts * x)
-    held = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    held = ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     weight = torch.linalg.solve(gram + held, x.T @ (counts * y)).T.float()  # (P, C)
     return weight, level - weight @ centre
 
@@ -99,8 +100,7 @@ def paint(
 ) -> FeatureSegmenter:
     """Carry a region from one picture to all others, by the features under the brush.
 
-    What sets the region apart is found against the generator's own samples, and its border is put where the region is
-    as large on them, on average, as it was painted.
+    The border is put where the region is as large on the generator's own samples, on average, as it was painted.
 
     Args:
         generator: made the picture.
@@ -119,17 +119,9 @@ def paint(
         raise UserError("Nothing, or the whole picture, was painted; paint the part that you mean and leave the rest.")
     embed = fit_embedding(generator, layers)
     points, share = examples(generator, embed, codes, space, shown)  # (N, C), (N, 1)
-    inside = (share * points).sum(0) / share.sum()
-    outside = ((1 - share) * points).sum(0) / (1 - share).sum()
-    others = [
-        embed(batch).flatten(2).transpose(1, 2).flatten(0, 1)
-        for batch in samples(generator, FIT_SEEDS[:32], tuple(embed.layers))
-    ]
-    crowd = torch.cat(others)
-    gram = torch.cov(crowd.T)
-    held = RIDGE * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
-    weight = torch.linalg.solve(gram + held, inside - outside)
-    values = crowd @ weight
+    weight = least_squares(points, torch.cat([share, 1 - share], 1), PAINTED_RIDGE)[0].diff(dim=0)[0].neg()
+    crowd = samples(generator, FIT_SEEDS[:32], tuple(embed.layers))
+    values = torch.cat([torch.einsum("c,bchw->bhw", weight, embed(batch)).flatten() for batch in crowd])
     border = values.kthvalue(max(1, round(len(values) * (1 - float(share.mean()))))).values
     sharp = SHARPNESS / values.std()
     both = torch.stack([sharp * weight, torch.zeros_like(weight)])
