@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST = 30  # names that a sentence lists
+
 
 class UserError(ValueError):
     """Something that a person can put right; shown without a traceback on the page and on the command line."""
@@ -14,5 +16,6 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """One sentence for a name that does not exist, the nearest names first."""
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}."
+    some = f"{', '.join(names[:MOST])} and {len(names) - MOST} more" if len(names) > MOST else ", ".join(names)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {some or 'none'}."
     return f"There is no {kind} named {str(name)!r}; {hint}"

@@ -134,7 +134,10 @@ def load_segmenter(
     """
     spec = NETWORKS.get(str(name_or_path))
     if spec and weights is None:
-        raise UserError(f"{name_or_path} needs its weights: give the path of {spec.file}, which is at {spec.source}.")
+        raise UserError(
+            f"{name_or_path} needs its weights: get {spec.file} from {spec.source} and give its path, as weights or "
+            "instead of the name."
+        )
     if weights is not None and spec is None:
         known = (*NETWORKS, *SEGMENTERS)
         fixed = str(name_or_path) in known or Path(name_or_path).is_file()

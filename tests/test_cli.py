@@ -95,7 +95,7 @@ WRONG = {
         "did you mean digiface-64",
     ),
     "an unknown part": (["discover", "d.safetensors", "--parts", "mouht"], "did you mean mouth"),
-    "an unknown segmenter": (["discover", "d.safetensors", "--segmenter", "bisenet"], "no segmenter named 'bisenet'"),
+    "an unknown segmenter": (["discover", "d.safetensors", "--segmenter", "bisnet"], "no segmenter named 'bisnet'"),
     "an unknown space": (["discover", "d.safetensors", "--space", "W"], "no latent space named 'W'"),
     "no steps": (["discover", "d.safetensors", "--steps", "0"], "steps is 0; it must be at least 1"),
     "a direction nowhere": (["discover", "no/where/d.safetensors"], "There is no folder"),

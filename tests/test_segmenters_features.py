@@ -10,10 +10,19 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lelsd_core import load_generator, load_segmenter
+from lelsd_core import DiscoverConfig, discover, load_generator, load_segmenter
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Synthesis
-from lelsd_core.segmenters import FeatureSegmenter, Segmenter, fit_clusters, fit_head, paint, part_mask, parts_like
+from lelsd_core.segmenters import (
+    FeatureSegmenter,
+    Segmenter,
+    fit_clusters,
+    fit_head,
+    paint,
+    part_mask,
+    parts_like,
+    region,
+)
 from lelsd_core.segmenters.clusters import k_means
 from lelsd_core.weights import write_safetensors
 from tests import official
@@ -96,6 +105,12 @@ def test_a_file_reads_back_the_same(faces: Faces, clusters: FeatureSegmenter, tm
     some = faces.generator.synthesize(faces.generator.sample([1]), "Z", keep=again.needs)
     torch.testing.assert_close(again.segment(some), named.segment(some))
     torch.testing.assert_close(again.segment(some).sum(1), torch.ones(1, 64, 64))
+
+
+def test_directions_are_discovered_with_parts_that_were_learnt(faces: Faces, head: FeatureSegmenter) -> None:
+    for segmenter in (head, region(head, "hair") | region(faces.segmenter, "brows")):
+        config = DiscoverConfig(parts=(segmenter.parts[0],), slots=("*.gain",), steps=1, batch=2)
+        assert [0 < step.score < 1 for step in discover(faces.generator, segmenter, config)] == [True]
 
 
 def test_k_means_finds_what_lies_together() -> None:

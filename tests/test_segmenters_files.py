@@ -72,7 +72,7 @@ def test_groups_may_name_groups() -> None:
 
 
 def test_a_network_without_its_weights_says_where_they_are() -> None:
-    with pytest.raises(UserError, match=r"bisenet needs its weights: give the path of 79999_iter\.pth, which is at"):
+    with pytest.raises(UserError, match=r"bisenet needs its weights: get 79999_iter\.pth from https"):
         load_segmenter("bisenet")
     with pytest.raises(UserError, match="no segmenter named 'bisent'; did you mean bisenet"):
         load_segmenter("bisent", weights="x.pth")

@@ -15,7 +15,7 @@ from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deepla
 from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Synthesis
-from lelsd_core.segmenters import part_mask
+from lelsd_core.segmenters import Parts, part_mask
 from lelsd_core.segmenters.bisenet import LABELS, FaceSegmenter
 from lelsd_core.segmenters.deeplab import RATES, DeepLabV2, build_deeplabv2, build_deeplabv3
 from lelsd_core.segmenters.names import COCO_STUFF, HIERARCHY, OBJECTS
@@ -157,6 +157,11 @@ def test_coco_stuff_is_asked_for_by_name_and_blue_comes_first(tmp_path: Path) ->
     torch.testing.assert_close(picked[:, 0], answer[:, wanted].sum(1))
     with pytest.raises(UserError, match="no part named 'vegetatoin'; did you mean vegetation"):
         part_mask(answer, segmenter.parts, ["vegetatoin"])
+
+
+def test_a_long_list_of_names_is_cut_short() -> None:
+    with pytest.raises(UserError, match=r"known: vehicle, animal, .* and \d+ more"):
+        part_mask(torch.zeros(1, 182, 2, 2), Parts(COCO_STUFF, HIERARCHY), ["xyzxyz"])
 
 
 def test_the_hierarchy_names_only_what_there_is() -> None:
