@@ -93,7 +93,7 @@ class Editor:
         *_, session = self.opening(photo, steps=steps)
         return session
 
-    def opening(self, photo: Image.Image, *, steps: int = STEPS, every: int = 25) -> Iterator[Session]:
+    def opening(self, photo: Image.Image, *, steps: int = STEPS, every: int = 60) -> Iterator[Session]:
         """The same, a first session at once from the encoder and better ones every few steps."""
         began = time.perf_counter()
         face = self.aligner.align(photo)
