@@ -94,8 +94,9 @@ class DiscoverConfig:
     def check_room(self, generator: Generator, given: int) -> None:
         """UserError if so many directions, `given` ones counted in, cannot all be at right angles."""
         space = generator.space(self.space)
-        writable = [int(part.sum()) for part in space.split(space.column_mask(self.slots))]
-        room = min(filter(None, writable)) if self.norm == "slot" else sum(writable)
+        written = space.written(self.slots)
+        widths = [slot.width for slot in space.slots if slot.name in written]
+        room = min(widths) if self.norm == "slot" else sum(widths)
         if self.count + given > room:
             where = "the narrowest slot" if self.norm == "slot" else f"space {self.space}"
             known = f" beside {given} given" if given else ""

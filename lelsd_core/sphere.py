@@ -30,6 +30,8 @@ class Sphere:
     def __init__(self, space: LatentSpace, config: DiscoverConfig, given: Tensor) -> None:
         self.space, self.by_slot = space, config.norm == "slot"
         self.writable = space.column_mask(config.slots).to(given.device)
+        names = space.written(config.slots)
+        self.written = [slot.name in names for slot in space.slots]
         self.given = row_space(given * self.writable, space.widths if self.by_slot else (space.width,))
 
     def units(self, vectors: Tensor) -> Tensor:
@@ -43,9 +45,8 @@ class Sphere:
         """R of units (K, D), of the whole or the mean over slots."""
         if not self.by_slot:
             return apartness(units)
-        pairs = zip(self.space.split(units), self.space.split(self.writable), strict=True)
-        slots = [apartness(part) for part, writable in pairs if writable.any()]
-        return torch.stack(slots).mean()
+        pairs = zip(self.space.split(units), self.written, strict=True)
+        return torch.stack([apartness(part) for part, written in pairs if written]).mean()
 
 
 def row_space(vectors: Tensor, widths: Sequence[int]) -> Tensor:
