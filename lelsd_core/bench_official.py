@@ -1,7 +1,7 @@
 """The official recipe and ours on the same networks, in one run: seconds to the same held-out score.
 
     official loop, as published  -->  its final held-out score, its seconds
-    ours, the generator's recipe -->  seconds until its held-out score is as high
+    ours, the generator's recipe with the same batch  -->  seconds until its held-out score is as high
 
 The official loop: 200 steps of 4 samples, Adam 0.001 halved at each quarter, fresh samples in each step, untouched and
 moved picture both rendered and segmented, a graph through all of it and gradients for all weights. Space, slots,
@@ -81,7 +81,7 @@ def race(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> 
     official_s = time.perf_counter() - began
     wanted = judge.score(vector[None])
     seconds, score, began = 0.0, 0.0, time.perf_counter()
-    for progress in discover(generator, segmenter, config):
+    for progress in discover(generator, segmenter, replace(config, batch=OFFICIAL["batch"])):
         if progress.step % LOOK and progress.step < progress.total:
             continue
         seconds += time.perf_counter() - began
