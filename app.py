@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is sent anywhere
 
@@ -43,18 +44,23 @@ def main() -> None:
 
     spec = GENERATORS[options.generator]
     page = build_page(editor, spec.discover, seed=spec.first_seed, live="SPACE_ID" not in os.environ)
-    page.launch(
-        server_name=options.host,
-        server_port=options.port,
-        share=options.share and not options.offline,
-        theme=THEME,
-        css=CSS,
-        max_file_size="30mb",
-        ssr_mode=False,
-        run_history=False,
-        enable_monitoring=False,
-        footer_links=[],
-    )
+    threading.Thread(target=editor.warm_up, daemon=True).start()  # while the page starts
+    try:
+        page.launch(
+            server_name=options.host,
+            server_port=options.port,
+            share=options.share and not options.offline,
+            theme=THEME,
+            css=CSS,
+            max_file_size="30mb",
+            ssr_mode=False,
+            run_history=False,
+            enable_monitoring=False,
+            footer_links=[],
+        )
+    except OSError as problem:
+        where = f"{options.host}:{options.port}" if options.port else options.host
+        raise SystemExit(f"app.py: the page cannot be served at {where}; try another --port ({problem}).") from None
 
 
 if __name__ == "__main__":

@@ -177,7 +177,8 @@ class Callbacks:
     def strip(self, session: Session) -> Image.Image:
         """The current face with the newest direction at its low end, at rest and at its high end."""
         newest = session.directions[-1]
-        pictures = [self.editor.render(session, {newest.name: amount}) for amount in (newest.low, 0.0, newest.high)]
+        ends = [self.before_and_after(session, True, {newest.name: end}) for end in (newest.low, newest.high)]
+        pictures = (ends[0][1], ends[0][0], ends[1][1])
         return grid([[enlarge(picture, STRIP) for picture in pictures]], gap=6)
 
     def keep(self, session: Session, found: Direction | None, name: str) -> tuple:

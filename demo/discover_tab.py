@@ -99,6 +99,8 @@ def finding_column() -> Finding:
         elem_id="curve",
     )
     with gr.Row(equal_height=False, elem_id="name-row"):
-        name = gr.Textbox(label="Name", placeholder="for example: smile", max_length=MAX_NAME, elem_id="name", scale=2)
+        name = gr.Textbox(
+            label="Name", placeholder="for example: red lips", max_length=MAX_NAME, elem_id="name", scale=2
+        )
         keep = gr.Button("Add to my sliders", variant="primary", elem_id="keep")
     return Finding(status, strip, curve, name, keep)

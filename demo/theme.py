@@ -5,13 +5,14 @@ from __future__ import annotations
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
+# weights 400 and 700: Gradio brings a SemiBold that lacks most letters
 THEME = gr.themes.Base(
     primary_hue=gr.themes.colors.violet,
     secondary_hue=gr.themes.colors.violet,
     neutral_hue=gr.themes.colors.zinc,
     radius_size=gr.themes.sizes.radius_lg,
-    font=[LocalFont("IBM Plex Sans"), "ui-sans-serif", "system-ui", "sans-serif"],
-    font_mono=[LocalFont("IBM Plex Mono"), "ui-monospace", "monospace"],
+    font=[LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
+    font_mono=[LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
 ).set(
     body_background_fill="*neutral_50",
     body_background_fill_dark="*neutral_950",
@@ -36,9 +37,10 @@ THEME = gr.themes.Base(
 )
 
 CSS = """
-.gradio-container { max-width: 1360px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1360px !important; margin: 0 auto !important;
+  overflow: clip !important; } /* hidden, the default, would not let the picture stick */
 #masthead { padding: 6px 2px 0; }
-#masthead h1 { font-size: 1.75rem; font-weight: 600; letter-spacing: -.02em; margin: 0 0 2px; }
+#masthead h1 { font-size: 1.75rem; font-weight: 700; letter-spacing: -.02em; margin: 0 0 2px; }
 #masthead p { margin: 0; color: var(--body-text-color-subdued); font-size: 1rem; }
 button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14px; }
 #face-row, #name-row { align-items: end; }
@@ -63,7 +65,7 @@ button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14
 @media (max-width: 640px) {
   #masthead h1 { font-size: 1.4rem; }
   #middle { display: contents; }
-  #stage { position: sticky; width: 100%; top: 0; z-index: 20; padding-bottom: 6px;
+  #stage { position: sticky; width: 100%; top: 0; z-index: 100; padding-bottom: 6px;
     background: var(--body-background-fill); }
   #stage #picture img, #stage #swipe img { max-height: 46vh; }
 }
@@ -78,7 +80,7 @@ a direction is good if what it changes lies inside the part that a segmentation 
 ### From your photo to sliders
 Your photo is searched for a face, turned and scaled into the network's frame, and *inverted*: codes are found from
 which the network paints the same face. Edits move these codes. The model that ships here paints 64 × 64 pixels, so the
-rebuilt face is soft; with **Keep my photo's detail** only the change is added to your photo.
+rebuilt face is soft; with **Keep the photo's detail** only the change is added to your photo.
 
 ### Your photos
 Photos are processed in memory on the machine that runs this page, never written to its disk by an edit and never sent

@@ -5,10 +5,15 @@ Public names load on first use (PEP 562), so that `import lelsd_core` costs noth
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Threads that wait in turn soon sleep instead of spinning: networks this small are as fast, and when anything else
+# runs on the machine they are several times faster. Read when torch is first imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _HOME = {
     "load_generator": "registry",

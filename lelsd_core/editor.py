@@ -88,12 +88,20 @@ class Editor:
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
         self.directions = tuple(directions)
 
+    def warm_up(self) -> None:
+        """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
+        session = self.random_face(0)
+        start = Inversion(session.codes, session.space, 0.0)
+        face = self.synthesize(session.codes, session.space).clone()
+        for _ in self.inverter.refine(face, start, steps=1, weights=None):
+            pass
+
     def open(self, photo: Image.Image, *, steps: int = STEPS) -> Session:
         """Align the largest face of a photo (RGB) and invert it. UserError if there is no face."""
         *_, session = self.opening(photo, steps=steps)
         return session
 
-    def opening(self, photo: Image.Image, *, steps: int = STEPS, every: int = 25) -> Iterator[Session]:
+    def opening(self, photo: Image.Image, *, steps: int = STEPS, every: int = 60) -> Iterator[Session]:
         """The same, a first session at once from the encoder and better ones every few steps."""
         began = time.perf_counter()
         face = self.aligner.align(photo)

@@ -256,14 +256,14 @@ def check_fit(generator: Generator) -> None:
 
 
 def use_half(generator: Generator, dtype: str | None) -> None:
-    """Convolutions and feature maps in half precision. Codes and pictures stay float32."""
+    """Convolutions and feature maps in half precision and channels-last. Codes and pictures stay float32."""
     half = HALF[str(dtype).removeprefix("torch.")] if dtype is not None else None
     if half is None:
         return
     for module in generator.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.ndim == 4:
-                setattr(module, name, buffer.to(half))
+                setattr(module, name, buffer.to(half, memory_format=torch.channels_last))
 
 
 def convert(source: Path, target: Path, sha256: str) -> dict[str, Any]:

@@ -51,8 +51,11 @@ def read_photo(source: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
                 opened.draft("RGB", (2048, 2048))
                 upright = ImageOps.exif_transpose(opened)
                 return bare(upright)
-    except Image.DecompressionBombError:
-        raise UserError(f"This picture is too large; at most {MAX_PIXELS // 10**6} megapixels are read.") from None
+    except Image.DecompressionBombError as problem:  # Pillow's own check, which comes first and tells a number
+        count = int("".join(filter(str.isdigit, str(problem).partition(")")[0])) or 0) // 10**6
+        raise UserError(
+            f"This picture has {count} megapixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
+        ) from None
     except UnidentifiedImageError:
         raise UserError("This file is not a picture that can be read; use JPEG, PNG, WebP, BMP or TIFF.") from None
     except (OSError, SyntaxError, EOFError):

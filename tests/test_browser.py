@@ -115,14 +115,28 @@ def test_a_photo_is_edited_and_a_new_slider_is_found_and_used(browser, address, 
     assert problems == []
 
 
+def write_bad_files(folder: Path) -> dict[str, str]:
+    """Files that cannot be edited, and what the page should say of each."""
+    Image.new("RGB", (300, 300), "green").save(folder / "green.png")
+    (folder / "notes.png").write_text("not a picture")
+    (folder / "cut.png").write_bytes(ASTRONAUT.read_bytes()[:100_000])
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("1", (20_000, 20_000)).save(folder / "huge.png")
+    return {
+        "green.png": "No face was found",
+        "notes.png": "not a picture that can be read",
+        "cut.png": "damaged or cut off",
+        "dot.png": "only 1×1 pixels",
+        "huge.png": "has 400 megapixels, too large; at most 64",
+    }
+
+
 def test_bad_input_is_told_and_the_face_stays(browser, address, tmp_path):
     page, problems = watched_page(browser)
     page.goto(address)
     expect(page.locator("#picture img")).to_be_visible(timeout=SLOW)
     face = remember(page)
-    Image.new("RGB", (300, 300), "green").save(tmp_path / "green.png")
-    (tmp_path / "notes.png").write_text("not a picture")
-    for name, words in (("green.png", "No face was found"), ("notes.png", "not a picture that can be read")):
+    for name, words in write_bad_files(tmp_path).items():
         page.set_input_files("#upload input[type=file]", tmp_path / name)
         expect(page.get_by_text(re.compile(words))).to_be_visible(timeout=SLOW)
         assert np.array_equal(pixels(page), face)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -184,3 +185,26 @@ def test_help_needs_no_torch_no_gradio_and_no_opencv():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--parts" in done.stdout
+
+
+def start_page(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `python app.py` says when it cannot start."""
+    command = [sys.executable, "app.py", "--offline", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_page_tells_an_unknown_generator_in_one_sentence():
+    done = start_page("--generator", "digiface")
+    assert done.returncode == 1
+    assert done.stderr == "app.py: There is no generator named 'digiface'; did you mean digiface-64?\n"
+
+
+def test_the_page_tells_a_port_that_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = start_page("--port", port)
+    assert done.returncode == 1
+    assert f"cannot be served at 127.0.0.1:{port}; try another --port" in done.stderr
+    assert "Traceback" not in done.stderr

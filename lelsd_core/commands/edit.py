@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     photo = read_photo(options.photo)
     editor = load_editor(options.generator)
     amounts = clamp_amounts(editor.directions, wanted)
+    editor.warm_up()
     session = editor.open(photo, steps=STEPS if options.steps is None else options.steps)
     edited = editor.render(session, amounts)
     write_picture(

@@ -4,7 +4,7 @@
 
 One direction for each part, with the generator's own recipe (`GENERATORS["digiface-64"].discover`), the exceptions of
 `RECIPES`, and seed 0. Ranges and scores come from the held-out seeds of `lelsd_core.evaluation`; the words for the
-ends were given after looking at the sheets. `--measure` keeps the vectors that are there and measures, names and draws
+ends were given after looking at the sheets. `--measure` keeps the vectors that are there; it measures, names and draws
 them again.
 """
 
