@@ -31,7 +31,7 @@ class Direction:
         generator: name of the generator it belongs to.
         fingerprint: SHA-256 of that generator's weights.
         space: name of the latent space.
-        vector: (D,) float32 on the CPU, length 1, zero where it must not write.
+        vector: (D,) float32 on the CPU, zero where it must not write; length 1, or 1 in each slot that it writes.
         parts: the parts it changes.
         ends: what it does at the low and at the high end, in words: ("darker", "brighter").
         low, high: slider range in which the picture stays believable; low < 0 < high.
@@ -74,6 +74,16 @@ class Direction:
     def clamp(self, amount: float) -> float:
         """The amount, moved into the slider range; NaN becomes 0."""
         return 0.0 if amount != amount else min(max(amount, self.low), self.high)
+
+    def amount_at(self, position: float) -> float:
+        """The amount at a slider position in [-1, 1] such that equal steps of the slider change the picture equally.
+
+        Directions that carry no scale go evenly from low to 0 and from 0 to high.
+        """
+        scale = self.facts.get("scale") or (self.low, 0.0, self.high)
+        place = (min(max(position, -1.0), 1.0) + 1) / 2 * (len(scale) - 1)
+        below = min(int(place), len(scale) - 2)
+        return scale[below] + (place - below) * (scale[below + 1] - scale[below])
 
     def save(self, path: str | Path) -> None:
         """Write the direction as safetensors."""

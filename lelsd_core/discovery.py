@@ -9,20 +9,33 @@ Source: Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022 (arXiv:2111.12583), section
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim import lr_scheduler
 
 import lelsd_core
 from lelsd_core.directions import Direction
 from lelsd_core.discover_config import DiscoverConfig
-from lelsd_core.generators.base import Generator, Synthesis
-from lelsd_core.localization import COMBINE, localization_score
-from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.errors import UserError
+from lelsd_core.generators.base import Generator
+from lelsd_core.plateau import Best, Judge
+from lelsd_core.run_state import Run, Task
+from lelsd_core.samples import FIRST_SEED, Batch, Samples, View
+from lelsd_core.segmenters import Segmenter
+from lelsd_core.sphere import Sphere
 
-FIRST_SEED = 1_000_000  # samples to learn from; held-out seeds of `evaluation` are below
+UNSEEN = 64  # samples that may go by without the part before the search gives up
+SHORT = ("out of memory", "not enough memory", "allocate memory")  # how torch says that memory is short
+SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], lr_scheduler.LRScheduler]] = {
+    "cosine": lr_scheduler.CosineAnnealingLR,
+    "halving": lambda adam, total: lr_scheduler.MultiStepLR(adam, [round(total * i / 4) for i in (1, 2, 3)], 0.5),
+    "constant": lambda adam, total: lr_scheduler.LambdaLR(adam, lambda _: 1.0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,127 +44,214 @@ class Progress:
 
     Args:
         step, total: steps done and to do, over all directions.
-        score: mean localization score of this step's samples, in [0, 1].
+        score: mean localization score of this step's samples that count, in [0, 1].
         directions: the directions as they are now; the last progress holds the result.
+        seen, left_out: samples looked at so far, and those among them that showed no part or no change.
+        held_out: the best held-out score so far, where the config has patience.
     """
 
     step: int
     total: int
     score: float
     directions: tuple[Direction, ...]
+    seen: int = 0
+    left_out: int = 0
+    held_out: float | None = None
 
 
-class Samples:
-    """Untouched samples, rendered and segmented once, as they are first needed, and shared from then on.
-
-    Args:
-        generator, segmenter, config: what to render, how to segment, and which space, parts and layers matter.
-    """
-
-    def __init__(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> None:
-        self.generator, self.segmenter, self.config = generator, segmenter, config
-        self.maps = config.layers or ("picture",)
-        self.chunks: list[tuple[Tensor, tuple[Tensor, ...], Tensor]] = []
-
-    def batch(self, number: int) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        """Codes (B, D), maps to compare and mask (B, 1, h, w) of batch `number`; the batches come round again."""
-        number %= max(1, self.config.samples // self.config.batch)
-        while len(self.chunks) <= number:
-            first = FIRST_SEED + len(self.chunks) * self.config.batch
-            with torch.no_grad():
-                codes = self.generator.sample(range(first, first + self.config.batch))
-                codes = self.generator.lift(codes, self.generator.space_names[0], self.config.space)
-                self.chunks.append((codes, *self.render(codes)))
-        return self.chunks[number]
-
-    def render(self, codes: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Maps to compare and the mask of codes."""
-        keep = {*self.config.layers, *self.segmenter.needs}
-        synthesis = self.generator.synthesize(codes, self.config.space, keep=keep)
-        with torch.no_grad():
-            probabilities = self.segmenter.segment(detached(synthesis))
-        maps = [synthesis.image if name == "picture" else synthesis.features(name) for name in self.maps]
-        return tuple(maps), part_mask(probabilities, self.segmenter.parts, self.config.parts)
-
-
-def discover(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> Iterator[Progress]:
+def discover(
+    generator: Generator,
+    segmenter: Segmenter,
+    config: DiscoverConfig,
+    *,
+    against: Sequence[Direction] = (),
+    samples: Samples | None = None,
+    checkpoint: str | Path | None = None,
+    every: int = 50,
+) -> Iterator[Progress]:
     """Find directions that change the config's parts and nothing else.
 
     Args:
         generator: renders the samples.
         segmenter: tells where the parts are, before and after.
         config: what to look for; the same config finds the same directions.
+        against: directions in the same space that the new ones shall be at right angles to.
+        samples: untouched samples of an earlier discovery, used if they fit.
+        checkpoint: file to write every `every` steps, and to go on from if it is there.
+        every: steps between two writings.
 
     Yields:
         A `Progress` after each step. Close the iterator to stop; the last one's directions are the result.
 
     Raises:
-        UserError: an unknown part, space, slot or layer, or a number out of its range.
+        UserError: an unknown part, space, slot or layer, a number out of its range, a direction of another generator
+            or space, a checkpoint of another discovery, or a part that no sample shows.
     """
     config = config.check(generator, segmenter)
-    space = generator.space(config.space)
+    given = given_vectors(against, generator, config)
+    sphere = Sphere(generator.space(config.space), config, given.to(generator.device))
+    run = start(sphere, config)
+    task = Task.of(config, generator, segmenter, given)
+    if checkpoint and Path(checkpoint).exists():
+        run.load(checkpoint, task)
+    if samples is None or not samples.fits(generator, segmenter, config):
+        samples = Samples(generator, segmenter, config)
+    search = Search(samples, View(generator, segmenter, config), sphere, Judge(generator, segmenter, config))
+    report = Report(generator, segmenter, config)
+    if search.over(run):
+        yield report(run, search.result(run))
+    while not search.over(run):
+        search.step(run)
+        if checkpoint and (run.step % every == 0 or search.over(run)):
+            run.save(checkpoint, task)
+        yield report(run, search.result(run))
+
+
+def given_vectors(against: Sequence[Direction], generator: Generator, config: DiscoverConfig) -> Tensor:
+    """Vectors (G, D) of given directions. UserError for one of another generator or space, or too many of them."""
+    for direction in against:
+        direction.check(generator)
+        if direction.space != config.space:
+            raise UserError(
+                f"The direction {direction.name!r} lives in {direction.space}; the new ones in {config.space}."
+            )
+    config.check_room(generator, len(against))
+    vectors = [direction.vector.float() for direction in against]
+    return torch.stack(vectors) if vectors else torch.zeros(0, generator.space(config.space).width)
+
+
+def start(sphere: Sphere, config: DiscoverConfig) -> Run:
+    """A run that has made no step: directions at random, from the config's seed."""
     random = torch.Generator().manual_seed(config.seed)
-    writable = space.column_mask(config.slots).to(generator.device)
-    start = torch.randn(config.count, space.width, generator=random).to(generator.device)
-    vectors = (space.unit(start * writable)).requires_grad_()
+    drawn = torch.randn(config.count, sphere.space.width, generator=random).to(sphere.writable.device)
+    vectors = sphere.units(drawn).requires_grad_()
     optimizer = torch.optim.Adam([vectors], config.lr, betas=(0.9, 0.99))
-    total = config.steps * config.count
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-    samples = Samples(generator, segmenter, config)
-    for step in range(total):
-        k = step % config.count
-        units = space.unit(vectors * writable)
-        score = mean_score(samples, samples.batch(step // config.count), units[k], draw_amounts(config, random))
-        loss = -score - config.apart * apartness(units)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        found = space.unit(vectors.detach() * writable).cpu()
-        directions = tuple(as_direction(vector, generator, config, step + 1) for vector in found)
-        yield Progress(step + 1, total, float(score.detach()), directions)
+    scheduler = SCHEDULES[config.schedule](optimizer, config.steps * config.count)
+    return Run(vectors, optimizer, scheduler, random, Best(-1.0, vectors.detach().clone()))
 
 
-def mean_score(
-    samples: Samples, batch: tuple[Tensor, tuple[Tensor, ...], Tensor], unit: Tensor, amounts: Tensor
-) -> Tensor:
-    """Localization score of one move of a batch, averaged over maps and over the samples that show the part."""
-    codes, before, mask_before = batch
-    after, mask_after = samples.render(codes + amounts.to(codes) * unit)
-    mask = COMBINE[samples.config.masks](mask_before, mask_after)
-    shown = (mask.sum((1, 2, 3)) > 0).to(mask)
-    scores = sum(localization_score(a, b, mask) for a, b in zip(before, after, strict=True)) / len(before)
-    return (scores * shown).sum() / shown.sum().clamp_min(1)
+class Search:
+    """Makes the steps of a run.
+
+    Args:
+        samples: the untouched samples.
+        view: renders moved ones.
+        sphere: where directions may lie.
+        judge: scores held-out samples where the config has patience.
+    """
+
+    def __init__(self, samples: Samples, view: View, sphere: Sphere, judge: Judge) -> None:
+        self.samples, self.view, self.sphere, self.judge = samples, view, sphere, judge
+        self.config = view.config
+        self.total = self.config.steps * self.config.count
+        self.micro = self.config.micro or self.config.batch
+
+    def over(self, run: Run) -> bool:
+        """Whether no step is left to make."""
+        return run.step >= self.total or 0 < self.config.patience <= run.best.since
+
+    def result(self, run: Run) -> Tensor:
+        """The directions (K, D): as they are, or the best ones once a run with patience is over."""
+        best = self.config.patience and self.over(run)
+        return run.best.vectors if best else self.sphere.units(run.vectors.detach())
+
+    def step(self, run: Run) -> None:
+        """One step: direction k alone is scored, all are kept apart."""
+        config, k = self.config, run.step % self.config.count
+        units = self.sphere.units(run.vectors)
+        before = self.samples.batch(run.step // config.count)
+        amounts = draw_amounts(config, run.random).to(units)
+        slope, run.score, counted = self.slope(before, units[k].detach(), amounts)
+        loss = -(slope * units[k]).sum() - config.apart * self.sphere.apartness(units)
+        (run.vectors.grad,) = torch.autograd.grad(loss, run.vectors)
+        run.optimizer.step()
+        run.scheduler.step()
+        run.step, run.seen = run.step + 1, run.seen + config.batch
+        run.left_out += config.batch - counted
+        self.refuse_unseen(run)
+        if config.patience and (run.step % (config.look * config.count) == 0 or run.step == self.total):
+            found = self.sphere.units(run.vectors.detach())
+            run.best = run.best.after(self.judge.score(found), found)
+
+    def slope(self, before: Batch, unit: Tensor, amounts: Tensor) -> tuple[Tensor, float, int]:
+        """Gradient (D,) of the mean score at a unit, the score, and how many samples counted."""
+        while True:
+            try:
+                return self._slope(before, unit, amounts)
+            except RuntimeError as problem:
+                if self.micro == 1 or not any(words in str(problem) for words in SHORT):
+                    raise
+                self.micro = (self.micro + 1) // 2
+
+    def _slope(self, before: Batch, unit: Tensor, amounts: Tensor) -> tuple[Tensor, float, int]:
+        slopes, score, counted = [], 0.0, 0.0
+        for first in range(0, len(amounts), self.micro):
+            rows = slice(first, first + self.micro)
+            some, leaf = before.rows(rows), unit.clone().requires_grad_()
+            scores, shown = self.view.scores(some, self.view.render(some.codes + amounts[rows] * leaf))
+            mean, number = (scores * shown).sum() / shown.sum().clamp_min(1), float(shown.sum())
+            slopes.append((number, *torch.autograd.grad(mean, leaf)))
+            score, counted = score + number * float(mean.detach()), counted + number
+        if len(slopes) == 1:
+            return slopes[0][1], float(mean.detach()), int(counted)
+        return sum(n * slope for n, slope in slopes) / max(counted, 1), score / max(counted, 1), int(counted)
+
+    def refuse_unseen(self, run: Run) -> None:
+        """UserError once enough samples went by and none of them counted."""
+        if run.seen >= UNSEEN and run.left_out == run.seen:
+            parts, generator = " or ".join(self.config.parts), self.view.generator.name
+            raise UserError(
+                f"None of the first {run.seen} samples of {generator} shows {parts} in a way that a move changes; "
+                f"choose another part, or a segmenter for what {generator} paints."
+            )
+
+
+class Report:
+    """Makes the `Progress` of a run: directions that know how they were found."""
+
+    def __init__(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> None:
+        self.generator, self.config = generator, config
+        self.facts = facts_of(config) | {
+            "segmenter": segmenter.name,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "version": lelsd_core.__version__,
+        }
+
+    def __call__(self, run: Run, found: Tensor) -> Progress:
+        config = self.config
+        directions = tuple(self.direction(vector, run.step) for vector in found.cpu())
+        held_out = run.best.score if config.patience and run.best.score >= 0 else None
+        total = config.steps * config.count
+        return Progress(run.step, total, run.score, directions, run.seen, run.left_out, held_out)
+
+    def direction(self, vector: Tensor, steps: int) -> Direction:
+        """A `Direction`; its range is the amounts it was trained with."""
+        config, generator = self.config, self.generator
+        return Direction(
+            name="-".join(config.parts),
+            generator=generator.name,
+            fingerprint=generator.fingerprint,
+            space=config.space,
+            vector=vector.clone(),
+            parts=config.parts,
+            low=-config.most,
+            high=config.most,
+            facts=self.facts | {"steps": steps},
+        )
+
+
+def facts_of(config: DiscoverConfig) -> dict[str, object]:
+    """What a direction's file says about how it was looked for."""
+    names = ("slots", "view", "difference", "masks", "region", "edges", "norm", "count", "batch", "lr", "seed")
+    last = FIRST_SEED + config.samples // config.batch * config.batch - 1
+    return {name: getattr(config, name) for name in names} | {
+        "layers": config.layers or ("picture",),
+        "amounts": (config.least, config.most),
+        "samples": (FIRST_SEED, max(last, FIRST_SEED + config.batch - 1)),
+    }
 
 
 def draw_amounts(config: DiscoverConfig, random: torch.Generator) -> Tensor:
     """(batch, 1) amounts, evenly spread over [least, most] and over both signs."""
     sizes = config.least + (config.most - config.least) * torch.rand(config.batch, 1, generator=random)
     return sizes * (2 * torch.randint(2, (config.batch, 1), generator=random) - 1)
-
-
-def apartness(units: Tensor) -> Tensor:
-    """R = −½ ‖Corr − I‖_F of unit vectors (K, D): 0 if they are orthogonal, else negative."""
-    cosines = units @ units.T  # (K, K)
-    return -0.5 * (cosines - torch.eye(len(units), device=units.device)).norm()
-
-
-def as_direction(vector: Tensor, generator: Generator, config: DiscoverConfig, steps: int) -> Direction:
-    """A `Direction` that knows how it was found; its range is the amounts it was trained with."""
-    return Direction(
-        name="-".join(config.parts),
-        generator=generator.name,
-        fingerprint=generator.fingerprint,
-        space=config.space,
-        vector=vector.clone(),
-        parts=config.parts,
-        low=-config.most,
-        high=config.most,
-        facts={"steps": steps, "seed": config.seed, "batch": config.batch, "version": lelsd_core.__version__},
-    )
-
-
-def detached(synthesis: Synthesis) -> Synthesis:
-    """The same synthesis without its graph, for a segmenter: masks carry no gradient."""
-    image = None if synthesis.image is None else synthesis.image.detach()
-    return replace(synthesis, image=image)

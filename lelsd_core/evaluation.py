@@ -13,11 +13,12 @@ from torch import Tensor
 
 from lelsd_core.directions import Direction
 from lelsd_core.generators.base import Generator
-from lelsd_core.localization import COMBINE, locality_gain, localization_score
+from lelsd_core.localization import COMBINE, NOTHING, locality_gain, localization_score
 from lelsd_core.segmenters import Segmenter, part_mask
 
 HELD_OUT = range(500_000, 500_256)
 BATCH = 32
+NORMAL_95 = 1.96  # standard errors on each side of a mean
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Row:
         low, high: the slider range it was measured on.
         gain: odds of the score over odds of the area.
         change: root mean square change of the whole picture in [-1, 1] units, at the low and at the high end.
+        interval: 95 % confidence interval of the score, samples taken as drawn independently.
+        left_out: pictures, of two for each sample, without the part or without any change; they count nowhere else.
     """
 
     direction: str
@@ -41,6 +44,8 @@ class Row:
     high: float
     gain: float
     change: tuple[float, float]
+    interval: tuple[float, float] = (0.0, 1.0)
+    left_out: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +147,9 @@ def evaluate_one(generator: Generator, segmenter: Segmenter, direction: Directio
     """The `Row` of one direction."""
     ends = [measure(generator, segmenter, direction, samples, amount) for amount in (direction.low, direction.high)]
     scores, areas = (torch.stack([getattr(end, name) for end in ends]) for name in ("score", "area"))  # (2, N)
-    shown = areas > 0
-    score, area = float(scores[shown].mean()), float(areas[shown].mean())
+    shown = (areas > 0) & torch.stack([end.change > NOTHING for end in ends])
+    score, spread = clustered_mean(scores, shown)
+    area, _ = clustered_mean(areas, shown)
     return Row(
         direction=direction.name,
         part=" ".join(direction.parts),
@@ -151,11 +157,29 @@ def evaluate_one(generator: Generator, segmenter: Segmenter, direction: Directio
         area=area,
         low=direction.low,
         high=direction.high,
-        gain=locality_gain(score, area),
+        gain=locality_gain(score, area) if area else 0.0,
         change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
+        interval=(max(0.0, score - NORMAL_95 * spread), min(1.0, score + NORMAL_95 * spread)),
+        left_out=int((~shown).sum()),
     )
 
 
+def clustered_mean(values: Tensor, counted: Tensor) -> tuple[float, float]:
+    """Mean of the values (E, N) that count, and its standard error: the N columns are independent, their E rows not.
+
+    Both are 0 where nothing counts.
+    """
+    number = int(counted.sum())
+    if not number:
+        return 0.0, 0.0
+    mean = values[counted].mean()
+    residuals = ((values - mean) * counted).sum(0)  # (N,)
+    columns = int(counted.any(0).sum())
+    error = (residuals.square().sum() * columns / max(columns - 1, 1)).sqrt() / number
+    return float(mean), float(error)
+
+
 def with_scores(direction: Direction, row: Row) -> Direction:
-    """The direction with its held-out score, area and gain filled in."""
-    return replace(direction, score=row.score, area=row.area, gain=row.gain)
+    """The direction with its held-out score, area and gain filled in, and the score's confidence interval."""
+    facts = dict(direction.facts) | {"interval": row.interval, "left_out": row.left_out}
+    return replace(direction, score=row.score, area=row.area, gain=row.gain, facts=facts)

@@ -67,12 +67,16 @@ class LatentSpace:
         Raises:
             UserError: a pattern fits no movable slot of this space.
         """
+        wanted = self.written(only)
+        return torch.cat([torch.full((slot.width,), float(slot.name in wanted)) for slot in self.slots])
+
+    def written(self, only: Collection[str] = ()) -> tuple[str, ...]:
+        """Names of the slots that an edit may write; argument and error as for `column_mask`."""
         names = [slot.name for slot in self.slots if slot.movable]
         for pattern in only:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise UserError(unknown_name(f"slot in space {self.name}", pattern, names))
-        wanted = {name for name in names if not only or any(fnmatchcase(name, pattern) for pattern in only)}
-        return torch.cat([torch.full((slot.width,), float(slot.name in wanted)) for slot in self.slots])
+        return tuple(name for name in names if not only or any(fnmatchcase(name, pattern) for pattern in only))
 
     def unit(self, vectors: Tensor) -> Tensor:
         """Vectors (..., D) scaled to length 1 as a whole."""

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,38 @@ def test_several_directions_get_numbers(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d-2.safetensors", "d.safetensors"]
 
 
+def test_a_discovery_keeps_clear_of_given_directions_and_says_how_sure_its_score_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lelsd_core.calibration.calibrate", quick_figures)
+    known, out, run = (tmp_path / f"{name}.safetensors" for name in ("known", "new", "run"))
+    start = ["--parts", "mouth", "--steps", "3"]
+    assert main(["discover", str(known), *start]) == 0
+    assert main(["discover", str(out), *start, "--against", str(known), "--checkpoint", str(run)]) == 0
+    assert "score 0.300 (0.250 to 0.350)" in capsys.readouterr().out
+    first, second = Direction.load(known), Direction.load(out)
+    assert abs(float(first.vector @ second.vector)) < 1e-5
+    assert not run.exists(), "the directions are saved; nothing is left to go on from"
+    assert {"segmenter", "layers", "seed", "steps", "date", "version", "samples", "slots"} <= second.facts.keys()
+
+
+def quick_figures(_generator, _segmenter, direction: Direction) -> Direction:
+    """What a calibration fills in, without its minutes."""
+    return replace(direction, score=0.3, area=0.02, gain=21.0, facts={**direction.facts, "interval": (0.25, 0.35)})
+
+
+def test_evaluate_ablates(capsys, monkeypatch):
+    monkeypatch.setattr("lelsd_core.ablation.SAMPLES", range(500_000, 500_004))
+    arguments = ["evaluate", "--ablate", "--parts", "hair", "--seeds", "0", "1", "--steps", "1", "--json"]
+    assert main(arguments) == 0
+    rows = answer(capsys)["rows"]
+    assert [(row["masks"], row["read"]) for row in rows] == [
+        ("average", "picture"),
+        ("union", "picture"),
+        ("intersection", "picture"),
+        ("average", "features"),
+    ]
+    assert all(0 <= row["variety"] <= 1 for row in rows)
+
+
 def test_evaluate_gives_one_row_for_each_direction(capsys):
     assert main(["evaluate", "--json"]) == 0
     rows = answer(capsys)["rows"]
@@ -99,6 +132,18 @@ WRONG = {
     "an unknown segmenter": (["discover", "d.safetensors", "--segmenter", "bisnet"], "no segmenter named 'bisnet'"),
     "an unknown space": (["discover", "d.safetensors", "--space", "W"], "no latent space named 'W'"),
     "no steps": (["discover", "d.safetensors", "--steps", "0"], "steps is 0; it must be at least 1"),
+    "a given file that is no direction": (
+        ["discover", "d.safetensors", "--against", str(ASTRONAUT)],
+        "is no safetensors file",
+    ),
+    "more directions than there is room for": (
+        ["discover", "d.safetensors", "--space", "Z", "--slots", "z", "--count", "101"],
+        "count is 101; space Z has room for 100",
+    ),
+    "an unknown difference": (["discover", "d.safetensors", "--difference", "l3"], "did you mean l2"),
+    "a checkpoint nowhere": (["discover", "d.safetensors", "--checkpoint", "no/where"], "There is no folder"),
+    "an unknown part to ablate": (["evaluate", "--ablate", "--parts", "mouht"], "did you mean mouth"),
+    "no steps to ablate": (["evaluate", "--ablate", "--steps", "-1"], "steps is -1; it must be at least 1"),
     "a direction nowhere": (["discover", "no/where/d.safetensors"], "There is no folder"),
     "a folder without directions": (["evaluate", "--directions", "no/where"], "There are no directions"),
     "a generator to evaluate": (["evaluate", "--generator", "x"], "no generator named 'x'"),

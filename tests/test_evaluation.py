@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from lelsd_core import calibration
-from lelsd_core.calibration import MOST_CHANGE, STEP, calibrate, reach
+from lelsd_core.ablation import SETTINGS, Setting, ablate
+from lelsd_core.calibration import MOST_CHANGE, STEP, calibrate, crossing, reach
 from lelsd_core.directions import Direction
-from lelsd_core.evaluation import evaluate, held_out, measure
-from tests.toy import Halves, Painter
+from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.errors import UserError
+from lelsd_core.evaluation import clustered_mean, evaluate, held_out, measure
+from tests.toy import Blind, Halves, Painter
 
 SEEDS = range(16)
 
@@ -67,3 +70,72 @@ def test_the_high_end_is_the_brighter_one_whatever_the_sign_was(sign):
     assert measured.score == pytest.approx(1, abs=1e-4)
     brighter = 1 if Painter().patterns[0].mean() > 0 else -1
     torch.testing.assert_close(measured.vector, brighter * direction(0).vector)
+
+
+def test_a_mean_knows_its_error_and_that_both_ends_of_a_sample_are_one_draw():
+    values = torch.tensor([[0.0, 1.0, 0.0, 1.0]])
+    once, error = clustered_mean(values, torch.ones(1, 4, dtype=torch.bool))
+    assert (once, error) == (0.5, pytest.approx(float(values.std()) / 4**0.5))
+    twice = clustered_mean(values.repeat(2, 1), torch.ones(2, 4, dtype=torch.bool))
+    assert twice == (0.5, pytest.approx(error)), "the same numbers twice are not more samples"
+    assert clustered_mean(values, torch.tensor([[False, True, False, True]])) == (1, 0)
+    assert clustered_mean(values, torch.zeros(1, 4, dtype=torch.bool)) == (0, 0)
+
+
+def test_the_interval_holds_the_score_and_narrows_with_samples():
+    few, many = (next(evaluate(Painter(), Halves(), [direction(0, 2)], range(n))) for n in (4, 64))
+    for row in (few, many):
+        assert row.interval[0] <= row.score <= row.interval[1]
+    assert next(evaluate(Painter(), Halves(), [direction(0)], SEEDS)).left_out == 0
+
+
+def test_a_part_that_is_never_seen_is_counted_and_gives_no_nan():
+    row = next(evaluate(Painter(), Blind(), [direction(0)], SEEDS))
+    assert (row.score, row.area, row.gain, row.left_out) == (0, 0, 0, 32)
+    with pytest.raises(UserError, match="None of 16 samples of painter shows left"):
+        calibrate(Painter(), Blind(), direction(0), SEEDS)
+
+
+def test_a_direction_that_changes_nothing_is_left_out():
+    still = replace(direction(0), vector=torch.zeros(6))
+    row = next(evaluate(Painter(), Halves(), [still], SEEDS))
+    assert (row.score, row.left_out) == (0, 32)
+
+
+def test_equal_steps_of_the_slider_change_the_picture_equally():
+    measured = calibrate(Painter(), Halves(), direction(0), SEEDS)
+    scale = measured.facts["scale"]
+    assert (scale[0], scale[4], scale[-1]) == (measured.low, 0, measured.high)
+    even = [measured.high * i / 4 for i in range(5)]
+    assert list(scale[4:]) == pytest.approx(even, rel=1e-3), "a painter's change is even already"
+    assert [measured.amount_at(x) for x in (-1.0, 0.0, 1.0, 9.0)] == [scale[0], 0, scale[-1], scale[-1]]
+    assert measured.amount_at(0.125) == pytest.approx((scale[4] + scale[5]) / 2)
+    assert direction(0).amount_at(-0.5) == -1.0, "without a scale: even"
+
+
+def test_a_change_that_slows_down_needs_longer_steps():
+    assert crossing([0, 1, 2, 3], [0, 4, 6, 6], 2) == 0.5
+    assert crossing([0, 1, 2, 3], [0, 4, 6, 6], 5) == 1.5
+    assert crossing([0, 1, 2, 3], [0, 0, 0, 0], 0) == 3
+
+
+def test_the_facts_are_saved_with_the_direction(tmp_path):
+    calibrate(Painter(), Halves(), direction(0), SEEDS).save(tmp_path / "d.safetensors")
+    again = Direction.load(tmp_path / "d.safetensors")
+    low, high = again.facts["interval"]
+    assert low <= again.score <= high
+    assert again.facts["left_out"] == 0
+    assert len(again.facts["scale"]) == 9
+
+
+def test_an_ablation_tells_every_setting_and_part(monkeypatch):
+    monkeypatch.setattr("lelsd_core.ablation.SAMPLES", range(8))
+    config = DiscoverConfig(steps=15, batch=4, samples=16, lr=0.3)
+    rows = list(ablate(Painter(), Halves(), config, ["left", "right"], seeds=(0, 1)))
+    assert [(row.masks, row.read, row.part) for row in rows] == [
+        (s.masks, s.read, part) for s in SETTINGS for part in ("left", "right")
+    ]
+    assert Setting("average", "features") in SETTINGS
+    for row in rows:
+        assert row.score > 0.7
+        assert 0 <= row.variety <= 1

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lelsd_core.discover_config import MASKS
-from lelsd_core.localization import COMBINE, locality_gain, localization_score
+from lelsd_core.localization import COMBINE, change_inside, combined_mask, locality_gain, localization_score, turned
 
 LEFT_HALF = torch.zeros(1, 1, 4, 4)
 LEFT_HALF[..., :2] = 1
@@ -29,6 +29,56 @@ def test_change_inside_scores_one_and_outside_zero():
 def test_squares_count_so_twice_the_change_weighs_four_times():
     after = NOTHING + 2 * LEFT_HALF + (1 - LEFT_HALF)
     torch.testing.assert_close(localization_score(NOTHING, after, LEFT_HALF), torch.tensor([0.8]))
+
+
+def test_with_absolute_differences_twice_the_change_weighs_twice():
+    after = NOTHING + 2 * LEFT_HALF + (1 - LEFT_HALF)
+    score = localization_score(NOTHING, after, LEFT_HALF, difference="l1")
+    torch.testing.assert_close(score, torch.tensor([2 / 3]))
+
+
+def test_the_cosine_sees_turns_and_no_lengths():
+    before = torch.tensor([3.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    opposite, right_angle, longer = torch.tensor([-1.0, 0.0]), torch.tensor([0.0, 2.0]), torch.tensor([9.0, 0.0])
+    after = before.clone()
+    after[0, :, 0, 0] = opposite  # counts 2, in the left half
+    after[0, :, 0, 3] = right_angle  # counts 1, in the right half
+    after[0, :, 3, 3] = longer  # counts nothing
+    score = localization_score(before, after, LEFT_HALF, difference="cosine")
+    torch.testing.assert_close(score, torch.tensor([2 / 3]))
+
+
+def test_the_cosine_is_zero_between_zeros_and_has_a_finite_gradient_there():
+    zeros = torch.zeros(1, 2, 1, 1, requires_grad=True)
+    change = turned(torch.zeros(1, 2, 1, 1), zeros)
+    change.sum().backward()
+    assert change.item() == 0
+    assert zeros.grad.isfinite().all()
+    assert turned(torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("masks", "region", "expected"),
+    [
+        ("average", "foreground", (1 + 0.5 * 4) / (1 + 4 + 9)),
+        ("union", "foreground", (1 + 4) / (1 + 4 + 9)),
+        ("intersection", "foreground", 1 / (1 + 4 + 9)),
+        ("average", "background", (9 + 0.5 * 4) / (1 + 4 + 9)),
+        ("union", "background", (9 + 4) / (1 + 4 + 9)),
+        ("intersection", "background", 9 / (1 + 4 + 9)),
+    ],
+)
+def test_a_part_that_moves_by_one_pixel_by_hand(masks, region, expected):
+    before, after = torch.tensor([[[[1.0, 0.0, 0.0]]]]), torch.tensor([[[[1.0, 1.0, 0.0]]]])
+    change = torch.tensor([[[[1.0, 2.0, 3.0]]]])
+    mask = combined_mask(before, after, masks=masks, region=region)
+    score = localization_score(torch.zeros_like(change), change, mask)
+    assert score.item() == pytest.approx(expected)
+
+
+def test_change_inside_and_in_all_are_told_apart():
+    inside, total = change_inside(NOTHING, NOTHING + 1, LEFT_HALF)
+    assert (inside.item(), total.item()) == (8, 16)
 
 
 def test_no_change_scores_zero_and_has_a_finite_gradient():

@@ -1,7 +1,7 @@
 """Time this machine against floors measured in the same run; ratios are what counts.
 
 python -m lelsd_core bench edit
-python -m lelsd_core bench discover
+python -m lelsd_core bench discover [--official]
 python -m lelsd_core bench start
 python -m lelsd_core bench generator
 """
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
     parser.add_argument("--repeats", type=int, default=0, help="how often [enough for the time it takes]")
     parser.add_argument("--four-times", action="store_true", help="discover: also run with four times as many steps")
+    parser.add_argument("--official", action="store_true", help="discover: also race the paper's own recipe")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -32,4 +33,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return bench_generators.generator(options.repeats or 5)
     if options.what == "edit":
         return bench.edit(options.generator, options.repeats or 101)
-    return bench.discovery(options.generator, options.repeats or 21, options.four_times)
+    times = bench.discovery(options.generator, options.repeats or 21, options.four_times)
+    if options.official:
+        from lelsd_core import bench_official
+
+        times |= bench_official.official(options.generator)
+    return times

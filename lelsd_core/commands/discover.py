@@ -6,11 +6,18 @@ python -m lelsd_core discover lips.safetensors --parts mouth --steps 300
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lelsd_core.discover_config import DiscoverConfig
+
+if TYPE_CHECKING:
+    from lelsd_core.directions import Direction
+    from lelsd_core.discovery import Progress
+    from lelsd_core.generators.base import Generator
+    from lelsd_core.segmenters import Segmenter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,48 +27,102 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segmenter", help="registry name [the generator's own]")
     for field in fields(DiscoverConfig):
         several = isinstance(field.default, tuple)
-        kind = str if several else type(field.default)
-        parser.add_argument(f"--{field.name}", type=kind, nargs="+" if several else None, help=field.metadata["help"])
+        parser.add_argument(
+            f"--{field.name}",
+            type=field.metadata["kind"],
+            nargs="+" if several else None,
+            help=field.metadata["help"],
+        )
+    parser.add_argument("--against", nargs="+", default=[], metavar="FILE", help="directions to stay clear of")
+    parser.add_argument("--checkpoint", help="file to write now and then, and to go on from if it is there")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Discover, measure on held-out samples, save."""
     import time
 
-    from tqdm import tqdm
-
-    from lelsd_core.calibration import calibrate
-    from lelsd_core.discovery import discover
+    from lelsd_core.directions import Direction
     from lelsd_core.errors import UserError, unknown_name
     from lelsd_core.registry import GENERATORS, load_generator, load_segmenter
 
     out = Path(options.out)
-    if not out.resolve().parent.is_dir():
-        raise UserError(f"There is no folder {out.resolve().parent} to write {out.name} to.")
+    for path in filter(None, [out, options.checkpoint and Path(options.checkpoint)]):
+        if not path.resolve().parent.is_dir():
+            raise UserError(f"There is no folder {path.resolve().parent} to write {path.name} to.")
     if options.generator not in GENERATORS:
         raise UserError(unknown_name("generator", options.generator, GENERATORS))
     spec = GENERATORS[options.generator]
     given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
     config = replace(spec.discover, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    against = [Direction.load(path) for path in options.against]
     generator = load_generator(options.generator)
     segmenter = load_segmenter(options.segmenter or spec.segmenter)
     config = config.check(generator, segmenter)
     began = time.perf_counter()
-    with tqdm(total=config.steps * config.count, disable=None) as bar:
-        for progress in discover(generator, segmenter, config):
-            bar.update()
-            bar.set_postfix(score=f"{progress.score:.3f}", refresh=False)
+    progress = search(generator, segmenter, config, against, options.checkpoint)
     seconds = time.perf_counter() - began
-    rows = []
-    for number, direction in enumerate(progress.directions, start=1):
-        path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-        measured = calibrate(generator, segmenter, replace(direction, name=path.stem))
-        measured.save(path)
-        rows.append(measured)
-        print(f"{path}: score {measured.score:.3f} on {measured.area:.1%} of the picture, gain {measured.gain:.1f}")
+    rows = measured(generator, segmenter, progress.directions, out)
+    if config.view:
+        tell_both_scores(generator, segmenter, config, rows)
+    if options.checkpoint:
+        Path(options.checkpoint).unlink(missing_ok=True)
     return {
         "score": sum(row.score for row in rows) / len(rows),
         "area": sum(row.area for row in rows) / len(rows),
         "steps": progress.step,
         "seconds": seconds,
+        "left_out": progress.left_out,
     }
+
+
+def search(
+    generator: Generator,
+    segmenter: Segmenter,
+    config: DiscoverConfig,
+    against: Sequence[Direction],
+    checkpoint: str | None,
+) -> Progress:
+    """The last progress of a discovery, with a bar while it runs."""
+    from tqdm import tqdm
+
+    from lelsd_core.discovery import discover
+
+    with tqdm(total=config.steps * config.count, disable=None) as bar:
+        for progress in discover(generator, segmenter, config, against=against, checkpoint=checkpoint):
+            bar.update(progress.step - bar.n)
+            bar.set_postfix(score=f"{progress.score:.3f}", refresh=False)
+    if progress.left_out:
+        print(f"{progress.left_out} of {progress.seen} samples showed no part or no change and were left out.")
+    return progress
+
+
+def measured(generator: Generator, segmenter: Segmenter, found: Sequence[Direction], out: Path) -> list[Direction]:
+    """The directions, measured, named after their files, and saved."""
+    from lelsd_core.calibration import calibrate
+
+    rows = []
+    for number, direction in enumerate(found, start=1):
+        path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
+        row = calibrate(generator, segmenter, replace(direction, name=path.stem))
+        row.save(path)
+        rows.append(row)
+        low, high = row.facts["interval"]
+        print(
+            f"{path}: score {row.score:.3f} ({low:.3f} to {high:.3f}) on {row.area:.1%} of the picture, "
+            f"gain {row.gain:.1f}"
+        )
+    return rows
+
+
+def tell_both_scores(
+    generator: Generator, segmenter: Segmenter, config: DiscoverConfig, found: Sequence[Direction]
+) -> None:
+    """Print the held-out score on the layer that was searched with beside the one on the whole picture."""
+    import torch
+
+    from lelsd_core.plateau import Judge
+
+    vectors = torch.stack([direction.vector for direction in found])
+    for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):
+        score = Judge(generator, segmenter, replace(config, view=view)).score(vectors)
+        print(f"held-out score on {label}: {score:.3f}")

@@ -1,6 +1,7 @@
 """Measure directions on held-out samples: score, area, range and locality gain of each.
 
 python -m lelsd_core evaluate
+python -m lelsd_core evaluate --ablate       (ways to combine masks; scores read at the picture or at feature maps)
 """
 
 from __future__ import annotations
@@ -13,28 +14,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
     parser.add_argument("--directions", help="folder with directions [the generator's own]")
+    parser.add_argument("--ablate", action="store_true", help="compare settings of a discovery instead")
+    parser.add_argument("--parts", nargs="+", default=["eyes", "mouth", "hair"], help="parts to ablate [%(default)s]")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds to ablate [%(default)s]")
+    parser.add_argument("--steps", type=int, default=0, help="steps of each ablated discovery [a short one's]")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
+    """One row for each direction, or for each setting and part."""
+    from lelsd_core.errors import UserError, unknown_name
+    from lelsd_core.registry import GENERATORS
+
+    if options.generator not in GENERATORS:
+        raise UserError(unknown_name("generator", options.generator, GENERATORS))
+    return ablation(options) if options.ablate else table(options)
+
+
+def table(options: argparse.Namespace) -> dict[str, Any]:
     """One row for each direction."""
     from dataclasses import asdict
 
     from lelsd_core.directions import load_directions
-    from lelsd_core.errors import UserError, unknown_name
     from lelsd_core.evaluation import evaluate
     from lelsd_core.registry import CHECKPOINTS, GENERATORS, load_generator, load_segmenter
 
-    if options.generator not in GENERATORS:
-        raise UserError(unknown_name("generator", options.generator, GENERATORS))
     spec = GENERATORS[options.generator]
     directions = load_directions(options.directions or CHECKPOINTS / spec.directions)
     rows = []
-    print(f"{'direction':12} {'part':12} {'score':>6} {'area':>6} {'gain':>6} {'low':>6} {'high':>6} {'change':>13}")
+    print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
+    print(f"{'low':>6} {'high':>6} {'change':>13}")
     for row in evaluate(load_generator(options.generator), load_segmenter(spec.segmenter), directions):
         rows.append(asdict(row))
         print(
-            f"{row.direction:12} {row.part:12} {row.score:6.3f} {row.area:6.3f} {row.gain:6.1f} {row.low:6.1f} "
-            f"{row.high:6.1f} {row.change[0]:6.3f} {row.change[1]:6.3f}",
+            f"{row.direction:12} {row.part:12} {row.score:6.3f} {row.interval[0]:6.3f} {row.interval[1]:6.3f} "
+            f"{row.area:6.3f} {row.gain:6.1f} {row.low:6.1f} {row.high:6.1f} {row.change[0]:6.3f} {row.change[1]:6.3f}",
+            flush=True,
+        )
+    return {"rows": rows}
+
+
+def ablation(options: argparse.Namespace) -> dict[str, Any]:
+    """One row for each setting and part."""
+    from dataclasses import asdict, replace
+
+    from lelsd_core.ablation import BATCH, STEPS, ablate
+    from lelsd_core.registry import GENERATORS, load_generator, load_segmenter
+
+    spec = GENERATORS[options.generator]
+    generator, segmenter = load_generator(options.generator), load_segmenter(spec.segmenter)
+    config = replace(spec.discover, steps=options.steps or STEPS, batch=BATCH)
+    for part in options.parts:
+        replace(config, parts=(part,)).check(generator, segmenter)
+    rows = []
+    print(f"{'masks':14} {'read at':10} {'part':12} {'score':>6} {'spread':>7} {'variety':>8}")
+    for row in ablate(generator, segmenter, config, options.parts, options.seeds):
+        rows.append(asdict(row))
+        print(
+            f"{row.masks:14} {row.read:10} {row.part:12} {row.score:6.3f} {row.spread:7.3f} {row.variety:8.3f}",
             flush=True,
         )
     return {"rows": rows}

@@ -1,0 +1,64 @@
+"""One discovery step on a pretended GPU: nothing of it may stay on the CPU by mistake."""
+
+from __future__ import annotations
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.discovery import Search, View, start
+from lelsd_core.generators import Synthesis
+from lelsd_core.plateau import Judge
+from lelsd_core.samples import Samples
+from lelsd_core.sphere import Sphere
+from tests.test_generators_contract import gradient_by_hand
+from tests.toy import Halves, Painter
+
+
+class SameDevice(Halves):
+    """Halves, answered where the picture is."""
+
+    def segment(self, synthesis: Synthesis) -> torch.Tensor:
+        image = synthesis.image
+        left = torch.arange(image.shape[-1], device=image.device) < image.shape[-1] // 2
+        both = torch.stack([left, ~left]).float()[None, :, None, :]
+        return both.expand(len(image), 2, *image.shape[-2:])
+
+
+class OnDevice(Painter):
+    """A painter whose samples are drawn where its weights are, as the contract wants."""
+
+    def sample(self, seeds):
+        return super().sample(seeds).to(self.device)
+
+
+def test_one_step_of_two_directions_runs_on_a_pretended_gpu(monkeypatch):
+    graphs: list[str] = []
+
+    def by_hand(output: torch.Tensor, source: torch.Tensor) -> tuple[torch.Tensor]:
+        graphs.append(output.device.type)
+        return (gradient_by_hand(output, source),)
+
+    painter, segmenter = OnDevice(), SameDevice()
+    config = DiscoverConfig(parts=("left",), count=2, batch=2, samples=4, layers=("8.paint",), norm="slot")
+    config = config.check(painter, segmenter)
+    monkeypatch.setattr(torch.autograd, "grad", by_hand)
+    monkeypatch.setattr(Search, "refuse_unseen", lambda *_: None)
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda _: 1.0)  # a pretended tensor has no numbers to read
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        for name, buffer in list(painter.named_buffers()):
+            setattr(painter, name, mode.from_tensor(buffer).to("cuda"))
+        given = torch.zeros(0, 6, device="cuda")
+        sphere = Sphere(painter.spaces[0], config, given)
+        run = start(sphere, config)
+        search = Search(
+            Samples(painter, segmenter, config),
+            View(painter, segmenter, config),
+            sphere,
+            Judge(painter, segmenter, config, 4),
+        )
+        before = search.samples.batch(0)
+        assert {t.device.type for t in (before.codes, *before.maps, before.answer)} == {"cuda"}
+        search.step(run)
+        assert run.vectors.device.type == run.vectors.grad.device.type == "cuda"
+    assert graphs == ["cuda", "cuda"], "the score's graph and the one that keeps directions apart"

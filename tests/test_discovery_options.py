@@ -1,0 +1,255 @@
+"""What a discovery can be told: differences, masks, norms, given directions, micro-batches, views, patience."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from lelsd_core.directions import Direction
+from lelsd_core.discover_config import CHOICES, DiscoverConfig
+from lelsd_core.discovery import SCHEDULES, Search, discover
+from lelsd_core.errors import UserError
+from lelsd_core.generators import Generator, Layer, State, Step
+from lelsd_core.latents import LatentSpace, Slot
+from lelsd_core.localization import COMBINE, DIFFERENCES
+from lelsd_core.samples import Samples, View
+from lelsd_core.sphere import Sphere, row_space
+from tests.toy import Blind, Halves, Painter
+
+QUICK = DiscoverConfig(parts=("left",), steps=200, batch=4, samples=64, lr=0.05)
+GIVEN = Direction("known", "painter", "a" * 64, "Z", Painter().factors(0)[0], ("left",))
+
+
+class Pair(Painter):
+    """A painter with a code of two slots, three factors each, a layer for each, and a running RGB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn.copy_(torch.eye(6)[[0, 2, 4, 1, 3, 5]])  # a slot holds one left, one right and one whole factor
+        self.spaces = (LatentSpace("W+", (Slot("w0", 3), Slot("w1", 3))),)
+        self.layers = {name: Layer(name, 3, 8) for name in ("8.first", "8.second")}
+        self.steps = tuple(
+            Step(layer, (i,), lambda state, slots, i=i: self.add(state, slots[0], i))
+            for i, layer in enumerate(self.layers.values())
+        )
+        self.painted: list[str] = []
+
+    def add(self, state: State | None, code: Tensor, i: int) -> State:
+        """Paint one slot over what is there."""
+        whole = torch.nn.functional.pad(code, (3 * i, 3 - 3 * i))
+        painted = self.paint(whole)
+        self.painted.append("graph" if painted.requires_grad else "plain")
+        return State(painted, painted if state is None else state.rgb + painted)
+
+    def finish(self, state: State) -> Tensor:
+        self.painted.append("picture")
+        return state.rgb
+
+
+def last_of(config: DiscoverConfig, generator: Generator | None = None, segmenter=None, **more):
+    """The last progress of a discovery on the painter."""
+    *_, last = discover(generator or Painter(), segmenter or Halves(), config, **more)
+    return last
+
+
+def inside(vector: Tensor, *factors: int) -> float:
+    """Length of a unit vector's shadow on the span of true factors."""
+    return float((Painter().factors(*factors) @ vector).norm())
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES)
+def test_every_difference_finds_the_true_direction(difference):
+    steps = {"cosine": 500}.get(difference, 250)
+    last = last_of(replace(QUICK, difference=difference, steps=steps, most=2.0))
+    assert inside(last.directions[0].vector, 0, 1) > 0.95
+
+
+@pytest.mark.parametrize("change", [{"masks": m} for m in COMBINE] + [{"edges": "soft"}, {"schedule": "halving"}])
+def test_every_way_to_combine_masks_finds_it(change):
+    assert inside(last_of(replace(QUICK, **change)).directions[0].vector, 0, 1) > 0.95
+
+
+def test_the_background_is_all_the_rest():
+    assert inside(last_of(replace(QUICK, region="background")).directions[0].vector, 2, 3) > 0.95
+
+
+def test_the_choices_are_the_keys_of_the_tables():
+    assert CHOICES["difference"] == tuple(DIFFERENCES)
+    assert CHOICES["masks"] == tuple(COMBINE)
+    assert CHOICES["schedule"] == tuple(SCHEDULES)
+
+
+def test_new_directions_stay_at_right_angles_to_given_ones():
+    found = last_of(QUICK, against=[GIVEN]).directions[0].vector
+    assert abs(float(found @ GIVEN.vector)) < 1e-5
+    assert inside(found, 1) > 0.95, "the other true direction is left"
+    both = [GIVEN, replace(GIVEN, vector=Painter().factors(1)[0])]
+    assert last_of(replace(QUICK, steps=100), against=both).score < 0.8, "nothing truly local is left"
+
+
+def test_slot_norm_gives_every_slot_length_one_and_keeps_directions_apart_within_each():
+    config = replace(QUICK, norm="slot", count=2, steps=150, apart=2.0)
+    first, second = (d.vector.view(2, 3) for d in last_of(config, Pair()).directions)
+    torch.testing.assert_close(torch.stack([first.norm(dim=1), second.norm(dim=1)]), torch.ones(2, 2))
+    assert (first * second).sum(1).abs().max() < 0.1
+    whole = last_of(replace(config, norm="whole", steps=5), Pair()).directions[0].vector
+    assert float(whole.norm()) == pytest.approx(1, abs=1e-5)
+    only = last_of(replace(config, slots=("w1",), steps=5), Pair()).directions[0].vector
+    assert only[:3].abs().max() == 0
+    assert float(only.norm()) == pytest.approx(1, abs=1e-5)
+
+
+def test_r_by_slot_sees_what_the_whole_does_not():
+    space = Pair().spaces[0]
+    units = torch.tensor([[1.0, 0, 0, 1, 0, 0], [1.0, 0, 0, -1, 0, 0]])
+    values = {}
+    for norm in CHOICES["norm"]:
+        sphere = Sphere(space, replace(QUICK, norm=norm), torch.zeros(0, 6))
+        values[norm] = float(sphere.apartness(sphere.units(units)))
+    assert values["whole"] == pytest.approx(0, abs=1e-6)
+    assert values["slot"] == pytest.approx(-0.5 * 2**0.5)
+
+
+def test_the_row_space_of_equal_and_empty_vectors_is_what_they_span():
+    assert len(row_space(torch.ones(3, 4), (4,))) == 1
+    assert len(row_space(torch.zeros(2, 4), (4,))) == 0
+    assert len(row_space(torch.ones(1, 4), (1, 3))) == 2
+
+
+def test_micro_batches_change_nothing_but_memory():
+    whole, small = (last_of(replace(QUICK, steps=30, micro=micro)).directions[0].vector for micro in (0, 3))
+    torch.testing.assert_close(whole, small, atol=1e-5, rtol=0)
+
+
+def test_a_step_that_memory_is_too_short_for_is_made_in_smaller_batches(monkeypatch):
+    sizes, render = [], View.render
+
+    def short_of_memory(view: View, codes: Tensor):
+        if torch.is_grad_enabled():
+            sizes.append(len(codes))
+            if len(codes) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 12 GiB.")
+        return render(view, codes)
+
+    expected = last_of(replace(QUICK, steps=1)).directions[0].vector
+    monkeypatch.setattr(View, "render", short_of_memory)
+    found = last_of(replace(QUICK, steps=1)).directions[0].vector
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert sizes == [4, 2, 1, 1, 1, 1]
+
+
+def test_other_errors_are_not_taken_for_short_memory(monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(Search, "_slope", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        last_of(QUICK)
+
+
+def test_the_untouched_samples_are_rendered_once_for_all_directions_and_discoveries():
+    painter, halves = Painter(), Halves()
+    config = replace(QUICK, steps=8, count=2, samples=16).check(painter, halves)
+    samples, made = Samples(painter, halves, config), []
+    samples.render, render = lambda seeds: made.append(seeds) or render(seeds), samples.render
+    last_of(config, painter, halves, samples=samples)
+    last_of(replace(config, parts=("right",)), painter, halves, samples=samples)
+    assert made == [range(f, f + 4) for f in range(1_000_000, 1_000_016, 4)]
+    assert not samples.fits(painter, halves, replace(config, batch=2))
+
+
+def test_samples_that_memory_cannot_hold_are_made_again(monkeypatch):
+    kept = last_of(replace(QUICK, steps=40)).directions[0].vector
+    monkeypatch.setattr("lelsd_core.samples.MOST_BYTES", 0)
+    assert torch.equal(last_of(replace(QUICK, steps=40)).directions[0].vector, kept)
+
+
+def test_nothing_is_rendered_that_no_one_looks_at():
+    pair, halves = Pair(), Halves()
+    config = replace(QUICK, layers=("8.first",)).check(pair, halves)
+    codes = torch.zeros(2, 6, requires_grad=True)
+    made = View(pair, halves, config).render(codes)
+    assert pair.painted == ["graph", "plain", "picture"], "the segmenter's picture needs no graph"
+    assert made.maps[0].requires_grad
+    pair.painted.clear()
+    halves.needs_picture, halves.segment = False, lambda synthesis: torch.ones(2, 2, 8, 8)
+    View(pair, halves, config).render(codes)
+    assert pair.painted == ["graph"], "no picture, and no layer above the scored one"
+
+
+def test_a_search_can_look_at_the_running_rgb_of_a_lower_layer():
+    pair = Pair()
+    found = last_of(replace(QUICK, view="8.first", slots=("w0",)), pair).directions[0].vector
+    assert abs(float(found[0])) > 0.95, "the left factor of the first slot"
+    assert "picture" not in pair.painted
+    with pytest.raises(UserError, match=r"8.paint has no running RGB"):
+        last_of(replace(QUICK, view="8.paint"))
+
+
+def test_weights_choose_among_maps():
+    pair = Pair()
+    config = replace(QUICK, layers=("8.first", "8.second"), weights=(0.0, 1.0), norm="slot", least=1.0)
+    found = last_of(config, pair).directions[0].vector.view(2, 3)
+    assert abs(float(found[1, 0])) > 0.95, "only the second map's slot is led to the left"
+
+
+def test_samples_without_part_or_change_are_left_out_and_counted():
+    blind = last_of(replace(QUICK, steps=5), segmenter=Blind())
+    assert (blind.seen, blind.left_out, blind.score) == (20, 20, 0)
+    still = Painter()
+    still.patterns.zero_()
+    last = last_of(replace(QUICK, steps=5), still)
+    assert (last.left_out, last.score) == (20, 0)
+    assert last.directions[0].vector.isfinite().all()
+    assert last_of(replace(QUICK, steps=5)).left_out == 0
+
+
+def test_patience_stops_at_the_plateau_with_the_best_directions():
+    progress = list(discover(Painter(), Halves(), replace(QUICK, steps=1000, patience=2, look=20)))
+    assert progress[-1].step < 500
+    assert progress[-1].held_out > 0.95
+    assert progress[-1].total == 1000
+    assert inside(progress[-1].directions[0].vector, 0, 1) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"count": 7}, "count is 7; space Z has room for 6 directions at right angles"),
+        ({"difference": "l3"}, "no difference named 'l3'; did you mean l2 or l1"),
+        ({"region": "back"}, "no region named 'back'"),
+        ({"weights": (1.0, 2.0)}, "weights are .*; 1 must be given"),
+        ({"weights": (-1.0,)}, "none below 0"),
+        ({"view": "8.pain"}, "no layer named '8.pain'; did you mean 8.paint"),
+        ({"micro": -1}, "micro is -1; it must be 0 or more"),
+        ({"look": 0}, "look is 0; it must be at least 1"),
+    ],
+)
+def test_bad_options_are_one_sentence(change, words):
+    with pytest.raises(UserError, match=words):
+        last_of(replace(QUICK, **change))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (replace(GIVEN, fingerprint="b" * 64), "was made for the generator 'painter'"),
+        (replace(GIVEN, vector=torch.zeros(3)), "has 3 numbers"),
+    ],
+)
+def test_given_directions_of_another_generator_are_refused(given, words):
+    with pytest.raises(UserError, match=words):
+        last_of(QUICK, against=[given])
+
+
+def test_more_directions_than_there_is_room_beside_given_ones_are_refused():
+    with pytest.raises(UserError, match="count is 6 beside 1 given; space Z has room for 6"):
+        last_of(replace(QUICK, count=6), against=[GIVEN])
+
+
+def test_a_part_that_never_occurs_in_64_samples_is_told():
+    with pytest.raises(UserError, match="None of the first 64 samples of painter shows left"):
+        last_of(QUICK, segmenter=Blind())

@@ -1,0 +1,94 @@
+"""A discovery that was cut off goes on from its file as if it had not been."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lelsd_core.directions import Direction
+from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.discovery import discover
+from lelsd_core.errors import UserError
+from lelsd_core.registry import GENERATORS
+from lelsd_core.weights import read_safetensors, write_safetensors
+from tests.toy import Halves, Painter
+
+QUICK = DiscoverConfig(parts=("left",), steps=40, batch=4, samples=64, lr=0.05)
+CONFIGS = {
+    "one": QUICK,
+    "two": replace(QUICK, count=2, steps=20),
+    "halving": replace(QUICK, schedule="halving"),
+    "constant": replace(QUICK, schedule="constant"),
+    "patience": replace(QUICK, steps=400, patience=3, look=5),
+}
+
+
+def told(progress) -> tuple:
+    """All of a progress that can be compared."""
+    vectors = [d.vector.tolist() for d in progress.directions]
+    return progress.step, progress.score, progress.seen, progress.left_out, progress.held_out, vectors
+
+
+@pytest.mark.parametrize("cut", [7, 10, 33])
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_resumed_run_equals_an_unbroken_one(case, cut, tmp_path):
+    file, config = tmp_path / "run.safetensors", CONFIGS[case]
+    unbroken = [told(p) for p in discover(Painter(), Halves(), config)]
+    run = discover(Painter(), Halves(), config, checkpoint=file, every=5)
+    for _ in range(cut):
+        next(run)
+    run.close()
+    resumed = [told(p) for p in discover(Painter(), Halves(), config, checkpoint=file, every=5)]
+    assert resumed == unbroken[cut // 5 * 5 :]
+
+
+def test_a_finished_run_tells_its_result_again(tmp_path):
+    file = tmp_path / "run.safetensors"
+    *_, last = discover(Painter(), Halves(), QUICK, checkpoint=file)
+    again = list(discover(Painter(), Halves(), QUICK, checkpoint=file))
+    assert [told(p) for p in again] == [told(last)]
+
+
+def test_the_network_that_ships_resumes_too(editor, tmp_path):
+    config = replace(GENERATORS["digiface-64"].discover, parts=("mouth",), steps=6, batch=2)
+    networks, file = (editor.generator, editor.segmenter), tmp_path / "run.safetensors"
+    *_, unbroken = discover(*networks, config)
+    run = discover(*networks, config, checkpoint=file, every=2)
+    for _ in range(3):
+        next(run)
+    *_, resumed = discover(*networks, config, checkpoint=file, every=2)
+    assert told(resumed) == told(unbroken)
+
+
+def test_nothing_in_the_file_is_code(tmp_path):
+    file = tmp_path / "run.safetensors"
+    next(discover(Painter(), Halves(), QUICK, checkpoint=file, every=1))
+    tensors, facts = read_safetensors(file, "discovery")
+    assert set(tensors) == {"vectors", "best", "random", "exp_avg", "exp_avg_sq"}
+    assert facts["task"]["config"]["parts"] == ["left"]
+
+
+def test_a_file_of_another_discovery_is_refused(tmp_path):
+    file = tmp_path / "run.safetensors"
+    next(discover(Painter(), Halves(), QUICK, checkpoint=file, every=1))
+    given = [Direction("known", "painter", "a" * 64, "Z", torch.eye(6)[0])]
+    for config, against, word in ((replace(QUICK, seed=5), [], "config"), (QUICK, given, "given")):
+        with pytest.raises(UserError, match=rf"belongs to another discovery \(another {word}\)"):
+            next(discover(Painter(), Halves(), config, checkpoint=file, against=against))
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path):
+    file = tmp_path / "run.safetensors"
+    next(discover(Painter(), Halves(), QUICK, checkpoint=file, every=1))
+    tensors, facts = read_safetensors(file, "discovery")
+    write_safetensors(file, tensors | {"vectors": torch.zeros(2, 2)}, facts)
+    with pytest.raises(UserError, match="not a whole checkpoint of a discovery: shapes"):
+        next(discover(Painter(), Halves(), QUICK, checkpoint=file))
+    file.write_bytes(b"not a checkpoint at all")
+    with pytest.raises(UserError, match="no safetensors file"):
+        next(discover(Painter(), Halves(), QUICK, checkpoint=file))
+    Direction("d", "painter", "a" * 64, "Z", torch.eye(6)[0]).save(file)
+    with pytest.raises(UserError, match="is not a discovery of this project"):
+        next(discover(Painter(), Halves(), QUICK, checkpoint=file))
