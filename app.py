@@ -44,7 +44,7 @@ def main() -> None:
 
     spec = GENERATORS[options.generator]
     page = build_page(editor, spec.discover, seed=spec.first_seed, live="SPACE_ID" not in os.environ)
-    threading.Thread(target=editor.warm_up, daemon=True).start()  # while the page starts
+    threading.Thread(target=editor.warm_up).start()  # while the page starts
     try:
         page.launch(
             server_name=options.host,

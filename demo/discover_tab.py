@@ -53,7 +53,8 @@ def discover_tab(do: Callbacks, stage: Stage, tabs: gr.Tabs) -> None:
         concurrency_limit=1,
         **models,
     )
-    search.stop.click(lambda: STOPPED, None, finding.status, cancels=[running], queue=False, **PRIVATE)
+    stopped = search.stop.click(None, cancels=[running], queue=False, **PRIVATE)
+    stopped.then(lambda: STOPPED, None, finding.status, queue=False, **PRIVATE)  # after the last news of the search
     gr.on(
         [finding.keep.click, finding.name.submit],
         do.keep,

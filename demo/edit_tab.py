@@ -156,11 +156,16 @@ def make_slider(do: Callbacks, number: int) -> gr.Slider:
 
 
 def wire_sources(do: Callbacks, sources: Sources, stage: Stage) -> None:
-    """A new face, wherever it comes from; after an inversion the picture is made once more with its best codes."""
+    """A new face, wherever it comes from; after an inversion the picture is made once more with its best codes.
+
+    A photo that replaces one still being opened waits for its turn: by default its event would be lost.
+    """
     new_face = {"concurrency_id": "models", "show_progress_on": [stage.note], **PRIVATE}
     how = [stage.view, stage.detail]
     for event in (
-        sources.upload.input(do.open_photo, [sources.upload, *how], stage.outputs, **new_face),
+        sources.upload.input(
+            do.open_photo, [sources.upload, *how], stage.outputs, trigger_mode="always_last", **new_face
+        ),
         sources.examples.select(open_example(do), how, stage.outputs, **new_face),
     ):
         event.success(do.show, stage.edit, stage.edited, **QUIET)
