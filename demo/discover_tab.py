@@ -76,8 +76,8 @@ def search_column(do: Callbacks) -> Search:
         1, label="Start", info="Another number finds another direction.", precision=0, elem_id="discover-seed"
     )
     with gr.Row():
-        start = gr.Button("Start", variant="primary", elem_id="start")
-        stop = gr.Button("Stop", elem_id="stop")
+        start = gr.Button("Start", variant="primary", elem_id="start", min_width=120)
+        stop = gr.Button("Stop", elem_id="stop", min_width=120)
     return Search(parts, steps, seed, start, stop)
 
 

@@ -130,10 +130,10 @@ def stage_column(do: Callbacks, seed: int) -> Stage:
             elem_id="detail",
         )
     with gr.Row():
-        reset = gr.Button("Reset all", elem_id="reset")
-        save = gr.Button("Download", variant="primary", elem_id="download")
+        reset = gr.Button("Reset all", elem_id="reset", min_width=120)
+        save = gr.Button("Download", variant="primary", elem_id="download", min_width=120)
     with gr.Row(equal_height=True):
-        hidden = {"interactive": False, "visible": False, "buttons": []}
+        hidden = {"interactive": False, "visible": False, "buttons": [], "min_width": 120}
         photo = InlineImage(label="Your photo, aligned", elem_id="aligned", **hidden)
         rebuilt = InlineImage(label="Rebuilt by the model", elem_id="rebuilt", **hidden)
     note = gr.Markdown(about, elem_id="note", elem_classes="caption")
