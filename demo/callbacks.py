@@ -63,24 +63,21 @@ class Callbacks:
     def show(self, session: Session, view: str, detail: bool, *values: float) -> tuple[Any, Any, str]:
         """Slider values -> the main picture, before and after, and what changed where, in words."""
         with told_to_the_user(), self.lock:
-            amounts = self.amounts(session, values)
-            before, after = self.before_and_after(session, detail, amounts)
-            words = describe_locality(self.editor.locality(session, amounts))
+            edit = self.editor.edit(session, self.amounts(session, values))
+        before, after = self.before_and_after(session, detail, edit.picture)
+        words = describe_locality(edit.locality)
         if view == "Swipe":
             return gr.skip(), (before, after), words
         picture = {"Original": before, "Change": None}.get(view, after)
         return picture or change_map(before, after), gr.skip(), words
 
-    def before_and_after(
-        self, session: Session, detail: bool, amounts: dict[str, float]
-    ) -> tuple[Image.Image, Image.Image]:
+    def before_and_after(self, session: Session, detail: bool, edited: Image.Image) -> tuple[Image.Image, Image.Image]:
         """The unedited and the edited face at `SIDE` pixels: the photo's own detail, or the model's picture."""
-        after = self.editor.render(session, amounts)
         if detail and session.photo is not None:
             scale = session.original.width / session.photo.width
             matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
-            return session.photo, paste_change(session.photo, session.original, after, matrix)
-        return enlarge(session.original, SIDE), enlarge(after, SIDE)
+            return session.photo, paste_change(session.photo, session.original, edited, matrix)
+        return enlarge(session.original, SIDE), enlarge(edited, SIDE)
 
     def switch_view(self, session: Session, view: str, detail: bool, *values: float) -> tuple[Any, Any, str]:
         """Another view: the picture or the swipe, whichever shows it."""
@@ -143,7 +140,8 @@ class Callbacks:
     def download(self, session: Session, detail: bool, *values: float) -> str:
         """The edited face as a PNG data URL; no file is written."""
         with told_to_the_user(), self.lock:
-            _, after = self.before_and_after(session, detail, self.amounts(session, values))
+            edited = self.editor.render(session, self.amounts(session, values))
+        _, after = self.before_and_after(session, detail, edited)
         buffer = io.BytesIO()
         after.save(buffer, "PNG")
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -177,9 +175,9 @@ class Callbacks:
     def strip(self, session: Session) -> Image.Image:
         """The current face with the newest direction at its low end, at rest and at its high end."""
         newest = session.directions[-1]
-        ends = [self.before_and_after(session, True, {newest.name: end}) for end in (newest.low, newest.high)]
-        pictures = (ends[0][1], ends[0][0], ends[1][1])
-        return grid([[enlarge(picture, STRIP) for picture in pictures]], gap=6)
+        low, high = (self.editor.render(session, {newest.name: end}) for end in (newest.low, newest.high))
+        shown = (self.before_and_after(session, True, picture)[1] for picture in (low, session.original, high))
+        return grid([[enlarge(picture, STRIP) for picture in shown]], gap=6)
 
     def keep(self, session: Session, found: Direction | None, name: str) -> tuple:
         """Measure a found direction's range and add it as one more slider: session, tab, words, sliders."""

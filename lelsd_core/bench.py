@@ -72,9 +72,9 @@ def discovery(name: str, repeats: int, four_times: bool) -> dict[str, Any]:
     import torch
 
     from lelsd_core.discovery import discover
-    from lelsd_core.registry import GENERATORS, load_generator, load_segmenter
+    from lelsd_core.registry import generator_spec, load_generator, load_segmenter
 
-    spec = GENERATORS[name]
+    spec = generator_spec(name)
     generator, segmenter = load_generator(name), load_segmenter(spec.segmenter)
     config = spec.discover.check(generator, segmenter)
     codes = generator.lift(generator.sample(range(config.batch)), generator.space_names[0], config.space)

@@ -25,7 +25,7 @@ from lelsd_core.discovery import discover, draw_amounts
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import combined_mask, localization_score
 from lelsd_core.plateau import Judge
-from lelsd_core.registry import GENERATORS, load_generator, load_segmenter
+from lelsd_core.registry import generator_spec, load_generator, load_segmenter
 from lelsd_core.segmenters import Segmenter, part_mask
 
 PARTS, SEEDS = ("eyes", "mouth", "hair"), (0, 1, 2)
@@ -55,7 +55,7 @@ class Race:
 
 def official(name: str, parts: Sequence[str] = PARTS, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
     """Race all parts and seeds; every time is printed, the worst ratio counts."""
-    spec = GENERATORS[name]
+    spec = generator_spec(name)
     generator, segmenter = load_generator(name), load_segmenter(spec.segmenter)
     races = []
     for part in parts:

@@ -67,6 +67,14 @@ class Locality:
     area: float
 
 
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """An edited face at model size, and where it changed; None if nothing was moved. The page's truth meter."""
+
+    picture: Image.Image
+    locality: Locality | None
+
+
 class Editor:
     """The models and what can be done with them.
 
@@ -173,19 +181,20 @@ class Editor:
         return to_pil(self.synthesize(*self.moved(session, amounts)))
 
     @torch.inference_mode()
-    def locality(self, session: Session, amounts: Mapping[str, float]) -> Locality | None:
-        """Where an edit changes the picture, None if it changes nothing. The truth meter of the page."""
+    def edit(self, session: Session, amounts: Mapping[str, float]) -> Edit:
+        """The edited face, and where it changed: untouched and moved codes go through the networks together."""
         amounts = clamp_amounts(session.directions, amounts)
-        used = [d for d in session.directions if amounts.get(d.name)]
-        parts = tuple(dict.fromkeys(part for d in used for part in d.parts))
-        if not parts:
-            return None
-        before = self.generator.synthesize(session.codes, session.space, keep=self.segmenter.needs)
-        after = self.generator.synthesize(*self.moved(session, amounts), keep=self.segmenter.needs)
-        masks = [part_mask(self.segmenter.segment(s), self.segmenter.parts, parts) for s in (before, after)]
-        mask = COMBINE["average"](*masks)
-        score = float(localization_score(before.image, after.image, mask))
-        return Locality(parts, score, float(mask.mean()))
+        used = [direction for direction in session.directions if amounts.get(direction.name)]
+        if not used:
+            return Edit(session.original, None)
+        parts = tuple(dict.fromkeys(part for direction in used for part in direction.parts))
+        codes, space = self.moved(session, amounts)
+        untouched = self.generator.lift(session.codes, session.space, space)
+        both = self.generator.synthesize(torch.cat([untouched, codes]), space, keep=self.segmenter.needs)
+        before, after = both.image.split(1)
+        mask = COMBINE["average"](*part_mask(self.segmenter.segment(both), self.segmenter.parts, parts).split(1))
+        score = float(localization_score(before, after, mask))
+        return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
 
     def discover(self, session: Session, config: DiscoverConfig) -> Iterator[tuple[Progress, Session]]:
         """Look for new directions; each step comes with a session that has them as its last directions."""

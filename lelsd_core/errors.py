@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 MOST = 30  # names that a sentence lists
 
 
 class UserError(ValueError):
     """Something that a person can put right; shown without a traceback on the page and on the command line."""
+
+
+def check_folder(target: Path) -> None:
+    """UserError if there is no folder to write a file to."""
+    if not target.resolve().parent.is_dir():
+        raise UserError(f"There is no folder {target.resolve().parent} to write {target.name} to.")
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ from lelsd_core.generators import (
 )
 from lelsd_core.layouts import LAYOUTS, Extra, state_dict_of
 from lelsd_core.nvidia import read_nvidia
-from lelsd_core.torchfile import RefusedError, is_torch_file, read_torch
+from lelsd_core.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
 from lelsd_core.weights import check_header, facts_of, read_safetensors, write_safetensors
 
 EXPECTED = (
@@ -136,17 +136,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """A generator file as data, from any official format. UserError with one sentence if it is something else."""
-    try:
+    with told_in_one_sentence(path.name, EXPECTED):
         return read_any(path)
-    except UserError:
-        raise
-    except RefusedError as problem:
-        raise UserError(f"{path.name} was refused because {problem}; {EXPECTED}.") from None
-    except Exception as problem:  # a damaged file can break a reader at any place, and all of them mean the same
-        reason = " ".join(str(problem).split())[:120]
-        raise UserError(
-            f"{path.name} cannot be read ({type(problem).__name__}: {reason}), so it is damaged or foreign; {EXPECTED}."
-        ) from None
 
 
 def read_any(path: Path) -> Checkpoint:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from lelsd_core.errors import UserError
+from lelsd_core.errors import UserError, check_folder
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 30_000_000
@@ -112,8 +112,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     if target.suffix.lower() not in OUTPUTS:
         raise UserError(f"{target.name} does not end like a picture; use one of {', '.join(OUTPUTS)}.")
-    if not target.resolve().parent.is_dir():
-        raise UserError(f"There is no folder {target.resolve().parent} to write {target.name} to.")
+    check_folder(target)
 
 
 def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:

@@ -92,6 +92,13 @@ INVERTERS: Mapping[str, Weights] = {
 }
 
 
+def generator_spec(name: str) -> GeneratorSpec:
+    """What belongs to a named generator. UserError for an unknown name."""
+    if name not in GENERATORS:
+        raise UserError(unknown_name("generator", name, GENERATORS))
+    return GENERATORS[name]
+
+
 def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu", **options: Any) -> Generator:
     """A generator, ready to render.
 
@@ -163,9 +170,7 @@ def load_inverter(name_or_path: str | Path, generator: Generator) -> EncoderInve
 
 def load_editor(name: str, device: str | torch.device = "cpu") -> Editor:
     """Everything that belongs to a named generator, ready to edit. UserError for an unknown name or damaged file."""
-    if name not in GENERATORS:
-        raise UserError(unknown_name("generator", name, GENERATORS))
-    spec = GENERATORS[name]
+    spec = generator_spec(name)
     generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)
     aligner = FaceAligner(spec.frame, segmenter.parts, segmenter.segment_image)
     directions = load_directions(CHECKPOINTS / spec.directions)

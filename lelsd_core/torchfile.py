@@ -12,10 +12,13 @@ import io
 import math
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import torch
+
+from lelsd_core.errors import UserError
 
 LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # the pickled number that a pre-1.6 file opens with
 ITEM_SIZES = {
@@ -27,6 +30,22 @@ ITEM_SIZES = {
 
 class RefusedError(Exception):
     """The file is not what it should be; the text says why."""
+
+
+@contextmanager
+def told_in_one_sentence(name: str, expected: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into a UserError that names it and says what was expected."""
+    try:
+        yield
+    except UserError:
+        raise
+    except RefusedError as problem:
+        raise UserError(f"{name} was refused because {problem}; {expected}.") from None
+    except Exception as problem:  # a damaged file can break a reader at any place, and all of them mean the same
+        reason = " ".join(str(problem).split())[:120]
+        raise UserError(
+            f"{name} is damaged, incomplete or foreign ({type(problem).__name__}: {reason}); {expected}."
+        ) from None
 
 
 def is_torch_file(start: bytes) -> bool:

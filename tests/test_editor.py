@@ -75,12 +75,21 @@ def test_an_unknown_slider_is_told(editor, opened):
 
 
 def test_the_truth_meter_agrees_with_the_score(editor, opened):
-    assert editor.locality(opened, {}) is None
-    told = editor.locality(opened, {"hair": 3.0})
+    assert editor.edit(opened, {}).locality is None
+    told = editor.edit(opened, {"hair": 3.0}).locality
     assert told.parts == ("hair",)
     score, area = inside(editor, opened, "hair", 3.0)
     assert told.score == pytest.approx(score, abs=0.1)
     assert told.area == pytest.approx(area, abs=0.1)
+
+
+def test_an_edit_with_its_meter_is_the_same_picture(editor, opened):
+    assert editor.edit(opened, {}).picture is opened.original
+    amounts = {"hair": 3.0, "mouth": -2.0}
+    alone, metered = (
+        np.asarray(p).astype(int) for p in (editor.render(opened, amounts), editor.edit(opened, amounts).picture)
+    )
+    assert np.abs(alone - metered).max() <= 1, "a batch of two may round differently"
 
 
 def test_a_random_face_depends_on_its_seed_alone(editor):

@@ -42,16 +42,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     import time
 
     from lelsd_core.directions import Direction
-    from lelsd_core.errors import UserError, unknown_name
-    from lelsd_core.registry import GENERATORS, load_generator, load_segmenter
+    from lelsd_core.errors import check_folder
+    from lelsd_core.registry import generator_spec, load_generator, load_segmenter
 
     out = Path(options.out)
     for path in filter(None, [out, options.checkpoint and Path(options.checkpoint)]):
-        if not path.resolve().parent.is_dir():
-            raise UserError(f"There is no folder {path.resolve().parent} to write {path.name} to.")
-    if options.generator not in GENERATORS:
-        raise UserError(unknown_name("generator", options.generator, GENERATORS))
-    spec = GENERATORS[options.generator]
+        check_folder(path)
+    spec = generator_spec(options.generator)
     given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
     config = replace(spec.discover, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     against = [Direction.load(path) for path in options.against]

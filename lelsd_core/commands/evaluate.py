@@ -22,11 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """One row for each direction, or for each setting and part."""
-    from lelsd_core.errors import UserError, unknown_name
-    from lelsd_core.registry import GENERATORS
-
-    if options.generator not in GENERATORS:
-        raise UserError(unknown_name("generator", options.generator, GENERATORS))
     return ablation(options) if options.ablate else table(options)
 
 
@@ -36,9 +31,9 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
 
     from lelsd_core.directions import load_directions
     from lelsd_core.evaluation import evaluate
-    from lelsd_core.registry import CHECKPOINTS, GENERATORS, load_generator, load_segmenter
+    from lelsd_core.registry import CHECKPOINTS, generator_spec, load_generator, load_segmenter
 
-    spec = GENERATORS[options.generator]
+    spec = generator_spec(options.generator)
     directions = load_directions(options.directions or CHECKPOINTS / spec.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
@@ -58,9 +53,9 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict, replace
 
     from lelsd_core.ablation import BATCH, STEPS, ablate
-    from lelsd_core.registry import GENERATORS, load_generator, load_segmenter
+    from lelsd_core.registry import generator_spec, load_generator, load_segmenter
 
-    spec = GENERATORS[options.generator]
+    spec = generator_spec(options.generator)
     generator, segmenter = load_generator(options.generator), load_segmenter(spec.segmenter)
     config = replace(spec.discover, steps=options.steps or STEPS, batch=BATCH)
     for part in options.parts:

@@ -20,7 +20,7 @@ from lelsd_core.layouts import LAYOUTS, state_dict_of
 from lelsd_core.segmenters import bisenet, deeplab
 from lelsd_core.segmenters.features import build_feature_segmenter
 from lelsd_core.segmenters.parts import build_parts_segmenter
-from lelsd_core.torchfile import RefusedError, is_torch_file, read_torch
+from lelsd_core.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
 from lelsd_core.weights import check_header, facts_of, read_safetensors
 
 Build = Callable[..., nn.Module]
@@ -102,17 +102,8 @@ def read_segmenter(path: Path, spec: NetworkSpec | None = None) -> nn.Module:
     Raises:
         UserError: damaged, foreign, of another kind, or tensors that do not fit together.
     """
-    try:
+    with told_in_one_sentence(path.name, EXPECTED):
         return read_any(path, spec)
-    except UserError:
-        raise
-    except RefusedError as problem:
-        raise UserError(f"{path.name} was refused because {problem}; {EXPECTED}.") from None
-    except Exception as problem:  # a damaged file can break a reader at any place, and all of them mean the same
-        reason = " ".join(str(problem).split())[:120]
-        raise UserError(
-            f"{path.name} is damaged, incomplete or foreign ({type(problem).__name__}: {reason}); {EXPECTED}."
-        ) from None
 
 
 def read_any(path: Path, spec: NetworkSpec | None) -> nn.Module:
