@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. 0: done; 1: a person can fix it; 2: unknown options (argparse)."""
+    """Run one command. 0: done; 1: a person can fix it, or some of a batch failed; 2: unknown options (argparse)."""
     from lelsd_core.errors import UserError
 
     options = parser().parse_args(arguments)
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if options.json:
         print(json.dumps(result))
-    return 0
+    return 1 if result.get("failed") else 0
 
 
 if __name__ == "__main__":

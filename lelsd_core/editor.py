@@ -15,14 +15,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.directions import Direction, clamp_amounts, move
+from lelsd_core.directions import Direction, clamp_amounts, move, moved_parts
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Progress, discover
+from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator, Synthesis
-from lelsd_core.image import to_pil
+from lelsd_core.image import to_pil, to_tensor
 from lelsd_core.inversion import STEPS, Inversion, Inverter
 from lelsd_core.localization import COMBINE, localization_score
+from lelsd_core.paste import PASTE
+from lelsd_core.protect import blend_outside, check_strength, face_mask, protected_layers, soft_mask
 from lelsd_core.segmenters import Segmenter, part_mask
 
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
@@ -176,25 +179,64 @@ class Editor:
                 codes = move(codes, here, [amounts[direction.name] for direction in here])
         return codes, space
 
-    def render(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
-        """Slider amounts by direction name -> the edited face at model size."""
+    def render(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Image.Image:
+        """Slider amounts by direction name -> the edited face at model size; `protect` as in `edit`."""
+        if protect:
+            return self.edit(session, amounts, protect=protect).picture
         return to_pil(self.synthesize(*self.moved(session, amounts)))
 
     @torch.inference_mode()
-    def edit(self, session: Session, amounts: Mapping[str, float]) -> Edit:
-        """The edited face, and where it changed: untouched and moved codes go through the networks together."""
+    def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
+        """The edited face, and where it changed: untouched and moved codes go through the networks together.
+
+        `protect`, 0 (off) to 1, takes back what changed outside the parts, at the cost of the fine layers of one more
+        picture. UserError for any other number, and for an unknown name.
+        """
+        check_strength(protect)
         amounts = clamp_amounts(session.directions, amounts)
-        used = [direction for direction in session.directions if amounts.get(direction.name)]
-        if not used:
+        parts = moved_parts(session.directions, amounts)
+        if not any(amounts.values()):
             return Edit(session.original, None)
-        parts = tuple(dict.fromkeys(part for direction in used for part in direction.parts))
         codes, space = self.moved(session, amounts)
         untouched = self.generator.lift(session.codes, session.space, space)
-        both = self.generator.synthesize(torch.cat([untouched, codes]), space, keep=self.segmenter.needs)
+        fine = protected_layers(self.generator) if protect else ()
+        both = self.generator.synthesize(torch.cat([untouched, codes]), space, keep={*self.segmenter.needs, *fine})
         before, after = both.image.split(1)
-        mask = COMBINE["average"](*part_mask(self.segmenter.segment(both), self.segmenter.parts, parts).split(1))
+        masks = part_mask(self.segmenter.segment(both), self.segmenter.parts, parts)
+        if protect:
+            weight, needs = soft_mask(masks), self.segmenter.needs
+            made = blend_outside(self.generator, both, codes, space, weight, strength=protect, keep=needs)
+            masks = torch.cat([masks[:1], part_mask(self.segmenter.segment(made), self.segmenter.parts, parts)])
+            after = made.image
+        mask = COMBINE["average"](*masks.split(1))
         score = float(localization_score(before, after, mask))
         return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
+
+    @torch.inference_mode()
+    def paste(
+        self,
+        session: Session,
+        photo: Image.Image,
+        edited: Image.Image,
+        amounts: Mapping[str, float],
+        *,
+        how: str = "change",
+    ) -> Image.Image:
+        """An edited face back in its photo.
+
+        Args:
+            session: the face, opened from this photo.
+            photo: RGB, the whole of it.
+            edited: what `render` or `edit` made of the face with these amounts.
+            how: key of `paste.PASTE`: add the change, or replace the face. UserError for another.
+        """
+        if how not in PASTE:
+            raise UserError(unknown_name("way to paste", how, PASTE))
+        mask = None
+        if how == "replace" and not self.segmenter.needs:
+            seen = self.segmenter.segment(Synthesis(to_tensor(edited).to(self.generator.device)))
+            mask = face_mask(seen, self.segmenter.parts, moved_parts(session.directions, amounts))
+        return PASTE[how](photo, session.original, edited, session.matrix, mask)
 
     def discover(self, session: Session, config: DiscoverConfig) -> Iterator[tuple[Progress, Session]]:
         """Look for new directions; each step comes with a session that has them as its last directions."""
@@ -213,9 +255,9 @@ class Editor:
 
 
 def free_name(name: str, taken: set[str]) -> str:
-    """The name itself, or the first of name-2, name-3 ... that is not taken."""
-    number, candidate = 2, name
-    while candidate in taken:
+    """The name itself, or the first of name-2, name-3 ... that is not taken; upper and lower case are the same."""
+    number, candidate, taken = 2, name, {other.casefold() for other in taken}
+    while candidate.casefold() in taken:
         number, candidate = number + 1, f"{name}-{number}"
     return candidate
 

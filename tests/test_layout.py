@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("lelsd_core/**/*.py"), *ROOT.glob("demo/*.py"), ROOT / "app.py"])
 PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*/make/*.py")])
 LEVELS = (  # a file imports only from its own line (within a package) or from lines above
-    {"errors"},
-    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile"},
+    {"errors", "progress"},
+    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile", "recipe", "batch"},
     {"generators", "nvidia"},
     {"layouts"},
     {"formats"},
     {"segmenters", "faces", "inversion", "directions", "paste"},
-    {"samples", "evaluation", "sphere"},
+    {"samples", "evaluation", "sphere", "protect"},
     {"plateau"},
     {"run_state"},
     {"discovery"},
