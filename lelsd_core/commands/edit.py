@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from lelsd_core.editor import Editor
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
@@ -94,8 +96,8 @@ def edit_file(options: argparse.Namespace, settings: Settings, wanted: dict[str,
     job = Job(Path(options.photo), Path(options.out))
     check_output(job.out)
     check_apart([job])
-    read_photo(job.photo)
-    result, note = PhotoEditor(settings, "cpu").edit(job)
+    photo = read_photo(job.photo)
+    result, note = PhotoEditor(settings, "cpu").edit(photo, job.out)
     tell_clamped(settings, wanted)
     print(f"{note} Inversion error {result['inversion_l1']:.3f} in {result['seconds']:.1f} s. Wrote {options.out}.")
     return result
@@ -144,19 +146,21 @@ class PhotoEditor:
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """Edit and write one photo; its line of the batch's report."""
-        figures, _ = self.edit(job)
+        from lelsd_core.image import read_photo
+
+        figures, _ = self.edit(read_photo(job.photo), job.out)
         return {"photo": str(job.photo), "out": str(job.out), **figures}
 
-    def edit(self, job: Job) -> tuple[dict[str, Any], str]:
-        """Edit and write one photo; its figures, and a sentence about how its face was found."""
-        from lelsd_core.image import read_photo, write_picture
+    def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
+        """Edit a photo and write it; figures, and a sentence about how its face was found."""
+        from lelsd_core.image import write_picture
 
-        settings = self.settings
-        photo = read_photo(job.photo)
-        session = self.editor.open(photo, steps=settings.steps)
-        edited = self.editor.render(session, settings.amounts, protect=settings.protect)
-        whole = self.editor.paste(session, photo, edited, settings.amounts, how=settings.paste)
-        write_picture(edited if settings.crop else whole, job.out)
+        editor, settings = self.editor, self.settings
+        session = editor.open(photo, steps=settings.steps)
+        edited = editor.render(session, settings.amounts, protect=settings.protect)
+        if not settings.crop:
+            edited = editor.paste(session, photo, edited, settings.amounts, how=settings.paste)
+        write_picture(edited, out)
         figures = {"inversion_l1": session.inversion_l1, "seconds": session.seconds, "amounts": settings.amounts}
         return figures, session.note
 
