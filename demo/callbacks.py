@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from demo.words import describe_locality, describe_progress, describe_session, slider_words
-from lelsd_core.calibration import calibrate
+from lelsd_core.device import told_when_short
 from lelsd_core.directions import Direction, clamp_amounts
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor, Session
@@ -35,9 +35,10 @@ VIEWS = ("Edited", "Original", "Swipe", "Change")
 
 @contextmanager
 def told_to_the_user() -> Iterator[None]:
-    """Turn a `UserError` into a message on the page; real bugs go through to the log."""
+    """Turn a `UserError` and a lack of memory into a message on the page; real bugs go through to the log."""
     try:
-        yield
+        with told_when_short():
+            yield
     except UserError as problem:
         raise gr.Error(str(problem), print_exception=False, title="That did not work") from problem
 
@@ -185,7 +186,7 @@ class Callbacks:
             if found is None:
                 raise UserError("There is no direction yet; press Start first.")
             name = " ".join((name or found.name).split())[:MAX_NAME]
-            measured = calibrate(self.editor.generator, self.editor.segmenter, found, MEASURED_ON)
+            measured = self.editor.measured(found, MEASURED_ON)
             session = self.editor.with_directions(session, [replace(measured, name=name)])
         added = session.directions[-1]
         sliders: list[Any] = [gr.skip()] * self.sliders
