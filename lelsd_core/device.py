@@ -101,6 +101,15 @@ def free_memory() -> None:
         torch.mps.empty_cache()
 
 
+def settle(device: torch.device | str) -> None:
+    """Wait until a device has done what it was asked to do; a CPU always has. For those who look at the clock."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.synchronize(device)
+    if kind == "mps":
+        torch.mps.synchronize()
+
+
 def first_that_fits(*ways: Callable[[], Result]) -> Result:
     """The result of the first way that finds enough memory; where none does, the last one's error."""
     for way in ways[:-1]:
