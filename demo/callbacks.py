@@ -23,7 +23,7 @@ from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation import HELD_OUT
-from lelsd_core.image import change_map, enlarge, grid
+from lelsd_core.image import MAX_BYTES, change_map, enlarge, grid
 from lelsd_core.paste import paste_change
 
 SIDE = 512  # pixels of every picture shown
@@ -50,10 +50,11 @@ class Callbacks:
         editor: the models; shared by all visitors and never changed.
         recipe: what a discovery uses unless the page says otherwise.
         sliders: how many sliders the page has, shipped and spare.
+        max_bytes: the largest photo that is read.
     """
 
-    def __init__(self, editor: Editor, recipe: DiscoverConfig, sliders: int) -> None:
-        self.editor, self.recipe, self.sliders = editor, recipe, sliders
+    def __init__(self, editor: Editor, recipe: DiscoverConfig, sliders: int, max_bytes: int = MAX_BYTES) -> None:
+        self.editor, self.recipe, self.sliders, self.max_bytes = editor, recipe, sliders, max_bytes
         self.lock = threading.Lock()  # slider moves skip the queue; one at a time keeps both cores on one of them
 
     def amounts(self, session: Session, values: Sequence[float]) -> dict[str, float]:
