@@ -12,13 +12,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from lelsd_core.calibration import calibrate
+from lelsd_core.device import first_that_fits
 from lelsd_core.directions import Direction, clamp_amounts, move, moved_parts
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Progress, discover
 from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.evaluation import render
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.image import to_pil, to_tensor
@@ -32,6 +36,7 @@ LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; t
 LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
 DARK = -0.4  # mean of a picture in [-1, 1]
+PREVIEW = 4  # where memory is short, pictures of a side this many times smaller are rendered and enlarged
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class Session:
     """One person's work: a few kilobytes, no model.
 
     Args:
-        codes: (1, D), never moved; edits are amounts on top of it.
+        codes: (1, D) on the CPU, never moved; edits are amounts on top of it.
         space: their latent space.
         directions: the shipped directions and those found in this session.
         original: the unedited picture at model size.
@@ -116,6 +121,7 @@ class Editor:
         """The same, a first session at once from the encoder and better ones every few steps."""
         began = time.perf_counter()
         face = self.aligner.align(photo)
+        face = replace(face, picture=face.picture.to(self.generator.device))
         start = self.inverter.encode(face.picture)
         yield self.session_of(face, start, began)
         weights = self.likeness_weights(face.picture)
@@ -126,7 +132,7 @@ class Editor:
     def session_of(self, face: AlignedFace, found: Inversion, began: float) -> Session:
         """A session from an aligned face and its inversion."""
         return Session(
-            found.codes,
+            found.codes.cpu(),
             found.space,
             self.directions,
             to_pil(self.synthesize(found.codes, found.space)),
@@ -150,7 +156,8 @@ class Editor:
         space = self.generator.space_names[-1]
         codes = self.generator.lift(self.generator.sample([seed]), self.generator.space_names[0], space)
         original = to_pil(self.synthesize(codes, space))
-        return Session(codes, space, self.directions, original, note=f"A face that the generator made up, seed {seed}.")
+        note = f"A face that the generator made up, seed {seed}."
+        return Session(codes.cpu(), space, self.directions, original, note=note)
 
     def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
@@ -164,14 +171,35 @@ class Editor:
 
     @torch.inference_mode()
     def synthesize(self, codes: Tensor, space: str) -> Tensor:
-        """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
-        return self.generator.synthesize(codes, space).image
+        """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]; where memory is short, smaller ones enlarged."""
+        codes = codes.to(self.generator.device)
+        return first_that_fits(
+            lambda: self.generator.synthesize(codes, space).image, lambda: self.preview(codes, space)
+        )
+
+    def preview(self, codes: Tensor, space: str) -> Tensor:
+        """Pictures of a smaller side, enlarged. MemoryError where the network makes none on its way."""
+        small = self.generator.preview(codes, space, side=self.generator.resolution // PREVIEW)
+        if small is None:
+            raise MemoryError(f"{self.generator.name} makes no small pictures on its way")
+        return F.interpolate(small, scale_factor=self.generator.resolution / small.shape[-1], mode="bilinear")
+
+    def pictures(self, codes: Tensor, space: str) -> tuple[Tensor, Tensor]:
+        """Codes (B, D) -> pictures and part probabilities: together, one by one, or smaller, as memory allows."""
+
+        def smaller() -> tuple[Tensor, Tensor]:
+            if self.segmenter.needs:
+                raise MemoryError(f"{self.segmenter.name} reads features of the whole synthesis")
+            made = self.preview(codes, space)
+            return made, self.segmenter.segment(Synthesis(made))
+
+        return first_that_fits(lambda: render(self.generator, self.segmenter, codes, space), smaller)
 
     def moved(self, session: Session, amounts: Mapping[str, float]) -> tuple[Tensor, str]:
         """Slider amounts by direction name -> moved codes (1, D) and their space."""
         amounts = clamp_amounts(session.directions, amounts)
         used = [direction for direction in session.directions if amounts.get(direction.name)]
-        codes, space = session.codes, session.space
+        codes, space = session.codes.to(self.generator.device), session.space
         for target in self.generator.space_names[self.generator.space_names.index(space) :]:
             here = [direction for direction in used if direction.space == target]
             if here:
@@ -198,16 +226,13 @@ class Editor:
         if not any(amounts.values()):
             return Edit(session.original, None)
         codes, space = self.moved(session, amounts)
-        untouched = self.generator.lift(session.codes, session.space, space)
-        fine = protected_layers(self.generator) if protect else ()
-        both = self.generator.synthesize(torch.cat([untouched, codes]), space, keep={*self.segmenter.needs, *fine})
-        before, after = both.image.split(1)
-        masks = part_mask(self.segmenter.segment(both), self.segmenter.parts, parts)
+        both = torch.cat([self.generator.lift(session.codes.to(codes), session.space, space), codes])
         if protect:
-            weight, needs = soft_mask(masks), self.segmenter.needs
-            made = blend_outside(self.generator, both, codes, space, weight, strength=protect, keep=needs)
-            masks = torch.cat([masks[:1], part_mask(self.segmenter.segment(made), self.segmenter.parts, parts)])
-            after = made.image
+            pictures, masks = self.protected(both, space, parts, protect)
+        else:
+            pictures, answer = self.pictures(both, space)
+            masks = part_mask(answer, self.segmenter.parts, parts)
+        before, after = pictures.split(1)
         mask = COMBINE["average"](*masks.split(1))
         score = float(localization_score(before, after, mask))
         return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
@@ -238,10 +263,23 @@ class Editor:
             mask = face_mask(seen, self.segmenter.parts, moved_parts(session.directions, amounts))
         return PASTE[how](photo, session.original, edited, session.matrix, mask)
 
+    def protected(self, codes: Tensor, space: str, parts: Sequence[str], strength: float) -> tuple[Tensor, Tensor]:
+        """Untouched and moved codes (2, D) -> their pictures, the second unchanged outside the parts, and their masks."""
+        needs = self.segmenter.needs
+        both = self.generator.synthesize(codes, space, keep={*needs, *protected_layers(self.generator)})
+        masks = part_mask(self.segmenter.segment(both), self.segmenter.parts, parts)
+        made = blend_outside(self.generator, both, codes[1:], space, soft_mask(masks), strength=strength, keep=needs)
+        after = part_mask(self.segmenter.segment(made), self.segmenter.parts, parts)
+        return torch.cat([both.image[:1], made.image]), torch.cat([masks[:1], after])
+
     def discover(self, session: Session, config: DiscoverConfig) -> Iterator[tuple[Progress, Session]]:
         """Look for new directions; each step comes with a session that has them as its last directions."""
         for progress in discover(self.generator, self.segmenter, config):
             yield progress, self.with_directions(session, progress.directions)
+
+    def measured(self, direction: Direction, seeds: Sequence[int]) -> Direction:
+        """A direction with its slider range and held-out figures, from the samples of `seeds`."""
+        return calibrate(self.generator, self.segmenter, direction, seeds)
 
     def with_directions(self, session: Session, found: Sequence[Direction]) -> Session:
         """The session with more directions; names that are taken get a number."""

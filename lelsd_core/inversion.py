@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lelsd_core.device import gradient
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
 
@@ -134,8 +135,7 @@ def refine(
             return
         distance = (error.square() + 1e-3).sqrt()  # Charbonnier: an absolute error that is smooth at 0
         loss = (distance if weights is None else distance * weights).mean() + prior.cost(codes)
-        optimizer.zero_grad()
-        loss.backward()
+        offset.grad = gradient(loss, offset)
         optimizer.step()
         schedule.step()
         yield Inversion(codes.detach(), start.space, l1, step)

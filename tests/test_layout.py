@@ -14,6 +14,7 @@ SOURCES = sorted([*ROOT.glob("lelsd_core/**/*.py"), *ROOT.glob("demo/*.py"), ROO
 PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*/make/*.py")])
 LEVELS = (  # a file imports only from its own line (within a package) or from lines above
     {"errors", "progress"},
+    {"device"},
     {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile", "recipe", "batch"},
     {"generators", "nvidia"},
     {"layouts"},

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lelsd_core.commands.options import add_device
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -73,13 +75,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paste", default="change", help="add the change to the photo, or replace the face [change]")
     parser.add_argument("--format", help=f"of a folder's pictures: {', '.join(FORMATS)} [{FORMATS[0]}]")
     parser.add_argument("--workers", type=int, default=1, help="processes for a folder; more than 1 need Ray [1]")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Open each photo, move its codes, write the picture; all that a person can fix is told before."""
     from lelsd_core.batch import check_workers
+    from lelsd_core.device import choose_device
 
     check_workers(options.workers)
+    options.device = str(choose_device(options.device))
     settings, wanted = read_settings(options)
     if Path(options.photo).is_dir():
         return edit_folder(options, settings, wanted)
@@ -97,7 +102,7 @@ def edit_file(options: argparse.Namespace, settings: Settings, wanted: dict[str,
     check_output(job.out)
     check_apart([job])
     photo = read_photo(job.photo)
-    result, note = PhotoEditor(settings, "cpu").edit(photo, job.out)
+    result, note = PhotoEditor(settings, options.device).edit(photo, job.out)
     tell_clamped(settings, wanted)
     print(f"{note} Inversion error {result['inversion_l1']:.3f} in {result['seconds']:.1f} s. Wrote {options.out}.")
     return result
@@ -114,9 +119,8 @@ def edit_folder(options: argparse.Namespace, settings: Settings, wanted: dict[st
     jobs[0].out.parent.mkdir(exist_ok=True)
     photos = []
     with progress_bar(len(jobs), "edit", "photo") as bar:
-        for job, result in zip(
-            jobs, spread(partial(PhotoEditor, settings), jobs, workers=options.workers), strict=True
-        ):
+        results = spread(partial(PhotoEditor, settings), jobs, workers=options.workers, device=options.device)
+        for job, result in zip(jobs, results, strict=True):
             failed = isinstance(result, UserError)
             photos.append({"photo": str(job.photo), "error": str(result)} if failed else result)
             bar.update()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from lelsd_core.commands.options import add_device
+
 if TYPE_CHECKING:
     from lelsd_core.evaluation import Evaluator
 
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="+", default=["eyes", "mouth", "hair"], help="parts to ablate [%(default)s]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds to ablate [%(default)s]")
     parser.add_argument("--steps", type=int, default=0, help="steps of each ablated discovery [a short one's]")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -35,17 +38,19 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
     from functools import partial
 
     from lelsd_core.batch import check_workers, spread
+    from lelsd_core.device import choose_device
     from lelsd_core.directions import load_directions
     from lelsd_core.errors import UserError
     from lelsd_core.registry import CHECKPOINTS, generator_spec
 
     check_workers(options.workers)
-    spec = generator_spec(options.generator)
+    spec, device = generator_spec(options.generator), str(choose_device(options.device))
+    build = partial(evaluator, options.generator, spec.segmenter)
     directions = load_directions(options.directions or CHECKPOINTS / spec.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
     print(f"{'low':>6} {'high':>6} {'change':>13}")
-    for row in spread(partial(evaluator, options.generator, spec.segmenter), directions, workers=options.workers):
+    for row in spread(build, directions, workers=options.workers, device=device):
         if isinstance(row, UserError):
             raise row
         rows.append(asdict(row))
@@ -70,10 +75,11 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict, replace
 
     from lelsd_core.ablation import BATCH, STEPS, ablate
+    from lelsd_core.device import choose_device
     from lelsd_core.registry import generator_spec, load_generator, load_segmenter
 
-    spec = generator_spec(options.generator)
-    generator, segmenter = load_generator(options.generator), load_segmenter(spec.segmenter)
+    spec, device = generator_spec(options.generator), choose_device(options.device)
+    generator, segmenter = load_generator(options.generator, device), load_segmenter(spec.segmenter, device)
     config = replace(spec.discover, steps=options.steps or STEPS, batch=BATCH)
     for part in options.parts:
         replace(config, parts=(part,)).check(generator, segmenter)

@@ -230,6 +230,13 @@ class Generator(nn.Module, ABC):
                 states[step.layer.name] = state
         return Synthesis(self.finish(state) if image else None, states, self.layers)
 
+    def preview(self, codes: Tensor, space: str, *, side: int) -> Tensor | None:
+        """Small pictures (B, 3, s, s), s at most `side`, read off the running RGB; None where there is none."""
+        fitting = [name for name, layer in self.layers.items() if layer.size <= side]
+        if not fitting:
+            return None
+        return self.synthesize(codes, space, keep=fitting[-1:], image=False).states[fitting[-1]].rgb
+
 
 def check_sizes(sizes: Iterable[int]) -> None:
     """ValueError for pixels across that no network here has, before memory is taken for them."""
