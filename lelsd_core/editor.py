@@ -23,11 +23,13 @@ from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.image import to_pil
 from lelsd_core.inversion import STEPS, Inversion, Inverter
 from lelsd_core.localization import COMBINE, localization_score
+from lelsd_core.samples import running_rgb
 from lelsd_core.segmenters import Segmenter, part_mask
 
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
 LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
+PREVIEW = 256  # pixels of a picture while a slider moves
 DARK = -0.4  # mean of a picture in [-1, 1]
 
 
@@ -45,6 +47,7 @@ class Session:
         inversion_l1: mean absolute error of the inversion in [-1, 1], None for a random face.
         seconds: what the inversion took.
         note: one sentence for people about how the face was found.
+        rough: the unedited picture as `Editor.preview` renders it; None where that renders whole pictures.
     """
 
     codes: Tensor
@@ -56,6 +59,7 @@ class Session:
     inversion_l1: float | None = None
     seconds: float = 0.0
     note: str = ""
+    rough: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Editor:
     Args:
         generator, inverter, segmenter, aligner: loaded and matching.
         directions: shipped directions, each made for this very generator.
+        preview: pixels of a preview, for generators that can stop there.
     """
 
     def __init__(
@@ -90,11 +95,14 @@ class Editor:
         segmenter: Segmenter,
         aligner: FaceAligner,
         directions: Sequence[Direction],
+        *,
+        preview: int = PREVIEW,
     ) -> None:
         for direction in directions:
             direction.check(generator)
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
         self.directions = tuple(directions)
+        self.rough_layer = generator.running_layer(preview)
 
     def warm_up(self) -> None:
         """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
@@ -122,16 +130,18 @@ class Editor:
 
     def session_of(self, face: AlignedFace, found: Inversion, began: float) -> Session:
         """A session from an aligned face and its inversion."""
+        original, rough = self.unedited(found.codes, found.space)
         return Session(
             found.codes,
             found.space,
             self.directions,
-            to_pil(self.synthesize(found.codes, found.space)),
+            original,
             face.photo,
             face.matrix,
             found.l1,
             time.perf_counter() - began,
             describe(face),
+            rough,
         )
 
     @torch.no_grad()
@@ -146,8 +156,9 @@ class Editor:
         """A face that the generator made up; the same for the same seed."""
         space = self.generator.space_names[-1]
         codes = self.generator.lift(self.generator.sample([seed]), self.generator.space_names[0], space)
-        original = to_pil(self.synthesize(codes, space))
-        return Session(codes, space, self.directions, original, note=f"A face that the generator made up, seed {seed}.")
+        original, rough = self.unedited(codes, space)
+        note = f"A face that the generator made up, seed {seed}."
+        return Session(codes, space, self.directions, original, note=note, rough=rough)
 
     def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
@@ -164,6 +175,13 @@ class Editor:
         """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
         return self.generator.synthesize(codes, space).image
 
+    @torch.inference_mode()
+    def unedited(self, codes: Tensor, space: str) -> tuple[Image.Image, Image.Image | None]:
+        """The picture of codes (1, D), and the same as a preview, both from one pass."""
+        layer = self.rough_layer
+        made = self.generator.synthesize(codes, space, keep=(layer,) if layer else ())
+        return to_pil(made.image), to_pil(running_rgb(made, layer)) if layer else None
+
     def moved(self, session: Session, amounts: Mapping[str, float]) -> tuple[Tensor, str]:
         """Slider amounts by direction name -> moved codes (1, D) and their space."""
         amounts = clamp_amounts(session.directions, amounts)
@@ -179,6 +197,17 @@ class Editor:
     def render(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
         """Slider amounts by direction name -> the edited face at model size."""
         return to_pil(self.synthesize(*self.moved(session, amounts)))
+
+    @torch.inference_mode()
+    def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
+        """The edited face while a slider moves: rendered up to the preview's size where the generator can stop there.
+
+        Compare it with `session.rough`, or with `session.original` where that is None.
+        """
+        if self.rough_layer is None:
+            return self.render(session, amounts)
+        made = self.generator.synthesize(*self.moved(session, amounts), keep=(self.rough_layer,), image=False)
+        return to_pil(running_rgb(made, self.rough_layer))
 
     @torch.inference_mode()
     def edit(self, session: Session, amounts: Mapping[str, float]) -> Edit:

@@ -24,7 +24,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"run_state"},
     {"discovery"},
     {"calibration", "ablation"},
-    {"editor"},
+    {"editor", "gallery"},
     {"registry"},
     {"bench"},
     {"bench_generators", "bench_official"},

@@ -120,6 +120,10 @@ class Generator(nn.Module, ABC):
                 return space
         raise ValueError(unknown_name(f"latent space of {self.name or 'this generator'}", name, self.space_names))
 
+    def running_layer(self, size: int) -> str | None:
+        """The layer after which a running picture of that size is there, smaller than the whole; None without one."""
+        return None
+
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
         """Layers by "coarse", "middle" and "fine": thirds of the synthesis, for networks of any depth."""

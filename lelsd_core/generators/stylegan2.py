@@ -122,6 +122,10 @@ class StyleGAN2(StyleGenerator):
     def finish(self, state: State) -> Tensor:
         return state.rgb
 
+    def running_layer(self, size: int) -> str | None:
+        layer = f"{size}.conv1"
+        return layer if layer in self.layers and size < self.resolution else None
+
 
 class StyledConv(nn.Module):
     """Convolution under a style, demodulated; noise, bias and leaky ReLU.
