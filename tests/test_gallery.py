@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from lelsd_core import gallery
+from lelsd_core.bench_generators import random_stylegan2
 from lelsd_core.directions import Direction, load_directions
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.gallery import GalleryNews, fill, fitted, usual_parts
 from lelsd_core.segmenters import Parts
-from lelsd_core.bench_generators import random_stylegan2
 from tests.toy import Blind, Halves, Painter
 
 SHORT = DiscoverConfig(steps=30, batch=4, samples=16, lr=0.2)
@@ -41,7 +41,9 @@ def test_each_part_gets_a_direction_of_its_own_and_is_kept(tmp_path: Path) -> No
 def test_news_come_while_a_part_is_searched(tmp_path: Path) -> None:
     first = [item for item in fill(Painter(), Halves(), tmp_path, config=SHORT) if item.part == "left"]
     shares = [item.share for item in first]
-    assert shares == sorted(shares) and len(shares) == SHORT.steps + 1 and shares[-1] == 1
+    assert shares == sorted(shares)
+    assert len(shares) == SHORT.steps + 1
+    assert shares[-1] == 1
     assert all(item.direction is None and item.done == 0 for item in first[:-1])
 
 
@@ -68,7 +70,8 @@ def test_a_part_that_no_move_changes_is_left_out_with_a_word(tmp_path: Path) -> 
     still = Painter()
     still.patterns.zero_()
     news = [item for item in fill(still, Halves(), tmp_path, ["left"], replace(SHORT, steps=40)) if item.share == 1]
-    assert news[0].direction is None and "None of the first" in news[0].words
+    assert news[0].direction is None
+    assert "None of the first" in news[0].words
 
 
 def test_a_search_that_was_stopped_begins_again_and_finds_the_same(tmp_path: Path) -> None:
