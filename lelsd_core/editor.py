@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.directions import Direction, clamp_amounts, move
+from lelsd_core.directions import Direction, clamp_amounts, free_name, move
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Progress, discover
 from lelsd_core.faces import AlignedFace, FaceAligner
@@ -85,6 +86,7 @@ class Editor:
     Args:
         generator, inverter, segmenter, aligner: loaded and matching.
         directions: shipped directions, each made for this very generator.
+        recipe: what a discovery with this generator uses unless told otherwise.
         preview: pixels of a preview, for generators that can stop there.
     """
 
@@ -96,13 +98,36 @@ class Editor:
         aligner: FaceAligner,
         directions: Sequence[Direction],
         *,
+        recipe: DiscoverConfig = DiscoverConfig(),
         preview: int = PREVIEW,
     ) -> None:
         for direction in directions:
             direction.check(generator)
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
         self.directions = tuple(directions)
-        self.rough_layer = generator.running_layer(preview)
+        self.recipe = recipe
+        self.preview_size, self.rough_layer = preview, generator.running_layer(preview)
+
+    def extended(self, found: Sequence[Direction]) -> Editor:
+        """The same models with more directions; this editor stays as it is."""
+        for direction in found:
+            direction.check(self.generator)
+        longer = copy(self)
+        longer.directions = (*self.directions, *found)
+        return longer
+
+    def caught_up(self, session: Session) -> Session:
+        """The session with the editor's directions that came after it was opened, behind those that it has."""
+        there = [direction.vector for direction in session.directions]
+        new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in there)]
+        return self.with_directions(session, new) if new else session
+
+    def seconds_a_picture(self) -> float:
+        """How long one whole picture takes on this machine: the second of two."""
+        for _ in range(2):
+            began = time.perf_counter()
+            self.random_face(0)
+        return time.perf_counter() - began
 
     def warm_up(self) -> None:
         """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
@@ -239,14 +264,6 @@ class Editor:
             taken.add(name)
             added.append(replace(direction, name=name))
         return replace(session, directions=(*session.directions, *added))
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """The name itself, or the first of name-2, name-3 ... that is not taken."""
-    number, candidate = 2, name
-    while candidate in taken:
-        number, candidate = number + 1, f"{name}-{number}"
-    return candidate
 
 
 def describe(face: AlignedFace) -> str:

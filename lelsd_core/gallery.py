@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +19,12 @@ import torch
 from torch import Tensor
 
 from lelsd_core.calibration import calibrate
-from lelsd_core.directions import Direction
+from lelsd_core.directions import Direction, free_name, load_directions
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import discover
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation import HELD_OUT
+from lelsd_core.gallery_hub import fetch_folder, is_repository
 from lelsd_core.generators.base import Generator
 from lelsd_core.samples import FIRST_SEED, Samples
 from lelsd_core.segmenters import Parts, Segmenter
@@ -91,10 +93,10 @@ def fill(
     config = replace(fitted(config, generator), parts=wanted).check(generator, segmenter)
     done, left = 0, []
     for part in wanted:
-        direction, words = kept(folder, part, generator)
+        direction, words = kept(path_of(folder, part), generator), reason_of(folder, part)
         if direction or words:
             done += 1
-            yield GalleryNews(part, done, len(wanted), 1.0, direction, words)
+            yield GalleryNews(part, done, len(wanted), 1.0, direction, "" if direction else words)
         else:
             left.append(part)
     samples = Samples(generator, segmenter, config)
@@ -127,6 +129,36 @@ def search(
     except OSError as problem:
         words = not_kept(part, problem)
     yield 1.0, found, words
+
+
+def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
+    """Somebody's directions for a generator.
+
+    Args:
+        generator: what they must have been made for.
+        source: a folder, or OWNER/NAME of a repository on the Hub.
+
+    Raises:
+        UserError: no such place, nothing in it, a damaged file, or a direction of another generator.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        if not is_repository(str(source)):
+            raise UserError(f"There is no folder {source}; give a folder with directions, or OWNER/NAME on the Hub.")
+        folder = fetch_folder(str(source))
+    found: dict[str, Direction] = {}
+    for direction in load_directions(folder):
+        direction.check(generator)
+        name = free_name(direction.name, found)
+        found[name] = replace(direction, name=name)
+    return tuple(found.values())
+
+
+def own_gallery(generator: Generator) -> tuple[Direction, ...]:
+    """What `fill` found for a generator in earlier runs; what is damaged is left out, and searched again next time."""
+    paths = sorted(home(generator).glob("*.safetensors"))
+    found = [kept(path, generator) for path in paths]
+    return tuple(direction for direction in found if direction)
 
 
 def usual_parts(segmenter: Segmenter) -> tuple[str, ...]:
@@ -185,26 +217,28 @@ def path_of(folder: Path, part: str, ending: str = ".safetensors") -> Path:
     return folder / ("".join(c if c.isalnum() else "-" for c in part) + ending)
 
 
-def kept(folder: Path, part: str, generator: Generator) -> tuple[Direction | None, str]:
-    """A part's direction, or the words why there is none; neither if it is to be searched."""
+def kept(path: Path, generator: Generator) -> Direction | None:
+    """The direction of a file of the cache; None if it is not there or of no use: it is searched, and written anew."""
     try:
-        direction = Direction.load(path_of(folder, part))
+        direction = Direction.load(path)
         direction.check(generator)
-        return direction, ""
-    except UserError:  # not there, or damaged: it is searched, and written anew
-        pass
+    except UserError:
+        return None
+    return direction
+
+
+def reason_of(folder: Path, part: str) -> str:
+    """Why a part has no direction; "" if that is not known."""
     try:
-        return None, path_of(folder, part, ".txt").read_text(encoding="utf-8").strip()
+        return path_of(folder, part, ".txt").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        return None, ""
+        return ""
 
 
 def write_words(folder: Path, part: str, words: str) -> str:
     """Keep why a part has no direction, where that can be written; the words."""
-    try:
+    with suppress(OSError):  # next time it is found out again
         write_text(path_of(folder, part, ".txt"), words + "\n")
-    except OSError:
-        pass  # next time it is found out again
     return words
 
 
