@@ -14,7 +14,10 @@ SOURCES = sorted([*ROOT.glob("lelsd_core/**/*.py"), *ROOT.glob("demo/*.py"), ROO
 PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*/make/*.py")])
 LEVELS = (  # a file imports only from its own line (within a package) or from lines above
     {"errors"},
+    {"catalog"},
     {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile"},
+    {"cache"},
+    {"hub"},
     {"generators", "nvidia"},
     {"layouts"},
     {"formats"},
