@@ -7,6 +7,7 @@ Nothing else is sent or fetched. The token is the one that huggingface_hub finds
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -61,11 +62,15 @@ def files_of(repository: str, directions: Sequence[Direction], origin: Origin) -
     except HFValidationError:
         repository = ""
     if repository.count("/") != 1:
-        raise UserError("A repository on the Hub is named OWNER/NAME, in letters, digits, dots, dashes and underscores.")
+        raise UserError(
+            "A repository on the Hub is named OWNER/NAME, in letters, digits, dots, dashes and underscores."
+        )
     if not directions:
         raise UserError("There are no directions to publish; search some first: start the page with this generator.")
     if len(generators := {direction.fingerprint: direction.generator for direction in directions}) > 1:
-        raise UserError(f"These directions belong to several generators ({', '.join(generators.values())}); push one's.")
+        raise UserError(
+            f"These directions belong to several generators ({', '.join(generators.values())}); push one's."
+        )
     found = {"README.md": card(repository, directions, origin).encode()}
     with tempfile.TemporaryDirectory() as folder:
         for direction in directions:
@@ -128,14 +133,16 @@ def push(repository: str, files: Mapping[str, bytes]) -> str:
     from huggingface_hub.errors import HTTPError
 
     if is_offline():
-        raise UserError("The network is switched off (--offline or HF_HUB_OFFLINE); --dry-run shows what would be sent.")
+        raise UserError(
+            "The network is switched off (--offline or HF_HUB_OFFLINE); --dry-run shows what would be sent."
+        )
     if not (token := get_token()):
         raise UserError(
             "Publishing wants a token of yours that may write: set HF_TOKEN, or run hf auth login once. "
             "--dry-run shows what would be sent."
         )
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    api = HfApi(token=token)
+    api = HfApi(os.environ.get("HF_ENDPOINT") or None, token=token)
     try:
         api.create_repo(repository, exist_ok=True)
         return api.create_commit(repository, operations, commit_message="Directions and their card").commit_url
@@ -167,13 +174,13 @@ def fetch_folder(repository: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
-    offline = is_offline()
+    offline, access = is_offline(), {"endpoint": os.environ.get("HF_ENDPOINT") or None}
     try:
         if not offline:
-            siblings = HfApi().model_info(repository, files_metadata=True).siblings or []
-            check_sizes(repository, {file.rfilename: file.size or 0 for file in siblings})
-        cache = hub_cache()
-        return Path(snapshot_download(repository, allow_patterns="*.safetensors", local_files_only=offline, cache_dir=cache))
+            files = HfApi(**access).list_repo_tree(repository, recursive=True)
+            check_sizes(repository, {file.path: file.size for file in files if hasattr(file, "size")})
+        options = {"allow_patterns": "*.safetensors", "local_files_only": offline, "cache_dir": hub_cache()}
+        return Path(snapshot_download(repository, **options, **access))
     except LocalEntryNotFoundError:
         raise UserError(
             f"The directions of {repository} were never fetched on this machine, and there is no network."
