@@ -9,6 +9,7 @@ environment variable LELSD_WEIGHTS names: FILE, or NAME/FILE, which files called
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -92,32 +93,42 @@ def fault_of(path: Path, file: File, key: str) -> str | None:
     size = path.stat().st_size
     if file.bytes and size != file.bytes:
         return f"it has {size:,} bytes, expected {file.bytes:,}"
-    found, expected = sha256_at(path), file.sha256 or first_use_of(key)
-    if expected is None:
+    found = sha256_at(path)
+    if fault := wrong_hash(found, file, key):
+        return fault
+    if file.sha256 is None:
         note("first use", key, found)
-    elif found != expected:
-        source = "" if file.sha256 else f", recorded at its first use in {record_file()}"
-        return f"its SHA-256 is {found}, expected {expected}{source}"
     return None
 
 
-def first_use_of(key: str) -> str | None:
-    """The SHA-256 that was recorded when a file was first used."""
-    return read_record().get("first use", {}).get(key)
+def wrong_hash(found: str, file: File, key: str) -> str | None:
+    """What is wrong with a SHA-256, as the end of a sentence; None if it is the known one, or none is known."""
+    recorded = read_record().get("first use", {}).get(key)
+    if found == (file.sha256 or recorded or found):
+        return None
+    where = "" if file.sha256 else f", as at its first use; if the new one is right, delete its line in {record_file()}"
+    return f"its SHA-256 is {found}, expected {file.sha256 or recorded}{where}"
 
 
 def sha256_at(path: Path) -> str:
     """SHA-256 of a file, which is read only if its size or time stamp is new."""
-    from lelsd_core.weights import sha256_of  # brings torch, which what was hashed before does not need
-
-    real, status = path.resolve(), path.stat()
-    stamp = [status.st_size, status.st_mtime_ns]
-    known = read_record().get("hashed", {}).get(str(real))
-    if known and known[:2] == stamp:
+    known = read_record().get("hashed", {}).get(str(path.resolve()))
+    if known and known[:2] == stamp_of(path):
         return known[2]
-    digest = sha256_of(real)
-    note("hashed", str(real), [*stamp, digest])
+    digest = sha256_of(path)
+    remember(path, digest)
     return digest
+
+
+def remember(path: Path, digest: str) -> None:
+    """Note a file's SHA-256, and by what to tell that it is still the same file."""
+    note("hashed", str(path.resolve()), [*stamp_of(path), digest])
+
+
+def stamp_of(path: Path) -> list[int]:
+    """Size and time of the last change of a file."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def record_file() -> Path:
@@ -149,3 +160,9 @@ def note(kind: str, key: str, value: Any) -> None:
             os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

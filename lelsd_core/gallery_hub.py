@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lelsd_core.cache import hub_cache
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
-from lelsd_core.cache import hub_cache
 from lelsd_core.hub import is_offline, why
 
 MOST_FILES, MOST_BYTES = 64, 2**20  # of a gallery that is fetched; a direction of the largest generator has 60 kB

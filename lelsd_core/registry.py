@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from lelsd_core.cache import sha256_of
 from lelsd_core.directions import load_directions
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor
@@ -23,7 +24,7 @@ from lelsd_core.generators import Generator
 from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, read_segmenter
-from lelsd_core.weights import read_safetensors, sha256_of
+from lelsd_core.weights import read_safetensors
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 Network = TypeVar("Network", bound=nn.Module)

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lelsd_core.catalog import CATALOG, entry_of
-from lelsd_core.editor import PREVIEW, Editor
-from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.gallery import QUICK, fill, home
+from lelsd_core.editor import Editor
+from lelsd_core.errors import UserError
+from lelsd_core.gallery import fill, home
 from lelsd_core.hub import Progress, fetch, local
 from lelsd_core.registry import load_editor
 

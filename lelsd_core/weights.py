@@ -1,11 +1,10 @@
-"""Reading and writing weights as data: safetensors with a self-describing header, checksums, nothing executed.
+"""Reading and writing weights as data: safetensors with a self-describing header, nothing executed.
 
 {name: Tensor} + {fact: value}  <-->  FILE.safetensors   (facts as JSON under the header key "lelsd")
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -99,9 +98,3 @@ def whole_or_not(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

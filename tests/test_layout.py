@@ -15,10 +15,10 @@ PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*
 LEVELS = (  # a file imports only from its own line (within a package) or from lines above
     {"errors"},
     {"catalog"},
-    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile"},
     {"cache"},
     {"transfer"},
     {"hub"},
+    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile"},
     {"generators", "nvidia"},
     {"layouts"},
     {"formats"},
