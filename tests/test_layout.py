@@ -14,7 +14,7 @@ SOURCES = sorted([*ROOT.glob("lelsd_core/**/*.py"), *ROOT.glob("demo/*.py"), ROO
 PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*/make/*.py")])
 LEVELS = (  # a file imports only from its own line (within a package) or from lines above
     {"errors"},
-    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile"},
+    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile", "folding"},
     {"generators", "nvidia"},
     {"layouts"},
     {"formats"},
