@@ -18,7 +18,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"cache"},
     {"transfer"},
     {"hub"},
-    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile"},
+    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile", "folding"},
     {"generators", "nvidia"},
     {"layouts"},
     {"formats"},
