@@ -17,13 +17,13 @@ import pandas as pd
 from PIL import Image
 
 from demo.words import describe_locality, describe_progress, describe_session, slider_words
-from lelsd_core.calibration import calibrate
+from lelsd_core.device import told_when_short
 from lelsd_core.directions import Direction, clamp_amounts
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation import HELD_OUT
-from lelsd_core.image import change_map, enlarge, grid
+from lelsd_core.image import MAX_BYTES, change_map, enlarge, grid
 from lelsd_core.paste import paste_change
 
 SIDE = 512  # pixels of every picture shown
@@ -35,9 +35,10 @@ VIEWS = ("Edited", "Original", "Swipe", "Change")
 
 @contextmanager
 def told_to_the_user() -> Iterator[None]:
-    """Turn a `UserError` into a message on the page; real bugs go through to the log."""
+    """Turn a `UserError` and a lack of memory into a message on the page; real bugs go through to the log."""
     try:
-        yield
+        with told_when_short():
+            yield
     except UserError as problem:
         raise gr.Error(str(problem), print_exception=False, title="That did not work") from problem
 
@@ -49,10 +50,11 @@ class Callbacks:
         editor: the models; shared by all visitors and never changed.
         recipe: what a discovery uses unless the page says otherwise.
         sliders: how many sliders the page has, shipped and spare.
+        max_bytes: the largest photo that is read.
     """
 
-    def __init__(self, editor: Editor, recipe: DiscoverConfig, sliders: int) -> None:
-        self.editor, self.recipe, self.sliders = editor, recipe, sliders
+    def __init__(self, editor: Editor, recipe: DiscoverConfig, sliders: int, max_bytes: int = MAX_BYTES) -> None:
+        self.editor, self.recipe, self.sliders, self.max_bytes = editor, recipe, sliders, max_bytes
         self.lock = threading.Lock()  # slider moves skip the queue; one at a time keeps both cores on one of them
 
     def amounts(self, session: Session, values: Sequence[float]) -> dict[str, float]:
@@ -185,7 +187,7 @@ class Callbacks:
             if found is None:
                 raise UserError("There is no direction yet; press Start first.")
             name = " ".join((name or found.name).split())[:MAX_NAME]
-            measured = calibrate(self.editor.generator, self.editor.segmenter, found, MEASURED_ON)
+            measured = self.editor.measured(found, MEASURED_ON)
             session = self.editor.with_directions(session, [replace(measured, name=name)])
         added = session.directions[-1]
         sliders: list[Any] = [gr.skip()] * self.sliders

@@ -8,12 +8,15 @@ import math
 from typing import Any
 
 import gradio as gr
+from gradio import component_meta
 from gradio.components.imageslider import SliderData
 from gradio.data_classes import ImageData
 from PIL import Image
 
 from lelsd_core.errors import UserError
-from lelsd_core.image import read_photo
+from lelsd_core.image import MAX_BYTES, read_photo
+
+component_meta.create_or_modify_pyi = lambda *_: None  # or Gradio writes interface files beside this one
 
 
 def inline(picture: Image.Image, name: str = "face.jpg") -> ImageData:
@@ -58,11 +61,12 @@ class PhotoInput(gr.Image):
     """An upload that is read by this project's own intake: checked before decoding, upright, without metadata."""
 
     is_template = True
+    max_bytes = MAX_BYTES
 
     def preprocess(self, payload: ImageData | None) -> Image.Image | UserError | None:
         if payload is None or payload.path is None:
             return None
         try:
-            return read_photo(payload.path)
+            return read_photo(payload.path, self.max_bytes)
         except UserError as problem:  # told by the callback, which knows how
             return problem

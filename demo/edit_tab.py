@@ -75,7 +75,7 @@ def edit_tab(do: Callbacks, seed: int, live: bool) -> Stage:
     """
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=260):
-            sources = source_column(seed)
+            sources = source_column(seed, do.max_bytes)
         with gr.Column(scale=5, min_width=300, elem_id="middle"):
             stage = stage_column(do, seed)
         with gr.Column(scale=4, min_width=280, elem_id="sliders"):
@@ -85,7 +85,7 @@ def edit_tab(do: Callbacks, seed: int, live: bool) -> Stage:
     return stage
 
 
-def source_column(seed: int) -> Sources:
+def source_column(seed: int, max_bytes: int) -> Sources:
     """Upload, made-up faces, examples."""
     upload = PhotoInput(
         label="Your photo",
@@ -95,6 +95,7 @@ def source_column(seed: int) -> Sources:
         elem_id="upload",
         buttons=[],
     )
+    upload.max_bytes = max_bytes
     with gr.Row(equal_height=False, elem_id="face-row"):
         number = gr.Number(seed, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
         roll = gr.Button("Random face", elem_id="random", min_width=130)

@@ -10,6 +10,7 @@ from demo.edit_tab import HOUR, edit_tab
 from demo.theme import ABOUT
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor
+from lelsd_core.image import MAX_BYTES
 
 SPARE = 8  # sliders for directions found on the page
 MASTHEAD = """<h1>Change one part of a face</h1>
@@ -17,7 +18,15 @@ MASTHEAD = """<h1>Change one part of a face</h1>
 Start with your photo or a made-up face, or discover a new slider yourself.</p>"""
 
 
-def build_page(editor: Editor, recipe: DiscoverConfig, *, seed: int = 0, live: bool = True) -> gr.Blocks:
+def build_page(
+    editor: Editor,
+    recipe: DiscoverConfig,
+    *,
+    seed: int = 0,
+    live: bool = True,
+    queue_size: int = 32,
+    max_bytes: int = MAX_BYTES,
+) -> gr.Blocks:
     """The whole page around an editor.
 
     Args:
@@ -25,8 +34,10 @@ def build_page(editor: Editor, recipe: DiscoverConfig, *, seed: int = 0, live: b
         recipe: defaults of a discovery.
         seed: the made-up face that is there when the page opens.
         live: slider moves skip the queue (one machine of one's own); False on shared GPUs that need it.
+        queue_size: how many events may wait.
+        max_bytes: the largest photo that is read.
     """
-    do = Callbacks(editor, recipe, len(editor.directions) + SPARE)
+    do = Callbacks(editor, recipe, len(editor.directions) + SPARE, max_bytes)
     with gr.Blocks(title="Local face editing", analytics_enabled=False, delete_cache=(600, HOUR)) as page:
         gr.HTML(MASTHEAD, elem_id="masthead")
         with gr.Tabs(selected="edit") as tabs:
@@ -36,4 +47,4 @@ def build_page(editor: Editor, recipe: DiscoverConfig, *, seed: int = 0, live: b
                 discover_tab(do, stage, tabs)
             with gr.Tab("About", id="about"):
                 gr.Markdown(ABOUT)
-    return page.queue(max_size=32, api_open=False, default_concurrency_limit=1)
+    return page.queue(max_size=queue_size, api_open=False, default_concurrency_limit=1)

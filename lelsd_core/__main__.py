@@ -30,13 +30,21 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def run(options: argparse.Namespace) -> object:
+    """What the command gives; a lack of memory is told like anything else that a person can fix."""
+    from lelsd_core.device import told_when_short
+
+    with told_when_short():
+        return options.run(options)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. 0: done; 1: a person can fix it; 2: unknown options (argparse)."""
     from lelsd_core.errors import UserError
 
     options = parser().parse_args(arguments)
     try:
-        result = options.run(options)
+        result = run(options)
     except UserError as problem:
         print(f"lelsd_core: {problem}", file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 
 floor of an edit    one generator pass at batch 1
 floor of a step     three generator and two segmenter passes, no gradients
-floor of the start  an empty Gradio page that imports torch
+floor of the start  an empty Gradio page that imports torch; for --help, a Python that does nothing
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 EMPTY_PAGE = """
@@ -27,21 +30,23 @@ page.launch(server_port={port}, quiet=True, ssr_mode=False, run_history=False)
 """
 
 
-def edit(name: str, repeats: int) -> dict[str, Any]:
+def edit(name: str, repeats: int, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Slider amounts -> uint8 picture at model size, over one generator pass at batch 1."""
     import torch
 
+    from lelsd_core.device import settle
     from lelsd_core.image import enlarge, to_pil
     from lelsd_core.registry import load_editor
 
-    editor = load_editor(name)
+    editor = load_editor(name, device)
     session = editor.random_face(0)
     amounts = {direction.name: direction.high / 4 for direction in editor.directions}
-    generator = editor.generator
+    generator, codes = editor.generator, session.codes.to(device)
 
     @torch.inference_mode()
     def forward() -> None:
-        generator.synthesize(session.codes, session.space)
+        generator.synthesize(codes, session.space)
+        settle(device)
 
     times = interleaved(
         {
@@ -65,17 +70,18 @@ def jpeg(picture: Any) -> bytes:
     return buffer.getvalue()
 
 
-def discovery(name: str, repeats: int, four_times: bool) -> dict[str, Any]:
+def discovery(name: str, repeats: int, four_times: bool, device: torch.device | str = "cpu") -> dict[str, Any]:
     """One step of a discovery over its floor; and, if wanted, what four times as many steps bring."""
     import resource
 
     import torch
 
+    from lelsd_core.device import settle
     from lelsd_core.discovery import discover
     from lelsd_core.registry import generator_spec, load_generator, load_segmenter
 
     spec = generator_spec(name)
-    generator, segmenter = load_generator(name), load_segmenter(spec.segmenter)
+    generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)
     config = spec.discover.check(generator, segmenter)
     codes = generator.lift(generator.sample(range(config.batch)), generator.space_names[0], config.space)
     with torch.inference_mode():
@@ -87,6 +93,7 @@ def discovery(name: str, repeats: int, four_times: bool) -> dict[str, Any]:
             generator.synthesize(codes, config.space)
         for _ in range(2):
             segmenter.network(picture)
+        settle(device)
 
     steps = discover(generator, segmenter, config)
     for _ in range(3):
@@ -118,7 +125,7 @@ def compare_longer(generator: Any, segmenter: Any, config: Any) -> dict[str, Any
 
 
 def start(repeats: int) -> dict[str, Any]:
-    """Process start to page ready, over an empty Gradio page that imports torch."""
+    """Process start to page ready over an empty Gradio page that imports torch, and to --help over a bare Python."""
     times = interleaved(
         {
             "empty_page_s": lambda: until_ready(lambda port: ["-c", EMPTY_PAGE.format(port=port)]),
@@ -129,7 +136,16 @@ def start(repeats: int) -> dict[str, Any]:
     )
     times["page_over_empty"] = times["page_s"] / times["empty_page_s"]
     print(f"the page is ready after {times['page_over_empty']:.2f} times an empty page's time")
+    shell = {"python_s": ["-c", "pass"], "help_s": ["-m", "lelsd_core", "--help"]}
+    times |= interleaved({name: lambda a=a: run_python(a) for name, a in shell.items()}, 4 * repeats)
+    times["help_over_python_s"] = times["help_s"] - times["python_s"]
+    print(f"--help takes {times['help_over_python_s']:.3f} s more than a bare Python")
     return times
+
+
+def run_python(arguments: list[str]) -> None:
+    """Run a Python program to its end and drop what it says."""
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
 
 
 def until_ready(arguments: Callable[[int], list[str]]) -> None:

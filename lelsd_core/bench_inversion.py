@@ -11,20 +11,18 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageEnhance
-from torch import Tensor, nn
+from torch import Tensor
 
 from lelsd_core.bench import ROOT, interleaved
 from lelsd_core.editor import Editor
 from lelsd_core.evaluation import HELD_OUT, HeldOut, evaluate_one, render
 from lelsd_core.image import read_photo
 from lelsd_core.inversion import CLOSENESS, Inversion
-from lelsd_core.inversion.e4e import TAPPED, UNITS, E4EEncoder
+from lelsd_core.inversion.e4e import E4EEncoder
 from lelsd_core.registry import load_editor
 
 PHOTO = ROOT / "tests" / "data" / "astronaut.png"

@@ -53,10 +53,12 @@ class Race:
     ratio: float
 
 
-def official(name: str, parts: Sequence[str] = PARTS, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
+def official(
+    name: str, device: torch.device | str = "cpu", parts: Sequence[str] = PARTS, seeds: Sequence[int] = SEEDS
+) -> dict[str, Any]:
     """Race all parts and seeds; every time is printed, the worst ratio counts."""
     spec = generator_spec(name)
-    generator, segmenter = load_generator(name), load_segmenter(spec.segmenter)
+    generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)
     races = []
     for part in parts:
         for seed in seeds:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 
 import lelsd_core
+from lelsd_core.device import gradient, is_short
 from lelsd_core.directions import Direction
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.errors import UserError
@@ -30,7 +31,6 @@ from lelsd_core.segmenters import Segmenter
 from lelsd_core.sphere import Sphere
 
 UNSEEN = 64  # samples that may go by without the part before the search gives up
-SHORT = ("out of memory", "not enough memory", "allocate memory")  # how torch says that memory is short
 SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], lr_scheduler.LRScheduler]] = {
     "cosine": lr_scheduler.CosineAnnealingLR,
     "halving": lambda adam, total: lr_scheduler.MultiStepLR(adam, [round(total * i / 4) for i in (1, 2, 3)], 0.5),
@@ -179,7 +179,7 @@ class Search:
             try:
                 return self._slope(before, unit, amounts)
             except RuntimeError as problem:
-                if self.micro == 1 or not any(words in str(problem) for words in SHORT):
+                if self.micro == 1 or not is_short(problem):
                     raise
                 self.micro = (self.micro + 1) // 2
 
@@ -190,7 +190,7 @@ class Search:
             some, leaf = before.rows(rows), unit.clone().requires_grad_()
             scores, shown = self.view.scores(some, self.view.render(some.codes + amounts[rows] * leaf))
             mean, number = (scores * shown).sum() / shown.sum().clamp_min(1), float(shown.sum())
-            slopes.append((number, *torch.autograd.grad(mean, leaf)))
+            slopes.append((number, gradient(mean, leaf)))
             score, counted = score + number * float(mean.detach()), counted + number
         if len(slopes) == 1:
             return slopes[0][1], float(mean.detach()), int(counted)

@@ -13,18 +13,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from lelsd_core.calibration import calibrate
+from lelsd_core.device import first_that_fits
 from lelsd_core.directions import Direction, clamp_amounts, free_name, move
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Progress, discover
+from lelsd_core.evaluation import render
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.image import to_pil
 from lelsd_core.inversion import STEPS, Inversion, Inverter
 from lelsd_core.localization import COMBINE, localization_score
-from lelsd_core.samples import running_rgb
 from lelsd_core.segmenters import Segmenter, part_mask
 
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
@@ -32,6 +35,7 @@ LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
 PREVIEW = 256  # pixels of a picture while a slider moves
 DARK = -0.4  # mean of a picture in [-1, 1]
+SMALLER = 4  # where memory is short, pictures of a side this many times smaller are rendered and enlarged
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Session:
     """One person's work: a few kilobytes, no model.
 
     Args:
-        codes: (1, D), never moved; edits are amounts on top of it.
+        codes: (1, D) on the CPU, never moved; edits are amounts on top of it.
         space: their latent space.
         directions: the shipped directions and those found in this session.
         original: the unedited picture at model size.
@@ -98,15 +102,15 @@ class Editor:
         aligner: FaceAligner,
         directions: Sequence[Direction],
         *,
-        recipe: DiscoverConfig = DiscoverConfig(),
+        recipe: DiscoverConfig | None = None,
         preview: int = PREVIEW,
     ) -> None:
         for direction in directions:
             direction.check(generator)
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
         self.directions = tuple(directions)
-        self.recipe = recipe
-        self.preview_size, self.rough_layer = preview, generator.running_layer(preview)
+        self.recipe = recipe or DiscoverConfig()
+        self.preview_size = preview
 
     def extended(self, found: Sequence[Direction]) -> Editor:
         """The same models with more directions; this editor stays as it is."""
@@ -146,6 +150,7 @@ class Editor:
         """The same, a first session at once from the encoder and better ones every few steps."""
         began = time.perf_counter()
         face = self.aligner.align(photo)
+        face = replace(face, picture=face.picture.to(self.generator.device))
         start = self.inverter.encode(face.picture)
         yield self.session_of(face, start, began)
         weights = self.likeness_weights(face.picture)
@@ -155,18 +160,17 @@ class Editor:
 
     def session_of(self, face: AlignedFace, found: Inversion, began: float) -> Session:
         """A session from an aligned face and its inversion."""
-        original, rough = self.unedited(found.codes, found.space)
         return Session(
-            found.codes,
+            found.codes.cpu(),
             found.space,
             self.directions,
-            original,
+            to_pil(self.synthesize(found.codes, found.space)),
             face.photo,
             face.matrix,
             found.l1,
             time.perf_counter() - began,
             describe(face),
-            rough,
+            self.sketch(found.codes, found.space),
         )
 
     @torch.no_grad()
@@ -181,9 +185,9 @@ class Editor:
         """A face that the generator made up; the same for the same seed."""
         space = self.generator.space_names[-1]
         codes = self.generator.lift(self.generator.sample([seed]), self.generator.space_names[0], space)
-        original, rough = self.unedited(codes, space)
+        original = to_pil(self.synthesize(codes, space))
         note = f"A face that the generator made up, seed {seed}."
-        return Session(codes, space, self.directions, original, note=note, rough=rough)
+        return Session(codes.cpu(), space, self.directions, original, note=note, rough=self.sketch(codes, space))
 
     def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
@@ -197,21 +201,41 @@ class Editor:
 
     @torch.inference_mode()
     def synthesize(self, codes: Tensor, space: str) -> Tensor:
-        """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
-        return self.generator.synthesize(codes, space).image
+        """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]; where memory is short, smaller ones enlarged."""
+        codes = codes.to(self.generator.device)
+        return first_that_fits(
+            lambda: self.generator.synthesize(codes, space).image, lambda: self.smaller(codes, space)
+        )
+
+    def smaller(self, codes: Tensor, space: str) -> Tensor:
+        """Pictures of a smaller side, enlarged. MemoryError where the network makes none on its way."""
+        small = self.generator.preview(codes, space, side=self.generator.resolution // SMALLER)
+        if small is None:
+            raise MemoryError(f"{self.generator.name} makes no small pictures on its way")
+        return F.interpolate(small, scale_factor=self.generator.resolution / small.shape[-1], mode="bilinear")
+
+    def pictures(self, codes: Tensor, space: str) -> tuple[Tensor, Tensor]:
+        """Codes (B, D) -> pictures and part probabilities: together, one by one, or smaller, as memory allows."""
+
+        def smaller() -> tuple[Tensor, Tensor]:
+            if self.segmenter.needs:
+                raise MemoryError(f"{self.segmenter.name} reads features of the whole synthesis")
+            made = self.smaller(codes, space)
+            return made, self.segmenter.segment(Synthesis(made))
+
+        return first_that_fits(lambda: render(self.generator, self.segmenter, codes, space), smaller)
 
     @torch.inference_mode()
-    def unedited(self, codes: Tensor, space: str) -> tuple[Image.Image, Image.Image | None]:
-        """The picture of codes (1, D), and the same as a preview, both from one pass."""
-        layer = self.rough_layer
-        made = self.generator.synthesize(codes, space, keep=(layer,) if layer else ())
-        return to_pil(made.image), to_pil(running_rgb(made, layer)) if layer else None
+    def sketch(self, codes: Tensor, space: str) -> Image.Image | None:
+        """The picture of codes (1, D) up to the preview's size; None where the generator cannot stop there."""
+        small = self.generator.preview(codes.to(self.generator.device), space, side=self.preview_size)
+        return None if small is None else to_pil(small)
 
     def moved(self, session: Session, amounts: Mapping[str, float]) -> tuple[Tensor, str]:
         """Slider amounts by direction name -> moved codes (1, D) and their space."""
         amounts = clamp_amounts(session.directions, amounts)
         used = [direction for direction in session.directions if amounts.get(direction.name)]
-        codes, space = session.codes, session.space
+        codes, space = session.codes.to(self.generator.device), session.space
         for target in self.generator.space_names[self.generator.space_names.index(space) :]:
             here = [direction for direction in used if direction.space == target]
             if here:
@@ -223,16 +247,12 @@ class Editor:
         """Slider amounts by direction name -> the edited face at model size."""
         return to_pil(self.synthesize(*self.moved(session, amounts)))
 
-    @torch.inference_mode()
     def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
         """The edited face while a slider moves: rendered up to the preview's size where the generator can stop there.
 
         Compare it with `session.rough`, or with `session.original` where that is None.
         """
-        if self.rough_layer is None:
-            return self.render(session, amounts)
-        made = self.generator.synthesize(*self.moved(session, amounts), keep=(self.rough_layer,), image=False)
-        return to_pil(running_rgb(made, self.rough_layer))
+        return self.sketch(*self.moved(session, amounts)) or self.render(session, amounts)
 
     @torch.inference_mode()
     def edit(self, session: Session, amounts: Mapping[str, float]) -> Edit:
@@ -243,10 +263,10 @@ class Editor:
             return Edit(session.original, None)
         parts = tuple(dict.fromkeys(part for direction in used for part in direction.parts))
         codes, space = self.moved(session, amounts)
-        untouched = self.generator.lift(session.codes, session.space, space)
-        both = self.generator.synthesize(torch.cat([untouched, codes]), space, keep=self.segmenter.needs)
-        before, after = both.image.split(1)
-        mask = COMBINE["average"](*part_mask(self.segmenter.segment(both), self.segmenter.parts, parts).split(1))
+        untouched = self.generator.lift(session.codes.to(codes), session.space, space)
+        pictures, answer = self.pictures(torch.cat([untouched, codes]), space)
+        before, after = pictures.split(1)
+        mask = COMBINE["average"](*part_mask(answer, self.segmenter.parts, parts).split(1))
         score = float(localization_score(before, after, mask))
         return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
 
@@ -254,6 +274,10 @@ class Editor:
         """Look for new directions; each step comes with a session that has them as its last directions."""
         for progress in discover(self.generator, self.segmenter, config):
             yield progress, self.with_directions(session, progress.directions)
+
+    def measured(self, direction: Direction, seeds: Sequence[int]) -> Direction:
+        """A direction with its slider range and held-out figures, from the samples of `seeds`."""
+        return calibrate(self.generator, self.segmenter, direction, seeds)
 
     def with_directions(self, session: Session, found: Sequence[Direction]) -> Session:
         """The session with more directions; names that are taken get a number."""

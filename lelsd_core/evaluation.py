@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lelsd_core.device import by_rows
 from lelsd_core.directions import Direction
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import COMBINE, NOTHING, locality_gain, localization_score
@@ -97,9 +98,13 @@ def batch_of(generator: Generator) -> int:
 
 
 def render(generator: Generator, segmenter: Segmenter, codes: Tensor, space: str) -> tuple[Tensor, Tensor]:
-    """Pictures and part probabilities of codes."""
-    synthesis = generator.synthesize(codes, space, keep=segmenter.needs)
-    return synthesis.image, segmenter.segment(synthesis)
+    """Pictures and part probabilities of codes; where memory is short, of one after the other."""
+
+    def whole(some: Tensor) -> tuple[Tensor, Tensor]:
+        synthesis = generator.synthesize(some, space, keep=segmenter.needs)
+        return synthesis.image, segmenter.segment(synthesis)
+
+    return by_rows(whole, codes)
 
 
 @torch.inference_mode()

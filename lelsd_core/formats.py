@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lelsd_core.classes import class_weights
+from lelsd_core.device import AUTO
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators import (
     DCGAN,
@@ -71,7 +72,8 @@ class Options:
         noise_seed: for random noise.
         class_index: class of a conditional model: number, name, or {number or name: share} to interpolate.
         truncation: BigGAN: 0 to 1, less variety for better pictures.
-        dtype: "float16" or "bfloat16" for the convolutions on a GPU; the CPU always computes in float32.
+        dtype: "float16" or "bfloat16" for the convolutions on a GPU; the CPU always computes in float32. "auto":
+            see `device.dtype_on`.
     """
 
     noise: str = "stored"
@@ -234,8 +236,8 @@ def check_options(options: Options, architecture: str, takes: tuple[str, ...]) -
     """UserError for a value that does not exist, or an option that this architecture does not have."""
     if options.noise not in ("stored", "random", "off"):
         raise UserError(unknown_name("noise", options.noise, ("stored", "random", "off")))
-    if options.dtype is not None and str(options.dtype).removeprefix("torch.") not in HALF:
-        raise UserError(unknown_name("dtype", options.dtype, HALF))
+    if options.dtype not in (None, AUTO) and str(options.dtype).removeprefix("torch.") not in HALF:
+        raise UserError(unknown_name("dtype", options.dtype, (AUTO, *HALF)))
     for option in fields(options):
         if option.name not in (*takes, "dtype") and getattr(options, option.name) != option.default:
             raise UserError(f"A {architecture} takes no {option.name}; it takes {', '.join(takes) or 'none'}.")

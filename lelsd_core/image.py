@@ -26,11 +26,12 @@ OUTPUTS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff")
 MIN_SIDE = 32  # a face of half this size has nothing left to edit
 
 
-def read_photo(source: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
+def read_photo(source: str | os.PathLike[str] | IO[bytes], max_bytes: int = MAX_BYTES) -> Image.Image:
     """Read a photo as a person would see it.
 
     Args:
         source: path or open binary file: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame); any mode.
+        max_bytes: the largest file that is read.
 
     Returns:
         RGB, upright, at most 64 megapixels, without metadata.
@@ -41,8 +42,8 @@ def read_photo(source: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
     if isinstance(source, (str, os.PathLike)):
         if not os.path.isfile(source):
             raise UserError(f"There is no file {os.fspath(source)}.")
-        if (size := os.path.getsize(source)) > MAX_BYTES:
-            raise UserError(f"This file has {size / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB are read.")
+        if (size := os.path.getsize(source)) > max_bytes:
+            raise UserError(f"This file has {size / 1e6:.0f} MB; at most {max_bytes / 1e6:.0f} MB are read.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter

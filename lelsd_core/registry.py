@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lelsd_core.cache import sha256_of
+from lelsd_core.device import AUTO, dtype_on, on_device
 from lelsd_core.directions import load_directions
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor
@@ -133,9 +134,10 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     file = name_or_path if known else weights_file(given)
     path, fingerprint, name = find("generator", file, {k: s.weights for k, s in GENERATORS.items()})
     chosen = Options(**options)
-    generator = frozen(build_generator(read_checkpoint(path), chosen, known=known), device)
+    checkpoint = read_checkpoint(path)
+    generator = frozen(build_generator(checkpoint, chosen, known=known), device)
     if generator.device.type != "cpu":
-        use_half(generator, chosen.dtype)
+        use_half(generator, dtype_on(generator.device, checkpoint.config, chosen.dtype))
     generator.name, generator.fingerprint = given.name if given.is_dir() else name, fingerprint
     return generator
 
@@ -240,13 +242,25 @@ def e4e_inverter(path: Path, fingerprint: str, generator: Generator | None, devi
     return E4EInverter(encoder, found.mean.to(generator.device), found.view, generator)
 
 
-def load_editor(name: str, device: str | torch.device = "cpu") -> Editor:
-    """Everything that belongs to a named generator, ready to edit. UserError for an unknown name or damaged file."""
+def load_editor(
+    name: str, device: str | torch.device = "cpu", *, directions: str | Path | None = None, dtype: str = AUTO
+) -> Editor:
+    """Everything that belongs to a named generator, ready to edit.
+
+    Args:
+        name: a key of `GENERATORS`.
+        device: "cpu", "cuda", "mps".
+        directions: a folder with directions of one's own; None = those that ship.
+        dtype: see `formats.Options`.
+
+    Raises:
+        UserError: an unknown name, a damaged file, or directions of another generator.
+    """
     spec = generator_spec(name)
-    generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)
-    aligner = FaceAligner(spec.frame, segmenter.parts, segmenter.segment_image)
-    directions = load_directions(CHECKPOINTS / spec.directions)
-    return Editor(generator, load_inverter(spec.inverter, generator), segmenter, aligner, directions)
+    found = load_directions(directions or CHECKPOINTS / spec.directions)
+    generator, segmenter = load_generator(name, device, dtype=dtype), load_segmenter(spec.segmenter, device)
+    aligner = FaceAligner(spec.frame, segmenter.parts, on_device(segmenter.segment_image, device))
+    return Editor(generator, load_inverter(spec.inverter, generator), segmenter, aligner, found)
 
 
 def find(

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lelsd_core.device import first_that_fits
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, State, Synthesis
@@ -158,7 +159,7 @@ class Samples:
         """The batch of some seeds, as many at a time as the config's micro-batches hold."""
         generator, size = self.view.generator, self.config.micro or len(seeds)
         codes = generator.lift(generator.sample(seeds), generator.space_names[0], self.config.space)
-        parts = [self.view.render(some) for some in codes.split(size)]
+        parts = first_that_fits(*(lambda n=n: [self.view.render(some) for some in codes.split(n)] for n in (size, 1)))
         maps = tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True))
         return Batch(codes, maps, torch.cat([part.answer for part in parts])) if len(parts) > 1 else parts[0]
 

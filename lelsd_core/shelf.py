@@ -205,7 +205,11 @@ def speed_words(editor: Editor) -> str:
     seconds = editor.seconds_a_picture()
     if seconds < SLOW:
         return ""
-    rough = f"; a sketch of {editor.preview_size} pixels follows the slider" if editor.rough_layer else ""
+    rough = (
+        f"; a sketch of {editor.preview_size} pixels follows the slider"
+        if editor.generator.running_layer(editor.preview_size)
+        else ""
+    )
     return f" A picture takes about {seconds:.1f} s on this machine{rough}."
 
 

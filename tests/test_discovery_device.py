@@ -7,29 +7,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Search, View, start
-from lelsd_core.generators import Synthesis
 from lelsd_core.plateau import Judge
 from lelsd_core.samples import Samples
 from lelsd_core.sphere import Sphere
 from tests.test_generators_contract import gradient_by_hand
-from tests.toy import Halves, Painter
-
-
-class SameDevice(Halves):
-    """Halves, answered where the picture is."""
-
-    def segment(self, synthesis: Synthesis) -> torch.Tensor:
-        image = synthesis.image
-        left = torch.arange(image.shape[-1], device=image.device) < image.shape[-1] // 2
-        both = torch.stack([left, ~left]).float()[None, :, None, :]
-        return both.expand(len(image), 2, *image.shape[-2:])
-
-
-class OnDevice(Painter):
-    """A painter whose samples are drawn where its weights are, as the contract wants."""
-
-    def sample(self, seeds):
-        return super().sample(seeds).to(self.device)
+from tests.toy import OnDevice, PictureHalves
 
 
 def test_one_step_of_two_directions_runs_on_a_pretended_gpu(monkeypatch):
@@ -39,7 +21,7 @@ def test_one_step_of_two_directions_runs_on_a_pretended_gpu(monkeypatch):
         graphs.append(output.device.type)
         return (gradient_by_hand(output, source),)
 
-    painter, segmenter = OnDevice(), SameDevice()
+    painter, segmenter = OnDevice(), PictureHalves()
     config = DiscoverConfig(parts=("left",), count=2, batch=2, samples=4, layers=("8.paint",), norm="slot")
     config = config.check(painter, segmenter)
     monkeypatch.setattr(torch.autograd, "grad", by_hand)

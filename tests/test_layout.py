@@ -18,6 +18,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"cache"},
     {"transfer"},
     {"hub"},
+    {"device"},
     {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile", "folding"},
     {"generators", "nvidia"},
     {"layouts"},

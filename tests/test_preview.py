@@ -48,7 +48,7 @@ def test_a_preview_renders_nothing_above_its_size(generator: StyleGAN2, monkeypa
         editor.render(session, {"up": 1.0})
 
 
-@pytest.mark.parametrize("size", [32, 64, 48])
+@pytest.mark.parametrize("size", [32, 64, 48, 3])
 def test_a_small_generator_shows_its_whole_picture(generator: StyleGAN2, size: int) -> None:
     editor = editor_of(generator, size)
     session = editor.random_face(3)

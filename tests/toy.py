@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lelsd_core.directions import Direction
+from lelsd_core.editor import Editor
 from lelsd_core.generators import Generator, Layer, State, Step, Synthesis
 from lelsd_core.latents import LatentSpace, Slot
 
@@ -48,6 +51,13 @@ class Painter(Generator):
         return self.turn[:, list(wanted)].T
 
 
+class OnDevice(Painter):
+    """A painter whose samples are drawn where its weights are, as the contract wants."""
+
+    def sample(self, seeds):
+        return super().sample(seeds).to(self.device)
+
+
 class Halves(nn.Module):
     """Left half and right half, whatever the picture shows."""
 
@@ -66,3 +76,20 @@ class Blind(Halves):
 
     def segment(self, synthesis: Synthesis) -> Tensor:
         return torch.stack([0 * synthesis.image[:, 0], 0 * synthesis.image[:, 0] + 1], 1).detach()
+
+
+class PictureHalves(Halves):
+    """Left half and right half of a picture of any size."""
+
+    def segment(self, synthesis: Synthesis) -> torch.Tensor:
+        image = synthesis.image
+        left = torch.arange(image.shape[-1], device=image.device) < image.shape[-1] // 2
+        return torch.stack([left, ~left]).float()[None, :, None, :].expand(len(image), 2, *image.shape[-2:])
+
+
+def toy_editor(generator: Generator, segmenter: nn.Module) -> Editor:
+    """An editor without photos, with one direction, "left"."""
+    space = generator.spaces[-1]
+    vector = F.normalize(torch.randn(space.width, generator=torch.Generator().manual_seed(0)), dim=0)
+    left = Direction("left", generator.name, generator.fingerprint, space.name, vector, ("left",), low=-3.0, high=3.0)
+    return Editor(generator, None, segmenter, None, [left])

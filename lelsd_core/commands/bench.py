@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from lelsd_core.commands.options import add_device
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=0, help="how often [enough for the time it takes]")
     parser.add_argument("--four-times", action="store_true", help="discover: also run with four times as many steps")
     parser.add_argument("--official", action="store_true", help="discover: also race the paper's own recipe")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -31,11 +34,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from lelsd_core import bench_generators
 
         return bench_generators.generator(options.repeats or 5)
+    from lelsd_core.device import choose_device
+
+    device = choose_device(options.device)
     if options.what == "edit":
-        return bench.edit(options.generator, options.repeats or 101)
-    times = bench.discovery(options.generator, options.repeats or 21, options.four_times)
+        return bench.edit(options.generator, options.repeats or 101, device)
+    times = bench.discovery(options.generator, options.repeats or 21, options.four_times, device)
     if options.official:
         from lelsd_core import bench_official
 
-        times |= bench_official.official(options.generator)
+        times |= bench_official.official(options.generator, device)
     return times

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lelsd_core.commands.options import add_device
 from lelsd_core.discover_config import DiscoverConfig
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument("--against", nargs="+", default=[], metavar="FILE", help="directions to stay clear of")
     parser.add_argument("--checkpoint", help="file to write now and then, and to go on from if it is there")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Discover, measure on held-out samples, save."""
     import time
 
+    from lelsd_core.device import choose_device
     from lelsd_core.directions import Direction
     from lelsd_core.errors import check_folder
     from lelsd_core.registry import generator_spec, load_generator, load_segmenter
@@ -52,8 +55,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
     config = replace(spec.discover, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     against = [Direction.load(path) for path in options.against]
-    generator = load_generator(options.generator)
-    segmenter = load_segmenter(options.segmenter or spec.segmenter)
+    device = choose_device(options.device)
+    generator = load_generator(options.generator, device)
+    segmenter = load_segmenter(options.segmenter or spec.segmenter, device)
     config = config.check(generator, segmenter)
     began = time.perf_counter()
     progress = search(generator, segmenter, config, against, options.checkpoint)

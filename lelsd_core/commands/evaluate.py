@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from lelsd_core.commands.options import add_device
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
@@ -18,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="+", default=["eyes", "mouth", "hair"], help="parts to ablate [%(default)s]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds to ablate [%(default)s]")
     parser.add_argument("--steps", type=int, default=0, help="steps of each ablated discovery [a short one's]")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -29,16 +32,18 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
     """One row for each direction."""
     from dataclasses import asdict
 
+    from lelsd_core.device import choose_device
     from lelsd_core.directions import load_directions
     from lelsd_core.evaluation import evaluate
     from lelsd_core.registry import CHECKPOINTS, generator_spec, load_generator, load_segmenter
 
-    spec = generator_spec(options.generator)
+    spec, device = generator_spec(options.generator), choose_device(options.device)
     directions = load_directions(options.directions or CHECKPOINTS / spec.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
     print(f"{'low':>6} {'high':>6} {'change':>13}")
-    for row in evaluate(load_generator(options.generator), load_segmenter(spec.segmenter), directions):
+    networks = load_generator(options.generator, device), load_segmenter(spec.segmenter, device)
+    for row in evaluate(*networks, directions):
         rows.append(asdict(row))
         print(
             f"{row.direction:12} {row.part:12} {row.score:6.3f} {row.interval[0]:6.3f} {row.interval[1]:6.3f} "
@@ -53,10 +58,11 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict, replace
 
     from lelsd_core.ablation import BATCH, STEPS, ablate
+    from lelsd_core.device import choose_device
     from lelsd_core.registry import generator_spec, load_generator, load_segmenter
 
-    spec = generator_spec(options.generator)
-    generator, segmenter = load_generator(options.generator), load_segmenter(spec.segmenter)
+    spec, device = generator_spec(options.generator), choose_device(options.device)
+    generator, segmenter = load_generator(options.generator, device), load_segmenter(spec.segmenter, device)
     config = replace(spec.discover, steps=options.steps or STEPS, batch=BATCH)
     for part in options.parts:
         replace(config, parts=(part,)).check(generator, segmenter)

@@ -120,8 +120,8 @@ class Generator(nn.Module, ABC):
                 return space
         raise ValueError(unknown_name(f"latent space of {self.name or 'this generator'}", name, self.space_names))
 
-    def running_layer(self, size: int) -> str | None:
-        """The layer after which a running picture of that size is there, smaller than the whole; None without one."""
+    def running_layer(self, side: int) -> str | None:
+        """The last layer with a running picture of at most `side` pixels, smaller than the whole; None without one."""
         return None
 
     @property
@@ -230,6 +230,11 @@ class Generator(nn.Module, ABC):
             if step.layer.name in keep:
                 states[step.layer.name] = state
         return Synthesis(self.finish(state) if image else None, states, self.layers)
+
+    def preview(self, codes: Tensor, space: str, *, side: int) -> Tensor | None:
+        """Small pictures (B, 3, s, s), s at most `side`, without rendering more; None where there are none."""
+        layer = self.running_layer(side)
+        return None if layer is None else self.synthesize(codes, space, keep=(layer,), image=False).states[layer].rgb
 
 
 def check_sizes(sizes: Iterable[int]) -> None:

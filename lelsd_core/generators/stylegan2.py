@@ -125,9 +125,9 @@ class StyleGAN2(StyleGenerator):
     def finish(self, state: State) -> Tensor:
         return state.rgb
 
-    def running_layer(self, size: int) -> str | None:
-        layer = f"{size}.conv1"
-        return layer if layer in self.layers and size < self.resolution else None
+    def running_layer(self, side: int) -> str | None:
+        painting = [name for name in self.layers if name.endswith("conv1")]
+        return max((n for n in painting if size_of(n) <= side < self.resolution), key=size_of, default=None)
 
     def with_parts(self, parts: Mapping[str, nn.Module]) -> StyleGAN2:
         """A generator in which some parts ("8.conv0", "8.torgb") are others; it shares all the rest with this one."""

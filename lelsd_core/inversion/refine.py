@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lelsd_core.device import gradient
 from lelsd_core.generators.base import Generator
 from lelsd_core.inversion.base import Inversion, Prior
 
@@ -79,8 +80,7 @@ def refine(
             yield Inversion(codes.detach(), start.space, l1, step)
             return
         loss = distance(error, weights) + prior.cost(codes)
-        optimizer.zero_grad()
-        loss.backward()
+        offset.grad = gradient(loss, offset)
         optimizer.step()
         schedule.step()
         yield Inversion(codes.detach(), start.space, l1, step)

@@ -1,0 +1,165 @@
+"""What happens when memory is short: one by one, smaller, and in the end one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lelsd_core import device as devices
+from lelsd_core.__main__ import main
+from lelsd_core.device import by_rows, first_that_fits, told_when_short
+from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.discovery import Search, View, start
+from lelsd_core.editor import Editor
+from lelsd_core.errors import UserError
+from lelsd_core.evaluation import render
+from lelsd_core.plateau import Judge
+from lelsd_core.registry import load_generator
+from lelsd_core.samples import Samples
+from lelsd_core.sphere import Sphere
+from tests import official
+from tests.toy import Halves, Painter, PictureHalves, toy_editor
+
+CUDA_SHORT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+MPS_SHORT = RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)")
+CPU_SHORT = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+
+class Tight:
+    """Memory that is short the first few times that it is asked for."""
+
+    def __init__(self, network, times: int, problem: Exception = CUDA_SHORT) -> None:
+        self.network, self.left, self.problem = network, times, problem
+        self.batches: list[int] = []
+
+    def __call__(self, codes, *arguments, **options):
+        self.batches.append(len(codes))
+        if self.left > 0:
+            self.left -= 1
+            raise self.problem
+        return self.network(codes, *arguments, **options)
+
+
+@pytest.mark.parametrize("problem", [CUDA_SHORT, MPS_SHORT, CPU_SHORT, MemoryError()])
+def test_the_first_way_that_fits_is_taken_and_memory_is_given_back_before(problem, monkeypatch):
+    freed = []
+    monkeypatch.setattr(devices, "free_memory", lambda: freed.append(True))
+    assert first_that_fits(lambda: 1, lambda: 2) == 1
+    assert freed == []
+    way = Tight(lambda codes: "whole", 1, problem)
+    assert first_that_fits(lambda: way("both"), lambda: "smaller") == "smaller"
+    assert freed == [True]
+    with pytest.raises(type(problem)):
+        first_that_fits(lambda: Tight(len, 1, problem)("x"), lambda: Tight(len, 1, problem)("x"))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    way = Tight(len, 1, RuntimeError("expected scalar type Half"))
+    with pytest.raises(RuntimeError, match="Half"):
+        first_that_fits(lambda: way("x"), lambda: 2)
+    with pytest.raises(RuntimeError, match="Half"), told_when_short():
+        raise RuntimeError("expected scalar type Half")
+
+
+def test_rows_are_made_one_by_one_where_a_batch_is_too_much():
+    network = Tight(lambda codes: (codes, 2 * codes), 1)
+    codes = torch.arange(6.0).view(3, 2)
+    same, double = by_rows(network, codes)
+    assert network.batches == [3, 1, 1, 1]
+    assert torch.equal(same, codes)
+    assert torch.equal(double, 2 * codes)
+
+
+def test_memory_that_is_freed_is_really_free(monkeypatch):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("cuda"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append("mps"))
+    devices.free_memory()
+    assert emptied == ["cuda", "mps"]
+
+
+def tight_editor(generator, segmenter, monkeypatch) -> tuple[Editor, Tight]:
+    """An editor, and what can make its generator short of memory."""
+    tight = Tight(generator.synthesize, 0)
+    monkeypatch.setattr(generator, "synthesize", tight)
+    return toy_editor(generator, segmenter), tight
+
+
+def test_an_edit_renders_one_by_one_where_two_do_not_fit(monkeypatch):
+    editor, tight = tight_editor(Painter(), Halves(), monkeypatch)
+    session = editor.random_face(1)
+    easy = editor.edit(session, {"left": 2.0})
+    tight.left, tight.batches = 1, []
+    hard = editor.edit(session, {"left": 2.0})
+    assert tight.batches == [2, 1, 1]
+    assert np.array_equal(np.asarray(hard.picture), np.asarray(easy.picture))
+    assert hard.locality.score == pytest.approx(easy.locality.score)
+
+
+def test_a_network_without_small_pictures_ends_in_words(monkeypatch):
+    editor, tight = tight_editor(Painter(), Halves(), monkeypatch)
+    session = editor.random_face(1)
+    tight.left = 99
+    with pytest.raises(UserError, match=r"not enough memory for this model; .*--device cpu"), told_when_short():
+        editor.edit(session, {"left": 2.0})
+
+
+def test_a_stylegan2_paints_a_smaller_picture_before_it_gives_up(monkeypatch, tmp_path: Path):
+    generator = load_generator(official.rosinality(tmp_path))
+    editor, tight = tight_editor(generator, PictureHalves(), monkeypatch)
+    session = editor.random_face(1)
+    exact = editor.edit(session, {"left": 2.0})
+    tight.left, tight.batches = 2, []
+    preview = editor.edit(session, {"left": 2.0})
+    assert tight.batches == [2, 1, 2], "together, one by one, both at a quarter of the side"
+    assert preview.picture.size == exact.picture.size
+    assert preview.locality is not None
+    tight.left = 1
+    assert editor.synthesize(session.codes, session.space).shape[-1] == generator.resolution
+    editor.segmenter.needs = tuple(generator.layers)[:1]
+    tight.left = 2
+    with pytest.raises(UserError, match="not enough memory"), told_when_short():
+        editor.edit(session, {"left": 2.0})
+
+
+def test_held_out_figures_fall_back_to_single_pictures(monkeypatch):
+    painter, halves = Painter(), Halves()
+    codes = painter.sample(range(3))
+    whole = render(painter, halves, codes, "Z")
+    tight = Tight(painter.synthesize, 1)
+    monkeypatch.setattr(painter, "synthesize", tight)
+    torch.testing.assert_close(render(painter, halves, codes, "Z"), whole)
+    assert tight.batches == [3, 1, 1, 1]
+
+
+def test_untouched_samples_of_a_discovery_fall_back_too(monkeypatch):
+    painter, halves = Painter(), Halves()
+    config = DiscoverConfig(parts=("left",), batch=4, samples=4).check(painter, halves)
+    tight = Tight(painter.synthesize, 1)
+    monkeypatch.setattr(painter, "synthesize", tight)
+    search = Search(
+        Samples(painter, halves, config),
+        View(painter, halves, config),
+        sphere := Sphere(painter.spaces[0], config, torch.zeros(0, 6)),
+        Judge(painter, halves, config, 4),
+    )
+    run = start(sphere, config)
+    search.step(run)
+    assert tight.batches == [4, 1, 1, 1, 1, 4]
+    assert run.step == 1
+
+
+def test_the_shell_tells_a_lack_of_memory_in_one_sentence(monkeypatch, capsys):
+    def short(_options):
+        raise CUDA_SHORT
+
+    monkeypatch.setattr("lelsd_core.commands.evaluate.run", short)
+    assert main(["evaluate"]) == 1
+    told = capsys.readouterr().err
+    assert "not enough memory" in told
+    assert told.count("\n") == 1
