@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 # Threads that wait in turn soon sleep instead of spinning: networks this small are as fast, and when anything else
 # runs on the machine they are several times faster. Read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# No word to anybody about who downloads with what. Read when huggingface_hub is first imported.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOME = {
     "load_generator": "registry",

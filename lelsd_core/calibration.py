@@ -17,6 +17,7 @@ from lelsd_core.evaluation import HELD_OUT, HeldOut, evaluate_one, held_out, mea
 from lelsd_core.generators.base import Generator
 from lelsd_core.segmenters import Segmenter, part_mask
 
+TRAINED = 4.0  # largest amount of a search in a space where the steps below fit; elsewhere they are stretched
 STEP = 0.5  # amounts are given in these units
 STRIDES = (4 * STEP, STEP)  # and tried in these, one after the other
 SCALE_ON = 32  # of the held-out samples
@@ -40,7 +41,7 @@ def calibrate(
     if not part_mask(samples.probabilities, segmenter.parts, direction.parts).any():
         parts = " or ".join(direction.parts)
         raise UserError(f"None of {len(samples.codes)} samples of {generator.name} shows {parts}; choose another part.")
-    if measure(generator, segmenter, direction, some, 2 * STEP).brightening.mean() < 0:
+    if measure(generator, segmenter, direction, some, 2 * STEP * stretch(direction)).brightening.mean() < 0:
         direction = replace(direction, vector=-direction.vector)
     low, high = (reach(generator, segmenter, direction, some, sign) for sign in (-1, 1))
     direction = replace(direction, low=low, high=high)
@@ -78,10 +79,11 @@ def crossing(amounts: Sequence[float], changes: Sequence[float], wanted: float) 
 
 
 def reach(generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut, sign: int) -> float:
-    """The largest believable amount to one side, a multiple of `STEP` and at least two of them."""
+    """The largest believable amount to one side, a multiple of the stretched `STEP` and at least two of them."""
+    unit = sign * stretch(direction)
 
     def believable(amount: float) -> bool:
-        effect = measure(generator, segmenter, direction, samples, sign * amount)
+        effect = measure(generator, segmenter, direction, samples, unit * amount)
         changes = effect.change.mean() <= MOST_CHANGE and effect.outside.mean() <= MOST_OUTSIDE
         return bool(changes and effect.kept.mean() >= LEAST_KEPT)
 
@@ -89,4 +91,9 @@ def reach(generator: Generator, segmenter: Segmenter, direction: Direction, samp
     for stride in STRIDES:
         while reached + stride <= LIMIT and believable(reached + stride):
             reached += stride
-    return sign * reached
+    return unit * reached
+
+
+def stretch(direction: Direction) -> float:
+    """How much longer the amounts of a direction's space are than those that `STEP` and `LIMIT` are given for."""
+    return direction.facts.get("amounts", (0.0, TRAINED))[1] / TRAINED

@@ -7,7 +7,7 @@ A direction's file is safetensors: the vector, and everything worth knowing abou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,14 @@ def load_directions(folder: str | Path) -> tuple[Direction, ...]:
     if not paths:
         raise UserError(f"There are no directions (*.safetensors) in {folder}.")
     return tuple(Direction.load(path) for path in paths)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name itself, or the first of name-2, name-3 ... that is not taken; upper and lower case are the same."""
+    number, candidate, taken = 2, name, {other.casefold() for other in taken}
+    while candidate.casefold() in taken:
+        number, candidate = number + 1, f"{name}-{number}"
+    return candidate
 
 
 def clamp_amounts(directions: Sequence[Direction], wanted: Mapping[str, float]) -> dict[str, float]:

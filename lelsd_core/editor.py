@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from lelsd_core.calibration import calibrate
 from lelsd_core.device import first_that_fits
-from lelsd_core.directions import Direction, clamp_amounts, move, moved_parts
+from lelsd_core.directions import Direction, clamp_amounts, free_name, move, moved_parts
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Progress, discover
 from lelsd_core.errors import UserError, unknown_name
@@ -35,8 +36,9 @@ from lelsd_core.segmenters import Segmenter, part_mask
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
 LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
+PREVIEW = 256  # pixels of a picture while a slider moves
 DARK = -0.4  # mean of a picture in [-1, 1]
-PREVIEW = 4  # where memory is short, pictures of a side this many times smaller are rendered and enlarged
+SMALLER = 4  # where memory is short, pictures of a side this many times smaller are rendered and enlarged
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,7 @@ class Session:
         inversion_l1: mean absolute error of the inversion in [-1, 1], None for a random face.
         seconds: what the inversion took.
         note: one sentence for people about how the face was found.
+        rough: the unedited picture as `Editor.preview` renders it; None where that renders whole pictures.
     """
 
     codes: Tensor
@@ -64,6 +67,7 @@ class Session:
     inversion_l1: float | None = None
     seconds: float = 0.0
     note: str = ""
+    rough: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class Editor:
     Args:
         generator, inverter, segmenter, aligner: loaded and matching.
         directions: shipped directions, each made for this very generator.
+        recipe: what a discovery with this generator uses unless told otherwise.
+        preview: pixels of a preview, for generators that can stop there.
     """
 
     def __init__(
@@ -98,11 +104,37 @@ class Editor:
         segmenter: Segmenter,
         aligner: FaceAligner,
         directions: Sequence[Direction],
+        *,
+        recipe: DiscoverConfig | None = None,
+        preview: int = PREVIEW,
     ) -> None:
         for direction in directions:
             direction.check(generator)
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
         self.directions = tuple(directions)
+        self.recipe = recipe or DiscoverConfig()
+        self.preview_size = preview
+
+    def extended(self, found: Sequence[Direction]) -> Editor:
+        """The same models with more directions; this editor stays as it is."""
+        for direction in found:
+            direction.check(self.generator)
+        longer = copy(self)
+        longer.directions = (*self.directions, *found)
+        return longer
+
+    def caught_up(self, session: Session) -> Session:
+        """The session with the editor's directions that came after it was opened, behind those that it has."""
+        there = [direction.vector for direction in session.directions]
+        new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in there)]
+        return self.with_directions(session, new) if new else session
+
+    def seconds_a_picture(self) -> float:
+        """How long one whole picture takes on this machine: the second of two."""
+        for _ in range(2):
+            began = time.perf_counter()
+            self.random_face(0)
+        return time.perf_counter() - began
 
     def warm_up(self) -> None:
         """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
@@ -141,6 +173,7 @@ class Editor:
             found.l1,
             time.perf_counter() - began,
             describe(face),
+            self.sketch(found.codes, found.space),
         )
 
     @torch.no_grad()
@@ -157,7 +190,7 @@ class Editor:
         codes = self.generator.lift(self.generator.sample([seed]), self.generator.space_names[0], space)
         original = to_pil(self.synthesize(codes, space))
         note = f"A face that the generator made up, seed {seed}."
-        return Session(codes.cpu(), space, self.directions, original, note=note)
+        return Session(codes.cpu(), space, self.directions, original, note=note, rough=self.sketch(codes, space))
 
     def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
@@ -174,12 +207,12 @@ class Editor:
         """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]; where memory is short, smaller ones enlarged."""
         codes = codes.to(self.generator.device)
         return first_that_fits(
-            lambda: self.generator.synthesize(codes, space).image, lambda: self.preview(codes, space)
+            lambda: self.generator.synthesize(codes, space).image, lambda: self.smaller(codes, space)
         )
 
-    def preview(self, codes: Tensor, space: str) -> Tensor:
+    def smaller(self, codes: Tensor, space: str) -> Tensor:
         """Pictures of a smaller side, enlarged. MemoryError where the network makes none on its way."""
-        small = self.generator.preview(codes, space, side=self.generator.resolution // PREVIEW)
+        small = self.generator.preview(codes, space, side=self.generator.resolution // SMALLER)
         if small is None:
             raise MemoryError(f"{self.generator.name} makes no small pictures on its way")
         return F.interpolate(small, scale_factor=self.generator.resolution / small.shape[-1], mode="bilinear")
@@ -190,10 +223,16 @@ class Editor:
         def smaller() -> tuple[Tensor, Tensor]:
             if self.segmenter.needs:
                 raise MemoryError(f"{self.segmenter.name} reads features of the whole synthesis")
-            made = self.preview(codes, space)
+            made = self.smaller(codes, space)
             return made, self.segmenter.segment(Synthesis(made))
 
         return first_that_fits(lambda: render(self.generator, self.segmenter, codes, space), smaller)
+
+    @torch.inference_mode()
+    def sketch(self, codes: Tensor, space: str) -> Image.Image | None:
+        """The picture of codes (1, D) up to the preview's size; None where the generator cannot stop there."""
+        small = self.generator.preview(codes.to(self.generator.device), space, side=self.preview_size)
+        return None if small is None else to_pil(small)
 
     def moved(self, session: Session, amounts: Mapping[str, float]) -> tuple[Tensor, str]:
         """Slider amounts by direction name -> moved codes (1, D) and their space."""
@@ -212,6 +251,13 @@ class Editor:
         if protect:
             return self.edit(session, amounts, protect=protect).picture
         return to_pil(self.synthesize(*self.moved(session, amounts)))
+
+    def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
+        """The edited face while a slider moves: rendered up to the preview's size where the generator can stop there.
+
+        Compare it with `session.rough`, or with `session.original` where that is None.
+        """
+        return self.sketch(*self.moved(session, amounts)) or self.render(session, amounts)
 
     @torch.inference_mode()
     def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
@@ -264,7 +310,7 @@ class Editor:
         return PASTE[how](photo, session.original, edited, session.matrix, mask)
 
     def protected(self, codes: Tensor, space: str, parts: Sequence[str], strength: float) -> tuple[Tensor, Tensor]:
-        """Untouched and moved codes (2, D) -> their pictures, the second unchanged outside the parts, and their masks."""
+        """Untouched and moved codes (2, D) -> pictures, the second unchanged outside the parts, and masks."""
         needs = self.segmenter.needs
         both = self.generator.synthesize(codes, space, keep={*needs, *protected_layers(self.generator)})
         masks = part_mask(self.segmenter.segment(both), self.segmenter.parts, parts)
@@ -290,14 +336,6 @@ class Editor:
             taken.add(name)
             added.append(replace(direction, name=name))
         return replace(session, directions=(*session.directions, *added))
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """The name itself, or the first of name-2, name-3 ... that is not taken; upper and lower case are the same."""
-    number, candidate, taken = 2, name, {other.casefold() for other in taken}
-    while candidate.casefold() in taken:
-        number, candidate = number + 1, f"{name}-{number}"
-    return candidate
 
 
 def describe(face: AlignedFace) -> str:

@@ -18,7 +18,7 @@ from lelsd_core.localization import COMBINE, NOTHING, locality_gain, localizatio
 from lelsd_core.segmenters import Segmenter, part_mask
 
 HELD_OUT = range(500_000, 500_256)
-BATCH = 32
+BATCH, PIXELS = 32, 2**21  # samples rendered at a time, and their pixels: 32 up to 256 across, 2 at 1024
 NORMAL_95 = 1.96  # standard errors on each side of a mean
 
 
@@ -88,8 +88,13 @@ class HeldOut:
 def held_out(generator: Generator, segmenter: Segmenter, space: str, seeds: Sequence[int] = HELD_OUT) -> HeldOut:
     """Render and segment the samples of `seeds` for directions of a space."""
     codes = generator.lift(generator.sample(seeds), generator.space_names[0], space)
-    parts = [render(generator, segmenter, batch, space) for batch in codes.split(BATCH)]
+    parts = [render(generator, segmenter, batch, space) for batch in codes.split(batch_of(generator))]
     return HeldOut(space, codes, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def batch_of(generator: Generator) -> int:
+    """How many samples are rendered at a time."""
+    return max(1, min(BATCH, PIXELS // generator.resolution**2))
 
 
 def render(generator: Generator, segmenter: Segmenter, codes: Tensor, space: str) -> tuple[Tensor, Tensor]:
@@ -108,7 +113,8 @@ def measure(
 ) -> Effect:
     """What one amount of a direction does to each sample."""
     columns = []
-    batches = zip(*(t.split(BATCH) for t in (samples.codes, samples.pictures, samples.probabilities)), strict=True)
+    tensors, size = (samples.codes, samples.pictures, samples.probabilities), batch_of(generator)
+    batches = zip(*(tensor.split(size) for tensor in tensors), strict=True)
     for codes, before, parts_before in batches:
         moved = codes + amount * direction.vector.to(codes)
         after, parts_after = render(generator, segmenter, moved, samples.space)

@@ -6,7 +6,7 @@ file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  -
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,14 +151,20 @@ def read_any(path: Path) -> Checkpoint:
             return read_ours(path)
         pickled = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
         if not (pickled or is_torch_file(start)):
-            kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
-            raise RefusedError(f"it is {next(kinds, 'a file of an unknown kind')}")
-        if is_torch_file(start):
-            tensors, mean = state_dict_of(read_torch(file, length))
-            return sorted_out(tensors, Extra(mean=mean, folder=path.parent), length)
+            raise RefusedError(f"it is {kind_of(start)}")
+        if is_torch_file(start):  # mapped: what else lies in the file, such as an encoder, is never in memory
+            tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
+            found = sorted_out(tensors, Extra(mean=mean, folder=path.parent), length)
+            return replace(found, tensors={name: tensor.clone() for name, tensor in found.tensors.items()})
         file.seek(0)
         tensors, attributes = read_nvidia(file, length)
         return sorted_out(tensors, Extra(attributes=attributes), length)
+
+
+def kind_of(start: bytes) -> str:
+    """What a file that starts with these bytes is, if it is none of the kinds that are read here."""
+    kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
+    return next(kinds, "a file of an unknown kind")
 
 
 def read_ours(path: Path) -> Checkpoint:

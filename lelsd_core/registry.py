@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from lelsd_core.cache import sha256_of
 from lelsd_core.device import AUTO, dtype_on, on_device
 from lelsd_core.directions import load_directions
 from lelsd_core.discover_config import DiscoverConfig
@@ -21,10 +22,11 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces import FaceAligner, Frame
 from lelsd_core.formats import Options, build_generator, read_checkpoint, use_half, weights_file
 from lelsd_core.generators import Generator
-from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
+from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
+from lelsd_core.inversion.files import read_e4e
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, read_segmenter
-from lelsd_core.weights import read_safetensors, sha256_of
+from lelsd_core.weights import read_safetensors
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 Network = TypeVar("Network", bound=nn.Module)
@@ -67,6 +69,15 @@ class GeneratorSpec:
     about: str
 
 
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A published encoder whose weights everybody gets for themselves: what to get, where, and what it is."""
+
+    file: str
+    source: str
+    about: str
+
+
 GENERATORS: Mapping[str, GeneratorSpec] = {
     "digiface-64": GeneratorSpec(
         weights=Weights(
@@ -91,6 +102,14 @@ INVERTERS: Mapping[str, Weights] = {
         "digiface-64/encoder.safetensors", "6968d88fa21c46505f39deee7ade4f473b1e7b39dd2a1be277da1122d52ff491"
     )
 }
+ENCODERS: Mapping[str, EncoderSpec] = {
+    "e4e": EncoderSpec(
+        file="e4e_ffhq_encode.pt",
+        source="https://huggingface.co/public-data/e4e",
+        about="e4e for faces, cars, churches or horses, as the file is; code MIT, its StyleGAN2 non-commercial.",
+    )
+}
+SEARCH = "samples"
 
 
 def generator_spec(name: str) -> GeneratorSpec:
@@ -160,14 +179,67 @@ def load_segmenter(
     return segmenter
 
 
-def load_inverter(name_or_path: str | Path, generator: Generator) -> EncoderInverter:
-    """An inverter by name (a key of `INVERTERS`) or file, for the very generator it was trained with."""
-    path, _, _ = find("inverter", name_or_path, INVERTERS)
+def load_inverter(
+    name_or_path: str | Path,
+    generator: Generator | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    weights: str | Path | None = None,
+) -> GuessingInverter:
+    """An inverter, ready to use.
+
+    Args:
+        name_or_path: a key of `INVERTERS` or of `ENCODERS`, a file of either kind, or "samples" for a generator that
+            has no encoder.
+        generator: what renders its codes; None takes the generator that belongs to it, e4e's from the same file.
+        device: "cpu", "cuda", "mps"; where a generator is given, its own counts.
+        weights: the file of an encoder that is named without one.
+
+    Raises:
+        UserError: as for `load_segmenter`; an encoder of another generator.
+    """
+    name = str(name_or_path)
+    spec = ENCODERS.get(name)
+    if spec and weights is None:
+        raise UserError(f"{name} needs its weights: get {spec.file} from {spec.source} and give its path as weights.")
+    if weights is not None and spec is None:
+        known = (*ENCODERS, *INVERTERS, SEARCH)
+        fixed = name in known or Path(name).is_file()
+        raise UserError(f"{name} takes no weights; leave them out." if fixed else unknown_name("inverter", name, known))
+    if name == SEARCH:
+        if generator is None:
+            raise UserError(f"{SEARCH!r} looks among a generator's own samples; give it a generator.")
+        return SampleInverter(generator)
+    path, fingerprint, _ = find("inverter", weights or name, INVERTERS, also=(*ENCODERS, SEARCH))
+    with open(path, "rb") as file:
+        ours = file.read(9)[8:] == b"{"
+    if spec is None and ours:
+        return shipped_inverter(path, generator, device)
+    return e4e_inverter(path, fingerprint, generator, device)
+
+
+def shipped_inverter(path: Path, generator: Generator | None, device: str | torch.device) -> EncoderInverter:
+    """The inverter of one of this project's encoders, for the very generator that it was trained with."""
     tensors, facts = read_safetensors(path, "encoder")
+    if generator is None:
+        owners = [name for name, spec in GENERATORS.items() if spec.weights.sha256 == facts.get("fingerprint")]
+        if not owners:
+            raise UserError(f"{path.name} inverts for {facts.get('generator')!r}; give that generator, too.")
+        generator = load_generator(owners[0], device)
     if facts.get("fingerprint") != generator.fingerprint:
         raise UserError(f"{path.name} inverts for {facts.get('generator')!r}, not for {generator.name!r}.")
     encoder = frozen(build_encoder(tensors, facts), generator.device)
     return EncoderInverter(encoder, generator, Prior(encoder.centre, encoder.spread, facts["prior_weight"]))
+
+
+def e4e_inverter(path: Path, fingerprint: str, generator: Generator | None, device: str | torch.device) -> E4EInverter:
+    """The inverter of an e4e file, for the generator inside it or another one of the same shape."""
+    found = read_e4e(path, generator=generator is None)
+    if generator is None:
+        generator = frozen(found.generator, device)
+        generator.name, generator.fingerprint = path.stem, fingerprint
+    encoder = frozen(found.encoder, generator.device)
+    return E4EInverter(encoder, found.mean.to(generator.device), found.view, generator)
 
 
 def load_editor(

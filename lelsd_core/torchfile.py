@@ -14,6 +14,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -53,13 +54,19 @@ def is_torch_file(start: bytes) -> bool:
     return start.startswith(b"PK\x03\x04") or LEGACY_MAGIC in start[:32]
 
 
-def read_torch(file: BinaryIO, length: int) -> Any:
-    """The object in a file or buffer of `length` bytes that `torch.save` wrote. Refused if sizes or types are wrong."""
+def read_torch(file: BinaryIO, length: int, *, mapped: Path | None = None) -> Any:
+    """The object in a file or buffer of `length` bytes that `torch.save` wrote. Refused if sizes or types are wrong.
+
+    `mapped`: the path of the same file, whose tensors are then views of it on disk: only what is read takes memory, and
+    what is to outlive the file must be copied. A pre-1.6 file cannot be mapped and is read as a whole.
+    """
     file.seek(0)
     legacy = not file.read(4).startswith(b"PK\x03\x04")
     file.seek(0)
     (measure_legacy if legacy else measure_zip)(file, length)
     file.seek(0)
+    if mapped is not None and not legacy:
+        return torch.load(mapped, map_location="cpu", weights_only=True, mmap=True)
     return torch.load(file, map_location="cpu", weights_only=True)
 
 

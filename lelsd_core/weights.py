@@ -1,15 +1,15 @@
-"""Reading and writing weights as data: safetensors with a self-describing header, checksums, nothing executed.
+"""Reading and writing weights as data: safetensors with a self-describing header, nothing executed.
 
 {name: Tensor} + {fact: value}  <-->  FILE.safetensors   (facts as JSON under the header key "lelsd")
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +70,31 @@ def facts_of(path: Path) -> dict[str, Any] | None:
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors with their facts; the file appears whole or not at all. `facts` must hold "kind"."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_or_not(path) as partial:
+        try:
+            save_file(contiguous, partial, {HEADER: json.dumps(dict(facts), ensure_ascii=False)})
+        except SafetensorError as problem:  # a full disk, told in its own words
+            raise OSError(str(problem)) from None
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file; it appears whole or not at all."""
+    with whole_or_not(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_or_not(path: str | Path) -> Iterator[Path]:
+    """A file to write instead, that takes the name of `path` once it is written; its folder is made. OSError if not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
     os.close(handle)
+    partial = Path(name)
     try:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, partial, {HEADER: json.dumps(dict(facts), ensure_ascii=False)})
+        yield partial
         os.chmod(partial, 0o644)
         os.replace(partial, path)
     finally:
-        Path(partial).unlink(missing_ok=True)
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        partial.unlink(missing_ok=True)

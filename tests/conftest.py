@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from lelsd_core.catalog import CATALOG
 from lelsd_core.editor import Editor
 from lelsd_core.registry import load_editor
+from tests.hub_server import HubServer
+from tests.toy_hub import DATA, ONE, TWO, toy_catalog
 
 settings.register_profile("any machine", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("any machine")
@@ -28,3 +33,40 @@ def editor() -> Editor:
 def astronaut() -> Image.Image:
     """A real photo, 512 × 512: Eileen Collins, NASA, public domain."""
     return Image.open(Path(__file__).parent / "data" / "astronaut.png").convert("RGB")
+
+
+@pytest.fixture
+def hub_home(tmp_path, monkeypatch) -> Path:
+    """An empty cache of huggingface_hub in tmp_path/hub, and nothing about the Hub in the environment."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "LELSD_WEIGHTS", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path
+
+
+@pytest.fixture
+def hub_server(hub_home, monkeypatch) -> Iterator[Callable[..., HubServer]]:
+    """hub_server(files, faults, redirect=...) → a running Hub that HF_ENDPOINT names; see `HubServer`."""
+    with ExitStack() as running:
+
+        def start(files, faults=None, **options) -> HubServer:
+            server = running.enter_context(HubServer(files, faults or {}, **options))
+            monkeypatch.setenv("HF_ENDPOINT", server.url)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def toys(hub_home, monkeypatch) -> Path:
+    """`hub_home` with `toy_catalog` in the catalogue, and sources that are tried again at once."""
+    monkeypatch.setattr("lelsd_core.hub.PAUSE", 0.01)
+    for name, entry in toy_catalog().items():
+        monkeypatch.setitem(CATALOG, name, entry)
+    return hub_home
+
+
+@pytest.fixture
+def serve(toys, hub_server) -> Callable[..., HubServer]:
+    """serve(faults, files, redirect=...) → a running Hub with DATA in both repositories of "toy"."""
+    return lambda faults=None, files=None, **options: hub_server(files or {ONE: DATA, TWO: DATA}, faults, **options)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lelsd_core.cache import sha256_of
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
 from lelsd_core.registry import CHECKPOINTS, GENERATORS, INVERTERS, SEGMENTERS, find, load_editor, load_generator
-from lelsd_core.weights import sha256_of
 
 SHIPPED = [*(spec.weights for spec in GENERATORS.values()), *SEGMENTERS.values(), *INVERTERS.values()]
 PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")

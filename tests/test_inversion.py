@@ -56,7 +56,7 @@ def test_the_prior_costs_nothing_at_its_centre_and_its_weight_one_spread_away():
 
 
 def test_a_face_of_another_size_is_refused(editor):
-    prior = editor.inverter.prior
+    prior = editor.inverter.prior_in("S")
     with pytest.raises(ValueError, match="must be 64 pixels wide, got 32"):
         next(refine(editor.generator, prior, torch.zeros(1, 3, 32, 32), Inversion(prior.centre[None], "S", 1.0)))
 

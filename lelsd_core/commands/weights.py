@@ -1,6 +1,7 @@
-"""Handle weights files: convert any official generator file to safetensors.
+"""Handle weights files: convert any official generator file to safetensors, publish directions.
 
 python -m lelsd_core weights convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
+python -m lelsd_core weights push-directions me/my-directions --dry-run
 """
 
 from __future__ import annotations
@@ -10,11 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lelsd_core.commands.push import push_directions
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     parser.add_argument("action", help=f"what to do: {', '.join(ACTIONS)}")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="convert: IN OUT.safetensors")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub"
+    )
+    parser.add_argument("--generator", default="digiface-64", help="push-directions: whose directions [%(default)s]")
+    parser.add_argument("--directions", help="push-directions: folder with them [the generator's own]")
+    parser.add_argument("--dry-run", action="store_true", help="push-directions: show what would be sent, send nothing")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -39,9 +47,9 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
     check_folder(target)
     if not given.exists():
         raise UserError(f"There is no file or folder {given} to convert.")
+    from lelsd_core.cache import sha256_of
     from lelsd_core.formats import convert as convert_file
     from lelsd_core.formats import weights_file
-    from lelsd_core.weights import sha256_of
 
     source = weights_file(given)
     if target.exists() and target.samefile(source):
@@ -51,4 +59,7 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
     return {"out": str(target), "sha256": sha256_of(target), **facts}
 
 
-ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"convert": convert}
+ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "convert": convert,
+    "push-directions": push_directions,
+}

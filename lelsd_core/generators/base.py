@@ -120,6 +120,10 @@ class Generator(nn.Module, ABC):
                 return space
         raise ValueError(unknown_name(f"latent space of {self.name or 'this generator'}", name, self.space_names))
 
+    def running_layer(self, side: int) -> str | None:
+        """The last layer with a running picture of at most `side` pixels, smaller than the whole; None without one."""
+        return None
+
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
         """Layers by "coarse", "middle" and "fine": thirds of the synthesis, for networks of any depth."""
@@ -231,11 +235,9 @@ class Generator(nn.Module, ABC):
         return Synthesis(self.finish(state) if image else None, states, self.layers)
 
     def preview(self, codes: Tensor, space: str, *, side: int) -> Tensor | None:
-        """Small pictures (B, 3, s, s), s at most `side`, read off the running RGB; None where there is none."""
-        fitting = [name for name, layer in self.layers.items() if layer.size <= side]
-        if not fitting:
-            return None
-        return self.synthesize(codes, space, keep=fitting[-1:], image=False).states[fitting[-1]].rgb
+        """Small pictures (B, 3, s, s), s at most `side`, without rendering more; None where there are none."""
+        layer = self.running_layer(side)
+        return None if layer is None else self.synthesize(codes, space, keep=(layer,), image=False).states[layer].rgb
 
 
 def check_sizes(sizes: Iterable[int]) -> None:

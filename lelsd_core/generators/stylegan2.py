@@ -10,8 +10,10 @@ demodulation follows the convolution, so that a batch shares one dense convoluti
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,7 @@ from lelsd_core.generators.style import (
 from lelsd_core.latents import Slot
 
 EPS = 1e-8
+Part = TypeVar("Part", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,17 @@ class StyleGAN2(StyleGenerator):
     def finish(self, state: State) -> Tensor:
         return state.rgb
 
+    def running_layer(self, side: int) -> str | None:
+        painting = [name for name in self.layers if name.endswith("conv1")]
+        return max((n for n in painting if size_of(n) <= side < self.resolution), key=size_of, default=None)
+
+    def with_parts(self, parts: Mapping[str, nn.Module]) -> StyleGAN2:
+        """A generator in which some parts ("8.conv0", "8.torgb") are others; it shares all the rest with this one."""
+        twin = sharing(self)
+        twin.parts = nn.ModuleDict({**self.parts, **{key(name): part for name, part in parts.items()}})
+        twin._lay_out([slot.name for slot in self.spaces[-1].slots])
+        return twin
+
 
 class StyledConv(nn.Module):
     """Convolution under a style, demodulated; noise, bias and leaky ReLU.
@@ -140,7 +154,7 @@ class StyledConv(nn.Module):
         weight = part["weight"].float()
         self.weight_out, self.clamp = weight.shape[0], clamp
         weight = weight * weight[0].numel() ** -0.5  # near 1 after the sum, so that half precision does not overflow
-        self.register_buffer("energy", weight.square().sum(dim=(2, 3)).T.contiguous() / 2)  # (I, O); √2 of the ReLU
+        self.register_buffer("energy", energy(weight))
         self.register_buffer("bias", part["bias"].float() * SQRT2)
         strength = part["noise_strength"].float().reshape(())
         self.register_buffer("noise", None if noise is None else noise * (strength * SQRT2))
@@ -148,6 +162,13 @@ class StyledConv(nn.Module):
         self.register_buffer("weight", channels_last(weight.transpose(0, 1) if self.up else weight))
         if up is not None:  # filters of `upfirdn` are convolved: flipped for PyTorch, which correlates
             self.register_buffer("blur", up.flip(0, 1).expand(self.weight_out, 1, 4, 4).contiguous())
+
+    def changed(self, weight: Tensor, bias: Tensor) -> StyledConv:
+        """The same part after a change (O, I, 3, 3) of its weight and one (O,) of its bias, both as they are here."""
+        own = self.weight.transpose(0, 1) if self.up else self.weight
+        new = own.float() + weight
+        laid = channels_last(new.transpose(0, 1) if self.up else new).to(self.weight.dtype)
+        return sharing(self, weight=laid, energy=energy(new), bias=self.bias + bias)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x (B, I, h, w), style (B, I) → (B, O, H, W)."""
@@ -177,12 +198,28 @@ class ToRGB(nn.Module):
         self.register_buffer("weight", weight * weight.shape[1] ** -0.5)
         self.register_buffer("bias", part["bias"].float().reshape(3))
 
+    def changed(self, weight: Tensor, bias: Tensor) -> ToRGB:
+        """The same part after a change (3, C) of its weight and one (3,) of its bias."""
+        return sharing(self, weight=self.weight + weight, bias=self.bias + bias)
+
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x (B, C, H, W), style (B, C) → (B, 3, H, W)."""
         weight = (self.weight * style[:, None]).transpose(1, 2)  # (B, C, 3)
         pixels = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # (B, H·W, C)
         rgb = torch.baddbmm(self.bias, pixels, weight).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
+
+
+def energy(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) → (I, O): what demodulation divides by, squared, for each input channel; half of it, √2 of the ReLU."""
+    return weight.square().sum(dim=(2, 3)).T.contiguous() / 2
+
+
+def sharing(module: Part, **buffers: Tensor) -> Part:
+    """A copy of a module that shares every tensor and module with it but the buffers that are given."""
+    twin = copy.copy(module)
+    twin._modules, twin._buffers = dict(module._modules), {**module._buffers, **buffers}
+    return twin
 
 
 def part_names(weights: Mapping[str, Tensor]) -> dict[str, str]:

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
+from lelsd_core.folding import IMAGENET, Normalise, fold
 from lelsd_core.generators.base import Synthesis
 from lelsd_core.segmenters.base import Parts
-from lelsd_core.segmenters.folding import IMAGENET, Normalise, fold
 from lelsd_core.segmenters.names import COCO_STUFF, OBJECTS, groups_of
 
 MARKER_V2, MARKER_V3 = "base.layer1.conv1.conv.weight", "classifier.4.weight"

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.formats import STARTS
+from lelsd_core.formats import kind_of
 from lelsd_core.layouts import LAYOUTS, state_dict_of
 from lelsd_core.segmenters import bisenet, deeplab
 from lelsd_core.segmenters.features import build_feature_segmenter
@@ -133,8 +133,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         if is_torch_file(start):
             return state_dict_of(read_torch(file, path.stat().st_size))[0], None
     if start[8:9] != b"{":
-        kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
-        raise RefusedError(f"it is {next(kinds, 'a file of an unknown kind')}")
+        raise RefusedError(f"it is {kind_of(start)}")
     check_header(path)
     if facts_of(path) is not None:
         return read_safetensors(path, "segmenter")

@@ -1,0 +1,172 @@
+"""Inverters: each has its own first guess; refinement, spaces and priors are the same for all.
+
+face (1, 3, R, R)  --guess-->  codes (1, D)  --lift-->  codes of the space that is wanted  --refine-->  Inversions
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.generators.base import Generator
+from lelsd_core.inversion.base import Inversion, Prior, sampled_prior
+from lelsd_core.inversion.e4e import E4EEncoder
+from lelsd_core.inversion.refine import BALANCED, CLOSENESS, check_face, refine
+
+GUESSES = range(300_000, 300_032)  # seeds that a generator without an encoder is searched for
+
+
+class GuessingInverter(ABC):
+    """First guess, and refinement in any space of the generator.
+
+    Args:
+        generator: what renders the codes.
+        space: the space of the first guess.
+        prior: where codes of that space lie; made from the generator's own samples if None, as for other spaces.
+    """
+
+    def __init__(self, generator: Generator, space: str, prior: Prior | None = None) -> None:
+        self.generator, self.space = generator, space
+        self.priors: dict[str, Prior] = {} if prior is None else {space: prior}
+
+    @abstractmethod
+    def guess(self, face: Tensor) -> Tensor:
+        """Codes (1, D) in `space` of a face (1, 3, R, R)."""
+
+    @torch.no_grad()
+    def encode(self, face: Tensor, space: str | None = None) -> Inversion:
+        """First guess for a face (1, 3, R, R) in [-1, 1].
+
+        Args:
+            face: R is the generator's resolution; what a network wants to see is made of it here.
+            space: of the codes, the inverter's own or a finer one.
+
+        Raises:
+            ValueError: a face of another size.
+            UserError: a space that the generator does not have, or one coarser than the inverter's.
+        """
+        check_face(face, self.generator)
+        space = self.check_space(space or self.space)
+        codes = self.generator.lift(self.guess(face), self.space, space)
+        picture = self.generator.synthesize(codes, space).image
+        return Inversion(codes, space, float((picture - face).abs().mean()))
+
+    def check_space(self, space: str) -> str:
+        """The space, if codes can be had there."""
+        names = self.generator.space_names
+        within = names[names.index(self.space) :]
+        if space not in within:
+            raise UserError(
+                unknown_name(f"space that photos can be brought to with {self.generator.name}", space, within)
+            )
+        return space
+
+    def prior_in(self, space: str) -> Prior:
+        """The prior of a space; made once."""
+        if space not in self.priors:
+            self.priors[space] = sampled_prior(self.generator, space)
+        return self.priors[space]
+
+    def refine(
+        self,
+        face: Tensor,
+        start: Inversion,
+        *,
+        steps: int | None = None,
+        weights: Tensor | None = None,
+        closeness: str = BALANCED,
+    ) -> Iterator[Inversion]:
+        """See `refine`, with this inverter's generator and the prior of the codes' space.
+
+        Args:
+            face, start, weights: as there.
+            steps: None = as many as the closeness has.
+            closeness: key of `CLOSENESS`.
+
+        Raises:
+            UserError: there is no such closeness.
+        """
+        if closeness not in CLOSENESS:
+            raise UserError(unknown_name("closeness", closeness, CLOSENESS))
+        chosen, prior = CLOSENESS[closeness], self.prior_in(start.space)
+        prior = replace(prior, weight=prior.weight * chosen.prior)
+        steps = chosen.steps if steps is None else steps
+        return refine(self.generator, prior, face, start, steps=steps, weights=weights, reach=chosen.reach)
+
+
+class EncoderInverter(GuessingInverter):
+    """An encoder for one generator that reads pictures of the generator's size.
+
+    Args:
+        encoder: face (B, 3, R, R) -> codes (B, D) in the generator's finest space.
+        generator: the generator it was trained with.
+        prior: where its codes lie.
+    """
+
+    def __init__(self, encoder: nn.Module, generator: Generator, prior: Prior) -> None:
+        super().__init__(generator, generator.space_names[-1], prior)
+        self.network = encoder
+
+    def guess(self, face: Tensor) -> Tensor:
+        return self.network(face)
+
+
+class E4EInverter(GuessingInverter):
+    """e4e: rows of W+ around the mean W.
+
+    Args:
+        encoder: its IR-SE50, view (B, 3, h, w) -> (B, L, 512).
+        mean: (L, 512), added to what the encoder says.
+        view: height and width of the pictures that the encoder was trained with; less high than wide for cars,
+            whose square pictures have a bar above and below.
+        generator: a StyleGAN2 of as many rows.
+
+    Raises:
+        UserError: a generator of another number of rows.
+    """
+
+    def __init__(self, encoder: E4EEncoder, mean: Tensor, view: tuple[int, int], generator: Generator) -> None:
+        if "W+" not in generator.space_names:
+            raise UserError(f"This encoder makes codes of W+, and {generator.name} has no W+; it is for a StyleGAN2.")
+        rows = tuple(slot.width for slot in generator.space("W+").slots)
+        if rows != (mean.shape[1],) * len(mean):
+            raise UserError(
+                f"This encoder makes {len(mean)} rows of W+ with {mean.shape[1]} numbers; {generator.name} takes "
+                f"{len(rows)} rows with {rows[0]}."
+            )
+        super().__init__(generator, "W+")
+        self.network, self.mean, self.view = encoder, mean, view
+
+    def guess(self, face: Tensor) -> Tensor:
+        return (self.network(self.seen(face)) + self.mean).flatten(1)
+
+    def seen(self, face: Tensor) -> Tensor:
+        """The face as the encoder sees it: its middle, area-resampled to the encoder's size."""
+        height, width = self.view
+        rows = round(face.shape[-1] * height / width)
+        above = (face.shape[-2] - rows) // 2
+        return F.interpolate(face[..., above : above + rows, :], self.view, mode="area")
+
+
+class SampleInverter(GuessingInverter):
+    """For a generator without an encoder: the closest of some samples and of the mean code."""
+
+    def __init__(self, generator: Generator, space: str | None = None) -> None:
+        names = generator.space_names
+        super().__init__(generator, "W+" if space is None and "W+" in names else space or names[-1])
+
+    def guess(self, face: Tensor) -> Tensor:
+        first = self.generator.space_names[0]
+        samples = self.generator.lift(self.generator.sample(list(GUESSES)), first, self.space)
+        errors = []
+        for codes in (tried := torch.cat([self.prior_in(self.space).centre[None], samples])).split(1):
+            picture = self.generator.synthesize(codes, self.space).image
+            errors.append(float((picture - face).abs().mean()))
+        best = min(range(len(errors)), key=errors.__getitem__)
+        return tried[best : best + 1]

@@ -1,0 +1,220 @@
+"""The models of one running page: one is there when it opens, others are prepared behind it and offered when ready.
+
+    absent --start--> fetching --> loading --> filling: sliders appear one by one --> ready
+                         └───────────┴────────────┴──> failed, in a sentence; start tries again
+
+An `Editor` never changes, so a model that gets another slider gets another `Editor`; sessions catch up with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from lelsd_core.catalog import CATALOG, entry_of
+from lelsd_core.editor import Editor
+from lelsd_core.errors import UserError
+from lelsd_core.gallery import fill, home
+from lelsd_core.hub import Progress, fetch, local
+from lelsd_core.registry import load_editor
+
+SLOW = 0.5  # seconds a picture from which a person is told
+SHORT = ("out of memory", "not enough memory", "allocate memory")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ShelfState:
+    """Where a model stands.
+
+    Args:
+        name: the generator's.
+        stage: "absent", "fetching", "loading", "filling", "ready" or "failed".
+        words: one or two sentences for people.
+        share: of this stage, 0 to 1; None where nobody knows.
+    """
+
+    name: str
+    stage: str
+    words: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a page opens with, and what it prepares behind that, if anything."""
+
+    first: str
+    wanted: str | None = None
+
+
+def choose(*, cuda: bool, reachable: bool, offline: bool, cached: bool = False) -> Choice:
+    """What `--generator auto` means.
+
+    Args:
+        cuda: whether there is a GPU that makes the large model quick.
+        reachable: whether the Hub answers.
+        offline: whether the network may not be used.
+        cached: whether all files of the large model are on this machine, so that no network is needed.
+    """
+    available = cached or (reachable and not offline)
+    return Choice("digiface-64", "ffhq-1024" if cuda and available else None)
+
+
+class Shelf:
+    """The models of one page, by name; safe to use from any thread.
+
+    Args:
+        first: the editor that the page opens with.
+        device: where others run.
+        directions: folder or repository of the directions of others; None = their own galleries.
+    """
+
+    def __init__(
+        self, first: Editor, device: str | torch.device = "cpu", *, directions: str | Path | None = None
+    ) -> None:
+        self.first, self.device, self.directions = first.generator.name, device, directions
+        self._editors = {self.first: first}
+        self._states = {self.first: ShelfState(self.first, "ready", ready_words(first), 1.0)}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def start(self, name: str) -> None:
+        """Prepare a model in the background, unless that is under way or done. UserError for an unknown name."""
+        state = self.state(name)
+        with self._lock:
+            if self._states.get(name, state).stage not in ("absent", "failed"):
+                return
+            self._states[name] = ShelfState(name, "fetching", f"Looking for the files of {name}.")
+        threading.Thread(target=self._prepare, args=[name], name=f"prepare {name}", daemon=True).start()
+
+    def state(self, name: str) -> ShelfState:
+        """Where a model stands. UserError for an unknown name."""
+        with self._lock:
+            if name in self._states:
+                return self._states[name]
+        return ShelfState(name, "absent", absent_words(name))
+
+    def states(self) -> tuple[ShelfState, ...]:
+        """Of all models that were ever started, the first one first."""
+        with self._lock:
+            return tuple(self._states.values())
+
+    def editor(self, name: str) -> Editor:
+        """A model with all sliders that it has by now. UserError while it is not loaded."""
+        with self._lock:
+            if name in self._editors:
+                return self._editors[name]
+        raise UserError(f"{name} cannot be used yet. {self.state(name).words}")
+
+    def close(self) -> None:
+        """Begin nothing new; what is under way ends at its next step."""
+        self._closed.set()
+
+    def _tell(self, name: str, stage: str, words: str, share: float | None = None) -> None:
+        with self._lock:
+            self._states[name] = ShelfState(name, stage, words, share)
+
+    def _put(self, name: str, editor: Editor) -> None:
+        with self._lock:
+            self._editors[name] = editor
+
+    def _prepare(self, name: str) -> None:
+        """Fetch, load, fill; the thread of one model. Whatever goes wrong, the other models stay as they are."""
+        try:
+            self._fetch(name)
+            self._tell(name, "loading", f"Loading {name}.")
+            editor = load_editor(name, self.device, directions=self.directions)
+            speed = speed_words(editor)
+            self._put(name, editor)
+            if fills_itself(name) and self.directions is None:
+                editor = self._fill(name, editor)
+            if not self._closed.is_set():
+                self._tell(name, "ready", ready_words(editor) + speed, 1.0)
+        except ClosedError:
+            self._tell(name, "failed", f"{name} was stopped.")
+        except UserError as problem:
+            self._tell(name, "failed", str(problem))
+        except Exception as problem:
+            log.exception("%s could not be prepared", name)
+            self._tell(name, "failed", trouble_words(name, problem))
+
+    def _fetch(self, name: str) -> None:
+        """Everything that belongs to a model and is not here. UserError for what cannot be had."""
+        missing = missing_files(name)
+        total = sum(entry_of(part).megabytes for part in missing)
+        before = 0.0
+        for part in missing:
+
+            def tell(progress: Progress, part: str = part, before: float = before) -> None:
+                if self._closed.is_set():
+                    raise ClosedError
+                done = before + progress.done / 1e6
+                share = min(done / total, 1.0) if total else None
+                self._tell(name, "fetching", f"Fetching {part}: {done:.0f} of {total:.0f} MB.", share)
+
+            fetch(part, report=tell)
+            before += entry_of(part).megabytes
+
+    def _fill(self, name: str, editor: Editor) -> Editor:
+        """Search the sliders that a generator does not have yet, and offer each as it is found; the last editor."""
+        there = {direction.name for direction in editor.directions}
+        generator, segmenter = editor.generator, editor.segmenter
+        for news in fill(generator, segmenter, home(generator), config=editor.recipe):
+            if self._closed.is_set():
+                raise ClosedError
+            if news.direction and news.direction.name not in there:
+                editor = editor.extended([news.direction])
+                self._put(name, editor)
+            share = (news.done + (news.share if news.share < 1 else 0)) / news.total
+            words = f"{len(editor.directions)} sliders so far; {news.words or f'looking for {news.part}.'}"
+            self._tell(name, "filling", words, share)
+        return editor
+
+
+class ClosedError(Exception):
+    """The page is closing."""
+
+
+def missing_files(name: str) -> tuple[str, ...]:
+    """Names of the published weights that a generator needs and that are not here; none for one that ships."""
+    if name not in CATALOG:
+        return ()
+    entry = entry_of(name)
+    own = () if entry.inverter in entry.within else (name,)
+    return tuple(part for part in (*own, *entry.parts) if local(part) is None)
+
+
+def absent_words(name: str) -> str:
+    """What it would take to have a model. UserError for an unknown name."""
+    generator_spec(name)
+    megabytes = sum(entry_of(part).megabytes for part in missing_files(name))
+    return f"{name} is not loaded; {megabytes:.0f} MB are to be fetched." if megabytes else f"{name} is not loaded."
+
+
+def ready_words(editor: Editor) -> str:
+    """What a loaded model offers."""
+    name, count = editor.generator.name, len(editor.directions)
+    return f"{name} is ready, with {count} sliders." if count else f"{name} is ready; no sliders were found for it."
+
+
+def speed_words(editor: Editor) -> str:
+    """How long a picture takes here, where a person would notice; "" where not."""
+    seconds = editor.seconds_a_picture()
+    if seconds < SLOW:
+        return ""
+    rough = (
+        f"; a sketch of {editor.preview_size} pixels follows the slider"
+        if editor.generator.running_layer(editor.preview_size)
+        else ""
+    )
+    return f" A picture takes about {seconds:.1f} s on this machine{rough}."
+
+
+def trouble_words(name: str, problem: Exception) -> str:
+    """A sentence for what nobody expected; the log has the rest."""
+    if isinstance(problem, MemoryError) or any(words in str(problem) for words in SHORT):
+        return f"{name} does not fit into the memory of this machine; the other models stay usable."
+    return f"{name} could not be prepared ({type(problem).__name__}); the other models stay usable, the log says more."

@@ -1,0 +1,115 @@
+"""Several at once, stopped, killed: one download, nothing half-valid, and what arrived serves the next try."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from lelsd_core.cache import local
+from lelsd_core.errors import UserError
+from lelsd_core.hub import Progress, fetch
+from tests.hub_server import Fault, HubServer
+from tests.toy_hub import DATA, ONE, OTHER, SHA256, TWO, leftovers
+
+
+def test_requests_at_the_same_time_share_one_download_and_its_progress(serve):
+    server, seen = serve({ONE: [Fault(pause=0.01)]}), [[] for _ in range(4)]
+    paths, started = [None] * 4, threading.Event()
+
+    def ask(i: int) -> None:
+        paths[i] = fetch("toy", report=lambda progress: (seen[i].append(progress), started.set()))
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
+    threads[0].start()
+    started.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 1
+    assert server.count("GET") == 1
+    assert all(each[-1].done == len(DATA) for each in seen)
+
+
+def test_requests_at_the_same_time_share_a_failure_and_the_next_one_starts_anew(serve):
+    server, words = serve({ONE: [Fault(pause=0.005, body=OTHER)], TWO: [Fault(status=404)]}), []
+
+    def ask() -> None:
+        with pytest.raises(UserError) as caught:
+            fetch("toy")
+        words.append(str(caught.value))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(words) == 3
+    server.faults = {}
+    assert fetch("toy").read_bytes() == DATA
+
+
+def test_a_report_that_raises_ends_the_download_and_what_arrived_stays(serve):
+    serve()
+
+    def stop(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch("toy", report=stop)
+    assert local("toy") is None
+    seen = []
+    assert fetch("toy", report=seen.append).read_bytes() == DATA
+    assert seen[0].done >= 2**20
+
+
+PROGRAM = """
+import sys
+from lelsd_core import transfer
+from lelsd_core.catalog import CATALOG, Entry, File, Source
+from lelsd_core.hub import fetch
+transfer.CHUNK = 2**16
+source = Source("one/weights", 40 * "a", File("toy.pt", sys.argv[1]), sure="A")
+CATALOG["toy"] = Entry("segmenter", "toy", "MIT", (source,))
+print(fetch("toy", report=lambda progress: print(progress.done, flush=True)))
+"""
+
+
+def another_process(server: HubServer, home: Path) -> subprocess.Popen:
+    """The same download in a process of its own, through HF_ENDPOINT and HF_HOME alone."""
+    environment = os.environ | {"HF_ENDPOINT": server.url, "HF_HOME": str(home)}
+    command = [sys.executable, "-c", PROGRAM, SHA256]
+    root = Path(__file__).parents[1]
+    return subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_download_leaves_nothing_half_valid_and_goes_on(serve, toys):
+    server = serve({ONE: [Fault(pause=0.05, times=2)]})
+    with another_process(server, toys) as process:
+        while int(process.stdout.readline()) < 500_000:
+            pass
+        process.send_signal(signal.SIGKILL)
+    assert local("toy") is None
+    (partial,) = leftovers()
+    assert DATA.startswith(partial.read_bytes())
+    arrived = partial.stat().st_size
+    assert 0 < arrived < len(DATA)
+    assert fetch("toy").read_bytes() == DATA
+    assert leftovers() == []
+    assert server.requests[-2][2].get("range") == f"bytes={arrived}-", "it went on from there"
+
+
+def test_two_processes_share_one_download(serve, toys):
+    server = serve({ONE: [Fault(pause=0.03)]})
+    with another_process(server, toys) as first, another_process(server, toys) as second:
+        ends = [process.communicate(timeout=60)[0].splitlines()[-1] for process in (first, second)]
+    assert ends[0] == ends[1]
+    assert Path(ends[0]).read_bytes() == DATA
+    assert server.count("GET") == 1
