@@ -169,6 +169,13 @@ def until_ready(arguments: Callable[[int], list[str]]) -> None:
         server.wait()
 
 
+def peak_gb(code: str) -> float:
+    """Peak resident memory, in GB, of a fresh Python process that runs some code."""
+    measured = f"{code}\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    ran = subprocess.run([sys.executable, "-c", measured], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return int(ran.stdout.split()[-1]) * 1024 / 1e9
+
+
 def interleaved(tasks: dict[str, Callable[[], object]], repeats: int, warm: int = 3) -> dict[str, float]:
     """Median seconds of each task, run in turns so that a change of the machine's speed hits all alike."""
     times: dict[str, list[float]] = {name: [] for name in tasks}

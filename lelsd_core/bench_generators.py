@@ -6,8 +6,6 @@ plain formulation  one set of weights per picture, made and demodulated for ever
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,21 +13,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lelsd_core.bench import ROOT, interleaved
+from lelsd_core.bench import interleaved, peak_gb
 from lelsd_core.generators.base import State
 from lelsd_core.generators.style import SLOPE, SQRT2
 from lelsd_core.generators.stylegan2 import EPS, StyledConv, StyleGAN2, StyleGAN2Config, ToRGB, key
 
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0])
 BATCHES = (1, 4)
-MEASURE = """
-import resource, torch
+ONE_PICTURE = """
+import torch
 from lelsd_core.bench_generators import random_stylegan2
 generator = random_stylegan2(1024)
 with torch.inference_mode():
     image = generator.synthesize(generator.sample([0]), "Z").image
 assert image.shape == (1, 3, 1024, 1024)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+ONE_STEP = """
+from lelsd_core.bench_generators import random_stylegan2
+from lelsd_core.discovery import DiscoverConfig, discover
+from lelsd_core.registry import load_segmenter
+config = DiscoverConfig(parts=("background",), batch={batch}, micro={micro}, samples={batch})
+step = next(discover(random_stylegan2(1024), load_segmenter("digiface-parts"), config))
+assert step.seen == {batch}
 """
 
 
@@ -45,7 +50,7 @@ def generator(repeats: int) -> dict[str, Any]:
         ratio = times[f"forward_s_batch{batch}"] / times[f"plain_s_batch{batch}"]
         print(f"StyleGAN2 at 256, batch {batch}: {ratio:.2f} of the plain one's time (they differ by {difference:.0e})")
         result |= times | {f"forward_over_plain_batch{batch}": ratio}
-    result["peak_gb_1024"] = peak_gb()
+    result["peak_gb_1024"] = peak_gb(ONE_PICTURE)
     print(f"StyleGAN2 at 1024, batch 1: {result['peak_gb_1024']:.2f} GB of memory at its peak")
     return result
 
@@ -64,10 +69,14 @@ def passes(network: StyleGAN2, styles: Tensor) -> tuple[Callable[[], Tensor], Ca
     return ours, plain
 
 
-def peak_gb() -> float:
-    """Peak resident memory, in GB, of a fresh process that makes one picture at 1024."""
-    ran = subprocess.run([sys.executable, "-c", MEASURE], cwd=ROOT, capture_output=True, text=True, check=True)
-    return int(ran.stdout) * 1024 / 1e9
+def discovery_memory(batch: int = 4) -> dict[str, Any]:
+    """Peak memory of one step of a discovery with StyleGAN2 config-f at 1024: a whole batch, and one at a time."""
+    result = {}
+    for label, micro in (("", 0), ("_micro_1", 1)):
+        result[f"peak_gb{label}"] = peak = peak_gb(ONE_STEP.format(batch=batch, micro=micro))
+        how = f"{micro or batch} at a time"
+        print(f"a step of batch {batch} with StyleGAN2 at 1024, {how}: {peak:.2f} GB of memory at its peak", flush=True)
+    return {"generator": "stylegan2-1024", "batch": batch, **result}
 
 
 def random_stylegan2(resolution: int) -> StyleGAN2:

@@ -25,10 +25,12 @@ from lelsd_core.generators import Generator
 from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.files import read_e4e
 from lelsd_core.segmenters import Segmenter
-from lelsd_core.segmenters.files import NETWORKS, read_segmenter
+from lelsd_core.segmenters.files import NETWORKS, read_segmenter, torchvision_file
 from lelsd_core.weights import read_safetensors
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+TORCHVISION = "torchvision"
+DOWNLOADS = f'; or give "{TORCHVISION}" as weights to download it'
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -154,7 +156,8 @@ def load_segmenter(
     Args:
         name_or_path: a key of `SEGMENTERS`, a key of `segmenters.files.NETWORKS`, or a file of any kind named there.
         device: "cpu", "cuda", "mps".
-        weights: the file of a network that is named without one.
+        weights: the file or folder of a network that is named without one; "torchvision" downloads it as torchvision
+            does, where torchvision has it.
         generator: whose features it will read; checked here where the file says which it must be.
 
     Raises:
@@ -164,14 +167,18 @@ def load_segmenter(
     if spec and weights is None:
         raise UserError(
             f"{name_or_path} needs its weights: get {spec.file} from {spec.source} and give its path, as weights or "
-            "instead of the name."
+            f"instead of the name{DOWNLOADS if spec.torchvision else ''}."
         )
     if weights is not None and spec is None:
         known = (*NETWORKS, *SEGMENTERS)
         fixed = str(name_or_path) in known or Path(name_or_path).is_file()
         reason = f"{name_or_path} has its own weights; leave weights out."
         raise UserError(reason if fixed else unknown_name("segmenter", name_or_path, known))
-    path, fingerprint, name = find("segmenter", weights or name_or_path, SEGMENTERS, also=NETWORKS)
+    if spec and str(weights) == TORCHVISION:
+        weights = torchvision_file(str(name_or_path))
+    given = Path(weights or name_or_path)
+    file = weights_file(given) if given.is_dir() else weights or name_or_path
+    path, fingerprint, name = find("segmenter", file, SEGMENTERS, also=NETWORKS)
     segmenter = frozen(read_segmenter(path, spec), device)
     segmenter.name, segmenter.fingerprint = str(name_or_path) if spec else name, fingerprint
     if generator is not None and segmenter.needs:

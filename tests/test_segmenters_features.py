@@ -24,6 +24,7 @@ from lelsd_core.segmenters import (
     region,
 )
 from lelsd_core.segmenters.clusters import k_means
+from lelsd_core.segmenters.examples import likely_place
 from lelsd_core.weights import write_safetensors
 from tests import official
 from tests.toy import Painter
@@ -89,12 +90,24 @@ def test_ten_labelled_pictures_make_a_head(faces: Faces, head: FeatureSegmenter)
     assert sum(scores) / len(scores) >= 0.5
 
 
-@pytest.mark.parametrize(("part", "seed"), [("hair", 0), ("hair", 3), ("hair", 5), ("hair", 8), ("mouth", 0)])
-def test_a_painted_region_is_found_on_other_faces(faces: Faces, part: str, seed: int) -> None:
-    painted = faces.mask(faces.labels[seed : seed + 1], part)[:, None].float()
-    carried = paint(faces.generator, faces.generator.sample([seed]), "Z", painted, part)
-    found = part_mask(carried.segment(faces.held_out), carried.parts, [part])[:, 0] > 0
-    assert iou(found, faces.mask(faces.truth, part)) >= 0.4
+@pytest.mark.parametrize("part", ["mouth", "hair"])
+def test_a_painted_region_is_found_on_other_faces(faces: Faces, part: str) -> None:
+    scores = []
+    for seed in range(8):
+        painted = faces.mask(faces.labels[seed : seed + 1], part)[:, None].float()
+        carried = paint(faces.generator, faces.generator.sample([seed]), "Z", painted, part)
+        found = part_mask(carried.segment(faces.held_out), carried.parts, [part])[:, 0] > 0
+        scores.append(iou(found, faces.mask(faces.truth, part)))
+    assert sum(score >= 0.4 for score in scores) >= 7, scores
+
+
+def test_the_place_of_a_small_region_says_more_than_that_of_a_large_one() -> None:
+    small, large = torch.zeros(2, 32, 32).unbind()
+    small[20:24, 14:18], large[4:28, 4:28] = 1, 1
+    near, wide = likely_place(small), likely_place(large)
+    assert near.flatten().argmax() in (small.flatten() > 0).nonzero()
+    assert near.max() - near.min() > 2 * (wide.max() - wide.min())
+    torch.testing.assert_close(near[20:24, 14:18], near[20:24, 14:18].flip(0, 1))
 
 
 def test_a_file_reads_back_the_same(faces: Faces, clusters: FeatureSegmenter, tmp_path: Path) -> None:
@@ -105,6 +118,14 @@ def test_a_file_reads_back_the_same(faces: Faces, clusters: FeatureSegmenter, tm
     some = faces.generator.synthesize(faces.generator.sample([1]), "Z", keep=again.needs)
     torch.testing.assert_close(again.segment(some), named.segment(some))
     torch.testing.assert_close(again.segment(some).sum(1), torch.ones(1, 64, 64))
+
+
+def test_a_painted_region_reads_back_with_its_place(faces: Faces, tmp_path: Path) -> None:
+    mask = faces.mask(faces.labels[:1], "mouth").float()
+    painted = paint(faces.generator, faces.generator.sample([0]), "Z", mask, "lips")
+    painted.save(tmp_path / "lips.safetensors")
+    again = load_segmenter(tmp_path / "lips.safetensors", generator=faces.generator)
+    torch.testing.assert_close(again.segment(faces.held_out), painted.segment(faces.held_out))
 
 
 def test_directions_are_discovered_with_parts_that_were_learnt(faces: Faces, head: FeatureSegmenter) -> None:

@@ -1,7 +1,7 @@
 """Time this machine against floors measured in the same run; ratios are what counts.
 
 python -m lelsd_core bench edit
-python -m lelsd_core bench discover [--official]
+python -m lelsd_core bench discover [--official | --memory]
 python -m lelsd_core bench start
 python -m lelsd_core bench generator
 """
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
     parser.add_argument("--repeats", type=int, default=0, help="how often [enough for the time it takes]")
     parser.add_argument("--four-times", action="store_true", help="discover: also run with four times as many steps")
+    parser.add_argument("--memory", action="store_true", help="discover: only the memory, of StyleGAN2 at 1024")
     parser.add_argument("--official", action="store_true", help="discover: also race the paper's own recipe")
     add_device(parser)
 
@@ -34,6 +35,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from lelsd_core import bench_generators
 
         return bench_generators.generator(options.repeats or 5)
+    if options.what == "discover" and options.memory:
+        from lelsd_core import bench_generators
+
+        return bench_generators.discovery_memory()
     from lelsd_core.device import choose_device
 
     device = choose_device(options.device)

@@ -23,6 +23,9 @@ MOST = 64  # labelled pictures
 SHARPNESS = 8.0  # from least-squares answers, about 0 to 1, to logits
 RIDGE = 0.2  # of a channel's variance: how far the weights are held back
 PAINTED_RIDGE = 2.0  # the same for a single picture, which says less
+PLACE_TRUST = 0.2  # weight of a painted region's place at an area of 1; it grows as one over the root of the area
+PLACE_BLUR = 0.3  # how far the region may lie elsewhere, in roots of its area
+PLACE_FLOOR = 0.5  # of its area: how likely it is far away from where it was painted
 BALANCE = 0.8  # 0 = every pixel counts the same, 1 = every part does
 
 
@@ -98,9 +101,10 @@ def least_squares(points: Tensor, shares: Tensor, ridge: float = RIDGE) -> tuple
 def paint(
     generator: Generator, codes: Tensor, space: str, mask: Tensor, name: str = "painted", layers: Sequence[str] = ()
 ) -> FeatureSegmenter:
-    """Carry a region from one picture to all others, by the features under the brush.
+    """Carry a region from one picture to all others, by the features under the brush and by its place.
 
-    The border is put where the region is as large on the generator's own samples, on average, as it was painted.
+    The fewer pixels were painted, the less they say of what the region looks like, and the more its place counts. The
+    border is put where the region is as large on the generator's own samples, on average, as it was painted.
 
     Args:
         generator: made the picture.
@@ -121,9 +125,21 @@ def paint(
     points, share = examples(generator, embed, codes, space, shown)  # (N, C), (N, 1)
     weight = least_squares(points, torch.cat([share, 1 - share], 1), PAINTED_RIDGE)[0].diff(dim=0)[0].neg()
     crowd = samples(generator, FIT_SEEDS[:32], tuple(embed.layers))
-    values = torch.cat([torch.einsum("c,bchw->bhw", weight, embed(batch)).flatten() for batch in crowd])
-    border = values.kthvalue(max(1, round(len(values) * (1 - float(share.mean()))))).values
-    sharp = SHARPNESS / values.std()
-    both = torch.stack([sharp * weight, torch.zeros_like(weight)])
-    bias = torch.stack([-sharp * border, torch.zeros_like(border)])
+    values = torch.stack([torch.einsum("c,bchw->bhw", weight, embed(batch)) for batch in crowd])
+    spread, place = values.std(), likely_place(share.reshape(embed.size, embed.size))
+    likely = (values / spread + place).flatten()
+    border = likely.kthvalue(max(1, round(len(likely) * (1 - float(share.mean()))))).values
+    both = SHARPNESS * torch.stack([weight / spread, torch.zeros_like(weight)])
+    bias = SHARPNESS * torch.stack([place - border, torch.zeros_like(place)])
     return FeatureSegmenter(embed, both, bias, (name, REST), (generator.name, generator.fingerprint), "painted")
+
+
+def likely_place(share: Tensor) -> Tensor:
+    """How much more likely (s, s) each place is to show a region, from where it was painted on one picture (s, s)."""
+    from torchvision.transforms.functional import gaussian_blur
+
+    area = share.mean()
+    reach = PLACE_BLUR * float(area.sqrt()) * len(share)  # pixels
+    radius = min(max(1, round(3 * reach)), len(share) - 1)
+    near = gaussian_blur(share[None], 2 * radius + 1, max(reach, 0.1))[0]
+    return PLACE_TRUST / area.sqrt() * (near + PLACE_FLOOR * area).log()

@@ -114,7 +114,8 @@ class FeatureSegmenter(nn.Module):
 
     Args:
         embed: every pixel's numbers.
-        weight, bias: (P, C + 2) and (P,): the reading.
+        weight: (P, C + 2) of the reading.
+        bias: (P,) of the reading, or (P, s, s) where parts are likelier in some places.
         parts: names of the parts.
         made_for: name and fingerprint of the generator.
         about: what it is: "clusters", "head", "painted".
@@ -143,7 +144,8 @@ class FeatureSegmenter(nn.Module):
     def segment(self, synthesis: Synthesis) -> Tensor:
         """Probabilities (B, P, 2s, 2s) that sum to 1 over the parts, read from the features."""
         x = self.embed(synthesis)  # (B, C + 2, s, s)
-        logits = torch.einsum("pc,bchw->bphw", self.weight, x) + self.bias[:, None, None]
+        bias = self.bias if self.bias.ndim == 3 else self.bias[:, None, None]
+        logits = torch.einsum("pc,bchw->bphw", self.weight, x) + bias
         answer = F.interpolate(logits, scale_factor=2.0, mode="bilinear").softmax(1)
         if len(self.parts) == len(self.weight):
             return answer
@@ -198,11 +200,13 @@ def build_feature_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, A
     count = sum(len(rows) for rows in members)
     if sorted(row for rows in members for row in rows) != list(range(count)) or len(members) != len(parts):
         raise UserError("The segmenter's parts do not fit its rows; the file is damaged.")
-    expected = {"weight": (count, total + 2), "bias": (count,), "scale": (total,)}
+    size = int(facts["size"])
+    place = (size, size) if "bias" in tensors and tensors["bias"].ndim == 3 else ()
+    expected = {"weight": (count, total + 2), "bias": (count, *place), "scale": (total,)}
     for name, shape in expected.items():
         if name not in tensors or tuple(tensors[name].shape) != shape:
             found = tuple(tensors[name].shape) if name in tensors else "missing"
             raise UserError(f"The segmenter's {name} is {found}; {shape} was expected for its {len(parts)} parts.")
-    embed = Embedding(layers, tensors["scale"], int(facts["size"]))
+    embed = Embedding(layers, tensors["scale"], size)
     made_for = (str(facts["generator"]), str(facts["fingerprint"]))
     return FeatureSegmenter(embed, tensors["weight"], tensors["bias"], parts, made_for, str(facts["about"]), members)

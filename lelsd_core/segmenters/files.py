@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.formats import kind_of
 from lelsd_core.layouts import LAYOUTS, state_dict_of
-from lelsd_core.segmenters import bisenet, deeplab
+from lelsd_core.segmenters import bisenet, deeplab, maskformer
 from lelsd_core.segmenters.features import build_feature_segmenter
 from lelsd_core.segmenters.parts import build_parts_segmenter
 from lelsd_core.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
@@ -29,17 +30,26 @@ EXPECTED = "a segmenter was expected: one of this project's .safetensors, BiSeNe
 
 @dataclass(frozen=True)
 class Published:
-    """A published network: what people call it, the tensor it is known by, and how it is built from its tensors."""
+    """A published network.
+
+    Args:
+        about: what people call it.
+        marker: the tensor it is known by.
+        build: makes it of its tensors, or of the folder that they lie in.
+        folder: whether it does not fit into one file.
+    """
 
     about: str
     marker: str
     build: Build
+    folder: bool = False
 
 
 PUBLISHED: Mapping[str, Published] = {
     "bisenet": Published("a face-BiSeNet", bisenet.MARKER, bisenet.build_bisenet),
     "deeplabv3": Published("torchvision's DeepLabV3", deeplab.MARKER_V3, deeplab.build_deeplabv3),
     "deeplabv2": Published("the COCO-Stuff DeepLabV2", deeplab.MARKER_V2, deeplab.build_deeplabv2),
+    "maskformer": Published("a MaskFormer", maskformer.MARKER, maskformer.build_maskformer, folder=True),
 }
 METHODS: Mapping[str, Build] = {  # what the header of one of our files may say
     "parts": build_parts_segmenter,
@@ -55,6 +65,7 @@ class NetworkSpec:
         kind: key of `PUBLISHED`.
         file, source: what to get, and where.
         about: one sentence for people, licence included.
+        torchvision: name of the weights that torchvision itself offers, as its `get_weight` knows it.
         options: how it is built.
     """
 
@@ -62,6 +73,7 @@ class NetworkSpec:
     file: str
     source: str
     about: str
+    torchvision: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -70,6 +82,19 @@ BISENET = {
     "file": "79999_iter.pth",
     "source": "https://huggingface.co/ManyOtherFunctions/face-parse-bisent",
 }
+
+
+def objects(file: str, network: str) -> NetworkSpec:
+    """One of torchvision's DeepLabV3 and its weights."""
+    return NetworkSpec(
+        kind="deeplabv3",
+        file=file,
+        source=f"https://download.pytorch.org/models/{file}",
+        about="20 kinds of objects, cars, horses and people among them; BSD-3.",
+        torchvision=f"{network}_Weights.COCO_WITH_VOC_LABELS_V1",
+    )
+
+
 NETWORKS: Mapping[str, NetworkSpec] = {
     "bisenet": NetworkSpec(**BISENET, about="14 parts of a face; code MIT, trained on CelebAMask-HQ, non-commercial."),
     "bisenet-19": NetworkSpec(
@@ -77,19 +102,50 @@ NETWORKS: Mapping[str, NetworkSpec] = {
         about="The same, its 19 labels as they are; left and right are unreliable.",
         options={"merged": False},
     ),
-    "deeplabv3": NetworkSpec(
-        kind="deeplabv3",
-        file="deeplabv3_resnet101_coco-586e9e4e.pth",
-        source="https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",
-        about="20 kinds of objects, cars, horses and people among them; BSD-3.",
-    ),
+    "deeplabv3": objects("deeplabv3_resnet101_coco-586e9e4e.pth", "DeepLabV3_ResNet101"),
+    "deeplabv3-resnet50": objects("deeplabv3_resnet50_coco-cd0a2569.pth", "DeepLabV3_ResNet50"),
+    "deeplabv3-mobilenet": objects("deeplabv3_mobilenet_v3_large-fc3c493d.pth", "DeepLabV3_MobileNet_V3_Large"),
     "cocostuff": NetworkSpec(
         kind="deeplabv2",
         file="deeplabv2_resnet101_msc-cocostuff164k-100000.pth",
         source="the releases of https://github.com/kazuto1011/deeplab-pytorch",
         about="182 things and stuffs of scenes; code MIT, COCO's pictures under their owners' terms.",
     ),
+    "maskformer-cocostuff": NetworkSpec(
+        kind="maskformer",
+        file="config.json and model.safetensors",
+        source="https://huggingface.co/facebook/maskformer-resnet101-coco-stuff",
+        about="171 things and stuffs of scenes, more exact; needs transformers; no licence of the weights is stated.",
+    ),
 }
+
+
+def torchvision_file(name: str) -> Path:
+    """The file of a network's weights, downloaded to torch's own cache from torchvision's own place if it is not there.
+
+    Raises:
+        UserError: a network that torchvision offers no weights of, no connection, or bytes of another SHA-256.
+    """
+    spec = NETWORKS[name]
+    if not spec.torchvision:
+        known = ", ".join(name for name, network in NETWORKS.items() if network.torchvision)
+        raise UserError(f"torchvision has no weights for {name}, only for {known}; get {spec.file} from {spec.source}.")
+    from torchvision.models import get_weight
+
+    url = get_weight(spec.torchvision).url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), torch.hub.HASH_REGEX.search(path.name)[1])
+    except (OSError, RuntimeError, HTTPException) as problem:  # no connection, no such file or no room; another SHA-256
+        reason = " ".join(str(problem).split())[:120]
+        raise UserError(
+            f"{path.name} could not be downloaded ({reason}); get it from {url} in another way and give its path as "
+            "weights."
+        ) from None
+    return path
 
 
 def read_segmenter(path: Path, spec: NetworkSpec | None = None) -> nn.Module:
@@ -121,7 +177,10 @@ def read_any(path: Path, spec: NetworkSpec | None) -> nn.Module:
         raise RefusedError(foreign(tensors))
     if spec is not None and kind != spec.kind:
         raise UserError(f"{path.name} holds {PUBLISHED[kind].about}, not {PUBLISHED[spec.kind].about}.")
-    segmenter = PUBLISHED[kind].build(tensors, **(spec.options if spec else {}))
+    known = PUBLISHED[kind]
+    if known.folder:
+        return known.build(path.parent)
+    segmenter = known.build(tensors, **(spec.options if spec else {}))
     check_fit(segmenter)
     return segmenter
 

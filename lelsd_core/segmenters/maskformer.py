@@ -1,0 +1,129 @@
+"""MaskFormer: scenes from the picture by a network of the optional package `transformers`; 171 COCO-Stuff classes.
+
+    picture  --640², ImageNet's mean and deviation-->  queries: a class and a mask each  -->  probabilities (B, P, h, w)
+
+A class is where the queries that are of it have their masks. Source: Cheng, Schwing, Kirillov, "Per-Pixel
+Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021. Only what a folder holds is read: its
+config.json and its tensors; no code of it, and nothing that it names elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lelsd_core.errors import UserError
+from lelsd_core.generators.base import Synthesis
+from lelsd_core.segmenters.base import Parts
+from lelsd_core.segmenters.folding import IMAGENET, Normalise
+from lelsd_core.segmenters.names import groups_of
+
+MARKER = "class_predictor.weight"
+TENSORS = "model.safetensors"
+PACKAGE = "transformers>=5"
+SIZE = 640  # the published network's; its feature pyramid wants a multiple of 32
+REMOTE = {"backbone": None, "use_pretrained_backbone": False, "use_timm_backbone": False}  # never fetch a backbone
+
+
+class MaskFormer(nn.Module):
+    """Normalised picture (B, 3, H, W) → score of each class (B, classes, H/4, W/4).
+
+    Args:
+        network: transformers' `MaskFormerForInstanceSegmentation`.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        queries = self.network(pixel_values=x)
+        classes = queries.class_queries_logits.softmax(-1)[..., :-1]  # the last one is "nothing"
+        return torch.einsum("bqc,bqhw->bchw", classes, queries.masks_queries_logits.sigmoid())
+
+
+class SceneSegmenter(nn.Module):
+    """Classes of a MaskFormer as parts, with the hierarchy above them as groups.
+
+    Args:
+        network: what gives the scores.
+        classes: names of its channels.
+    """
+
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, network: MaskFormer, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.normalise = network, Normalise(SIZE, **IMAGENET)
+        self.parts = Parts(classes, groups_of(classes))
+        self.name = self.fingerprint = ""
+
+    def segment(self, synthesis: Synthesis) -> Tensor:
+        """Probabilities (B, P, 160, 160) that sum to 1 over the parts, read from the picture."""
+        return self.segment_image(synthesis.image)
+
+    def segment_image(self, image: Tensor) -> Tensor:
+        """The same for any picture (B, 3, H, W) in [-1, 1]."""
+        scores = self.network(self.normalise(image))
+        return scores / scores.sum(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny)
+
+
+def build_maskformer(folder: Path) -> SceneSegmenter:
+    """The segmenter of a folder as transformers saves it: config.json and model.safetensors.
+
+    Raises:
+        UserError: transformers is not installed, a file is missing or of another model, or two classes share a name.
+    """
+    config = read_config(folder / "config.json")
+    if not (folder / TENSORS).is_file():
+        raise UserError(f"There is no {TENSORS} in {folder}; MaskFormer is read from safetensors alone.")
+    transformers = import_transformers()
+    network, report = transformers.MaskFormerForInstanceSegmentation.from_pretrained(
+        folder,
+        config=transformers.MaskFormerConfig.from_dict(config),
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    if report["missing_keys"]:
+        raise UserError(f"{TENSORS} lacks {len(report['missing_keys'])} tensors of its config's network.")
+    return SceneSegmenter(MaskFormer(network), class_names(config))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config of a MaskFormer, without what could make transformers fetch a file."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind = config["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"There is no readable config.json in {path.parent.name}; it belongs beside the weights."
+        ) from None
+    if kind != "maskformer" or not isinstance(config.get("backbone_config"), dict):
+        raise UserError(
+            f"The config.json in {path.parent.name} is of a {kind!r}; a MaskFormer with its backbone's config was expected."
+        )
+    return config | REMOTE
+
+
+def import_transformers() -> Any:
+    """The optional package. UserError if it is not installed."""
+    try:
+        import transformers  # seconds to import, and only this network needs it
+    except ImportError:
+        raise UserError(f'MaskFormer needs a package; get it with: pip install "{PACKAGE}"') from None
+    return transformers
+
+
+def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the classes in the order of their channels. UserError if two are the same."""
+    numbered = {int(number): " ".join(str(name).lower().split()) for number, name in config.get("id2label", {}).items()}
+    names = tuple(numbered[number] for number in sorted(numbered))
+    if len(set(names)) != len(names) or sorted(numbered) != list(range(len(names))):
+        raise UserError("The names of the classes in config.json are not all different, or one is missing.")
+    return names
