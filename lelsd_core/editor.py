@@ -23,6 +23,7 @@ from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.image import to_pil
 from lelsd_core.inversion import STEPS, Inversion, Inverter
 from lelsd_core.localization import COMBINE, localization_score
+from lelsd_core.samples import Shelf
 from lelsd_core.segmenters import Segmenter, part_mask
 
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
@@ -94,7 +95,7 @@ class Editor:
         for direction in directions:
             direction.check(generator)
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
-        self.directions = tuple(directions)
+        self.directions, self.shelf = tuple(directions), Shelf()
 
     def warm_up(self) -> None:
         """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
@@ -197,8 +198,13 @@ class Editor:
         return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
 
     def discover(self, session: Session, config: DiscoverConfig) -> Iterator[tuple[Progress, Session]]:
-        """Look for new directions; each step comes with a session that has them as its last directions."""
-        for progress in discover(self.generator, self.segmenter, config):
+        """Look for new directions; each step comes with a session that has them as its last directions.
+
+        Untouched samples of the discovery before are used again where they fit.
+        """
+        config = config.check(self.generator, self.segmenter)
+        samples = self.shelf.fitting(self.generator, self.segmenter, config)
+        for progress in discover(self.generator, self.segmenter, config, samples=samples):
             yield progress, self.with_directions(session, progress.directions)
 
     def with_directions(self, session: Session, found: Sequence[Direction]) -> Session:

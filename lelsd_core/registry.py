@@ -22,12 +22,12 @@ from lelsd_core.formats import Options, build_generator, read_checkpoint, use_ha
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
 from lelsd_core.segmenters import Segmenter
-from lelsd_core.segmenters.files import NETWORKS, read_segmenter, torchvision_file
+from lelsd_core.segmenters.files import NETWORKS, read_segmenter
+from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
 from lelsd_core.weights import read_safetensors, sha256_of
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
-TORCHVISION = "torchvision"
-DOWNLOADS = f'; or give "{TORCHVISION}" as weights to download it'
+DOWNLOADS = f", or give {TORCHVISION} as weights to download it"
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -145,8 +145,8 @@ def load_segmenter(
     spec = NETWORKS.get(str(name_or_path))
     if spec and weights is None:
         raise UserError(
-            f"{name_or_path} needs its weights: get {spec.file} from {spec.source} and give its path, as weights or "
-            f"instead of the name{DOWNLOADS if spec.torchvision else ''}."
+            f"{name_or_path} needs its weights: get {spec.file} from {spec.source} and give its path as weights"
+            f"{DOWNLOADS if str(name_or_path) in OFFERED else ''}."
         )
     if weights is not None and spec is None:
         known = (*NETWORKS, *SEGMENTERS)
@@ -159,7 +159,8 @@ def load_segmenter(
     file = weights_file(given) if given.is_dir() else weights or name_or_path
     path, fingerprint, name = find("segmenter", file, SEGMENTERS, also=NETWORKS)
     segmenter = frozen(read_segmenter(path, spec), device)
-    segmenter.name, segmenter.fingerprint = str(name_or_path) if spec else name, fingerprint
+    segmenter.name = str(name_or_path) if spec else given.name if given.is_dir() else name
+    segmenter.fingerprint = fingerprint
     if generator is not None and segmenter.needs:
         segmenter.check(generator)
     return segmenter
