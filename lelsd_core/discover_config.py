@@ -61,9 +61,10 @@ class DiscoverConfig:
     def check(self, generator: Generator, segmenter: Segmenter) -> DiscoverConfig:
         """The config with its space filled in. UserError on the first thing that is wrong."""
         space = self.space or generator.space_names[-1]
+        parts = getattr(segmenter.parts, "names", segmenter.parts)  # groups have names too
         for kind, wanted, known in (
             ("latent space", (space,), generator.space_names),
-            ("part", self.parts, getattr(segmenter.parts, "names", segmenter.parts)),  # groups have names too
+            ("part", self.parts, parts),
             ("layer", (*self.layers, *filter(None, [self.view])), tuple(generator.layers)),
             *((KINDS.get(name, name), (getattr(self, name),), known) for name, known in CHOICES.items()),
         ):
@@ -71,7 +72,9 @@ class DiscoverConfig:
                 if name not in known:
                     raise UserError(unknown_name(kind, name, known))
         if not self.parts:
-            raise UserError(f"No part was chosen; choose at least one of {', '.join(segmenter.parts)}.")
+            raise UserError(f"No part was chosen; choose at least one of {', '.join(parts)}.")
+        if segmenter.needs:
+            segmenter.check(generator)
         self._check_numbers()
         checked = replace(self, space=space, slots=generator.expand_groups(self.slots, space))
         checked.check_room(generator, 0)

@@ -7,87 +7,40 @@ and directions; it is small, and every change makes a new one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from lelsd_core.calibration import calibrate
-from lelsd_core.device import first_that_fits
-from lelsd_core.directions import Direction, clamp_amounts, free_name, move, moved_parts
+from lelsd_core.directions import Direction
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Progress, discover
-from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.evaluation import render
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator, Synthesis
-from lelsd_core.image import to_pil, to_tensor
-from lelsd_core.inversion import STEPS, Inversion, Inverter
-from lelsd_core.localization import COMBINE, localization_score
-from lelsd_core.paste import PASTE
-from lelsd_core.protect import blend_outside, check_strength, face_mask, protected_layers, soft_mask
-from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.image import to_pil
+from lelsd_core.inversion import CLOSENESS, Inversion, Inverter
+from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
+from lelsd_core.inversion.pivotal import Tuning, tune
+from lelsd_core.painter import PREVIEW, Painter
+from lelsd_core.samples import LatestSamples
+from lelsd_core.segmenters import Parts, Segmenter
+from lelsd_core.session import Edit, Fit, Locality, Session, Source, describe
+
+__all__ = ["Edit", "Editor", "Fit", "Locality", "Session", "Source"]
 
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
 LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
-PREVIEW = 256  # pixels of a picture while a slider moves
 DARK = -0.4  # mean of a picture in [-1, 1]
-SMALLER = 4  # where memory is short, pictures of a side this many times smaller are rendered and enlarged
+EVERY = 60  # steps of an inversion between two sessions
 
 
-@dataclass(frozen=True, eq=False)
-class Session:
-    """One person's work: a few kilobytes, no model.
-
-    Args:
-        codes: (1, D) on the CPU, never moved; edits are amounts on top of it.
-        space: their latent space.
-        directions: the shipped directions and those found in this session.
-        original: the unedited picture at model size.
-        photo: the aligned photo for people, None for a random face.
-        matrix: (2, 3), photo pixels -> frame pixels; None for a random face.
-        inversion_l1: mean absolute error of the inversion in [-1, 1], None for a random face.
-        seconds: what the inversion took.
-        note: one sentence for people about how the face was found.
-        rough: the unedited picture as `Editor.preview` renders it; None where that renders whole pictures.
-    """
-
-    codes: Tensor
-    space: str
-    directions: tuple[Direction, ...]
-    original: Image.Image
-    photo: Image.Image | None = None
-    matrix: np.ndarray | None = None
-    inversion_l1: float | None = None
-    seconds: float = 0.0
-    note: str = ""
-    rough: Image.Image | None = None
-
-
-@dataclass(frozen=True)
-class Locality:
-    """Share of an edit's squared change inside its parts, and the share of the picture that they cover."""
-
-    parts: tuple[str, ...]
-    score: float
-    area: float
-
-
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """An edited face at model size, and where it changed; None if nothing was moved. The page's truth meter."""
-
-    picture: Image.Image
-    locality: Locality | None
-
-
-class Editor:
+class Editor(Painter):
     """The models and what can be done with them.
 
     Args:
@@ -108,12 +61,11 @@ class Editor:
         recipe: DiscoverConfig | None = None,
         preview: int = PREVIEW,
     ) -> None:
+        super().__init__(generator, segmenter, preview)
         for direction in directions:
             direction.check(generator)
-        self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
-        self.directions = tuple(directions)
-        self.recipe = recipe or DiscoverConfig()
-        self.preview_size = preview
+        self.inverter, self.aligner, self.directions = inverter, aligner, tuple(directions)
+        self.recipe, self.samples = recipe or DiscoverConfig(), LatestSamples()
 
     def extended(self, found: Sequence[Direction]) -> Editor:
         """The same models with more directions; this editor stays as it is."""
@@ -127,7 +79,7 @@ class Editor:
         """The session with the editor's directions that came after it was opened, behind those that it has."""
         there = [direction.vector for direction in session.directions]
         new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in there)]
-        return self.with_directions(session, new) if new else session
+        return session.with_directions(new) if new else session
 
     def seconds_a_picture(self) -> float:
         """How long one whole picture takes on this machine: the second of two."""
@@ -139,48 +91,85 @@ class Editor:
     def warm_up(self) -> None:
         """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
         session = self.random_face(0)
-        start = Inversion(session.codes, session.space, 0.0)
+        start = Inversion(session.codes.to(self.generator.device), session.space, 0.0)
         face = self.synthesize(session.codes, session.space).clone()
-        for _ in self.inverter.refine(face, start, steps=1, weights=None):
+        for _ in self.inverter.refine(face, start, steps=1):
             pass
 
-    def open(self, photo: Image.Image, *, steps: int = STEPS) -> Session:
-        """Align the largest face of a photo (RGB) and invert it. UserError if there is no face."""
-        *_, session = self.opening(photo, steps=steps)
+    def open(self, photo: Image.Image | Source, fit: Fit | None = None, *, steps: int | None = None) -> Session:
+        """Align a face of a photo (RGB) and invert it.
+
+        Args:
+            photo: RGB, or what `look` made of it.
+            fit: which face, and how; None takes the largest one as found.
+            steps: of the refinement, over the fit's.
+
+        Raises:
+            UserError: no face, or fewer than asked for.
+        """
+        fit = fit or Fit()
+        *_, session = self.opening(photo, fit if steps is None else replace(fit, steps=steps))
         return session
 
-    def opening(self, photo: Image.Image, *, steps: int = STEPS, every: int = 60) -> Iterator[Session]:
-        """The same, a first session at once from the encoder and better ones every few steps."""
-        began = time.perf_counter()
-        face = self.aligner.align(photo)
-        face = replace(face, picture=face.picture.to(self.generator.device))
-        start = self.inverter.encode(face.picture)
-        yield self.session_of(face, start, began)
-        weights = self.likeness_weights(face.picture)
-        for found in self.inverter.refine(face.picture, start, steps=steps, weights=weights):
-            if found.step == steps or (found.step and found.step % every == 0):
-                yield self.session_of(face, found, began)
+    def opening(self, photo: Image.Image | Source, fit: Fit | None = None) -> Iterator[Session]:
+        """The same, a first session at once from the inverter's guess and better ones every few steps."""
+        fit = fit or Fit()
+        source = photo if isinstance(photo, Source) else self.look(photo, fit.aligned)
+        yield from self.inverting(self.cut(source, fit), fit)
 
-    def session_of(self, face: AlignedFace, found: Inversion, began: float) -> Session:
-        """A session from an aligned face and its inversion."""
+    def look(self, photo: Image.Image, aligned: bool | None = None) -> Source:
+        """Find what can be taken from a photo (RGB); `aligned` as in `Fit`. UserError if there is no face."""
+        return Source(photo, tuple(self.aligner.find(photo, aligned=aligned)))
+
+    def cut(self, source: Source, fit: Fit) -> AlignedFace:
+        """One face of a photo in the generator's frame; nothing is looked for again. UserError: no such face."""
+        return self.aligner.cut(source.photo, source.candidate(fit.face), fit.nudge)
+
+    def inverting(self, face: AlignedFace, fit: Fit) -> Iterator[Session]:
+        """Codes for an aligned face: the guess at once, then refined, then the generator tuned where that is wanted."""
+        began = time.perf_counter()
+        picture = face.picture.to(self.generator.device)
+        note = describe(face, fit.face)
+
+        def session(found: Inversion, tuning: Tuning | None = None) -> Session:
+            shown = self.session_of(found, note, tuning)
+            seconds = time.perf_counter() - began
+            return replace(shown, photo=face.photo, matrix=face.matrix, inversion_l1=found.l1, seconds=seconds)
+
+        found = self.inverter.encode(picture)
+        yield session(found)
+        weights = self.likeness_weights(picture)
+        steps = CLOSENESS[fit.closeness].steps if fit.steps is None else fit.steps
+        for found in self.inverter.refine(picture, found, steps=steps, weights=weights, closeness=fit.closeness):
+            if found.step == steps or (found.step and found.step % EVERY == 0):
+                yield session(found)
+        if fit.tune:
+            for tuning in tune(self.generator, picture, found.codes, found.space, weights=weights):
+                if tuning.step == TUNING_STEPS or (tuning.step and tuning.step % EVERY == 0):
+                    yield session(replace(found, l1=tuning.l1), tuning)
+
+    def session_of(self, found: Inversion, note: str, tuning: Tuning | None = None) -> Session:
+        """A session around codes."""
+        codes, space = found.codes, found.space
         return Session(
-            found.codes.cpu(),
-            found.space,
+            codes.cpu(),
+            space,
             self.directions,
-            to_pil(self.synthesize(found.codes, found.space)),
-            face.photo,
-            face.matrix,
-            found.l1,
-            time.perf_counter() - began,
-            describe(face),
-            self.sketch(found.codes, found.space),
+            to_pil(self.synthesize(codes, space, tuning)),
+            note=note,
+            rough=self.sketch(codes, space, tuning),
+            generator=self.generator.name,
+            tuning=tuning,
         )
 
     @torch.no_grad()
-    def likeness_weights(self, face: Tensor) -> Tensor:
-        """(1, 1, R, R) with mean 1: how much each pixel matters for recognising the person."""
+    def likeness_weights(self, face: Tensor) -> Tensor | None:
+        """(1, 1, R, R) with mean 1: how much each pixel matters for recognising the person; None: all the same."""
+        parts = Parts(self.segmenter.parts)
+        wanted = [parts.index(name) for group in LIKENESS if group in parts.names for name in parts.expand([group])]
+        if not wanted or self.segmenter.needs:
+            return None
         probabilities = self.segmenter.segment(Synthesis(face))
-        wanted = [self.segmenter.parts.index(name) for name in LIKENESS]
         weights = 1 + (LIKENESS_WEIGHT - 1) * probabilities[:, wanted].sum(1, keepdim=True)
         return weights / weights.mean()
 
@@ -188,9 +177,7 @@ class Editor:
         """A face that the generator made up; the same for the same seed."""
         space = self.generator.space_names[-1]
         codes = self.generator.lift(self.generator.sample([seed]), self.generator.space_names[0], space)
-        original = to_pil(self.synthesize(codes, space))
-        note = f"A face that the generator made up, seed {seed}."
-        return Session(codes.cpu(), space, self.directions, original, note=note, rough=self.sketch(codes, space))
+        return self.session_of(Inversion(codes, space, 0.0), f"A face that the generator made up, seed {seed}.")
 
     def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
@@ -202,146 +189,16 @@ class Editor:
                 break
         return seed
 
-    @torch.inference_mode()
-    def synthesize(self, codes: Tensor, space: str) -> Tensor:
-        """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]; where memory is short, smaller ones enlarged."""
-        codes = codes.to(self.generator.device)
-        return first_that_fits(
-            lambda: self.generator.synthesize(codes, space).image, lambda: self.smaller(codes, space)
-        )
-
-    def smaller(self, codes: Tensor, space: str) -> Tensor:
-        """Pictures of a smaller side, enlarged. MemoryError where the network makes none on its way."""
-        small = self.generator.preview(codes, space, side=self.generator.resolution // SMALLER)
-        if small is None:
-            raise MemoryError(f"{self.generator.name} makes no small pictures on its way")
-        return F.interpolate(small, scale_factor=self.generator.resolution / small.shape[-1], mode="bilinear")
-
-    def pictures(self, codes: Tensor, space: str) -> tuple[Tensor, Tensor]:
-        """Codes (B, D) -> pictures and part probabilities: together, one by one, or smaller, as memory allows."""
-
-        def smaller() -> tuple[Tensor, Tensor]:
-            if self.segmenter.needs:
-                raise MemoryError(f"{self.segmenter.name} reads features of the whole synthesis")
-            made = self.smaller(codes, space)
-            return made, self.segmenter.segment(Synthesis(made))
-
-        return first_that_fits(lambda: render(self.generator, self.segmenter, codes, space), smaller)
-
-    @torch.inference_mode()
-    def sketch(self, codes: Tensor, space: str) -> Image.Image | None:
-        """The picture of codes (1, D) up to the preview's size; None where the generator cannot stop there."""
-        small = self.generator.preview(codes.to(self.generator.device), space, side=self.preview_size)
-        return None if small is None else to_pil(small)
-
-    def moved(self, session: Session, amounts: Mapping[str, float]) -> tuple[Tensor, str]:
-        """Slider amounts by direction name -> moved codes (1, D) and their space."""
-        amounts = clamp_amounts(session.directions, amounts)
-        used = [direction for direction in session.directions if amounts.get(direction.name)]
-        codes, space = session.codes.to(self.generator.device), session.space
-        for target in self.generator.space_names[self.generator.space_names.index(space) :]:
-            here = [direction for direction in used if direction.space == target]
-            if here:
-                codes, space = self.generator.lift(codes, space, target), target
-                codes = move(codes, here, [amounts[direction.name] for direction in here])
-        return codes, space
-
-    def render(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Image.Image:
-        """Slider amounts by direction name -> the edited face at model size; `protect` as in `edit`."""
-        if protect:
-            return self.edit(session, amounts, protect=protect).picture
-        return to_pil(self.synthesize(*self.moved(session, amounts)))
-
-    def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
-        """The edited face while a slider moves: rendered up to the preview's size where the generator can stop there.
-
-        Compare it with `session.rough`, or with `session.original` where that is None.
-        """
-        return self.sketch(*self.moved(session, amounts)) or self.render(session, amounts)
-
-    @torch.inference_mode()
-    def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
-        """The edited face, and where it changed: untouched and moved codes go through the networks together.
-
-        `protect`, 0 (off) to 1, takes back what changed outside the parts, at the cost of the fine layers of one more
-        picture. UserError for any other number, and for an unknown name.
-        """
-        check_strength(protect)
-        amounts = clamp_amounts(session.directions, amounts)
-        parts = moved_parts(session.directions, amounts)
-        if not any(amounts.values()):
-            return Edit(session.original, None)
-        codes, space = self.moved(session, amounts)
-        both = torch.cat([self.generator.lift(session.codes.to(codes), session.space, space), codes])
-        if protect:
-            pictures, masks = self.protected(both, space, parts, protect)
-        else:
-            pictures, answer = self.pictures(both, space)
-            masks = part_mask(answer, self.segmenter.parts, parts)
-        before, after = pictures.split(1)
-        mask = COMBINE["average"](*masks.split(1))
-        score = float(localization_score(before, after, mask))
-        return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
-
-    @torch.inference_mode()
-    def paste(
-        self,
-        session: Session,
-        photo: Image.Image,
-        edited: Image.Image,
-        amounts: Mapping[str, float],
-        *,
-        how: str = "change",
-    ) -> Image.Image:
-        """An edited face back in its photo.
-
-        Args:
-            session: the face, opened from this photo.
-            photo: RGB, the whole of it.
-            edited: what `render` or `edit` made of the face with these amounts.
-            how: key of `paste.PASTE`: add the change, or replace the face. UserError for another.
-        """
-        if how not in PASTE:
-            raise UserError(unknown_name("way to paste", how, PASTE))
-        mask = None
-        if how == "replace" and not self.segmenter.needs:
-            seen = self.segmenter.segment(Synthesis(to_tensor(edited).to(self.generator.device)))
-            mask = face_mask(seen, self.segmenter.parts, moved_parts(session.directions, amounts))
-        return PASTE[how](photo, session.original, edited, session.matrix, mask)
-
-    def protected(self, codes: Tensor, space: str, parts: Sequence[str], strength: float) -> tuple[Tensor, Tensor]:
-        """Untouched and moved codes (2, D) -> pictures, the second unchanged outside the parts, and masks."""
-        needs = self.segmenter.needs
-        both = self.generator.synthesize(codes, space, keep={*needs, *protected_layers(self.generator)})
-        masks = part_mask(self.segmenter.segment(both), self.segmenter.parts, parts)
-        made = blend_outside(self.generator, both, codes[1:], space, soft_mask(masks), strength=strength, keep=needs)
-        after = part_mask(self.segmenter.segment(made), self.segmenter.parts, parts)
-        return torch.cat([both.image[:1], made.image]), torch.cat([masks[:1], after])
-
     def discover(self, session: Session, config: DiscoverConfig) -> Iterator[tuple[Progress, Session]]:
-        """Look for new directions; each step comes with a session that has them as its last directions."""
-        for progress in discover(self.generator, self.segmenter, config):
-            yield progress, self.with_directions(session, progress.directions)
+        """Look for new directions; each step comes with a session that has them as its last directions.
+
+        Untouched samples of the discovery before are used again where they fit.
+        """
+        config = config.check(self.generator, self.segmenter)
+        samples = self.samples.fitting(self.generator, self.segmenter, config)
+        for progress in discover(self.generator, self.segmenter, config, samples=samples):
+            yield progress, session.with_directions(progress.directions)
 
     def measured(self, direction: Direction, seeds: Sequence[int]) -> Direction:
         """A direction with its slider range and held-out figures, from the samples of `seeds`."""
         return calibrate(self.generator, self.segmenter, direction, seeds)
-
-    def with_directions(self, session: Session, found: Sequence[Direction]) -> Session:
-        """The session with more directions; names that are taken get a number."""
-        taken = {direction.name for direction in session.directions}
-        added = []
-        for direction in found:
-            name = free_name(direction.name, taken)
-            taken.add(name)
-            added.append(replace(direction, name=name))
-        return replace(session, directions=(*session.directions, *added))
-
-
-def describe(face: AlignedFace) -> str:
-    """One sentence about how the face was found."""
-    if face.aligned_before:
-        return "This picture was aligned already; it is used as it is."
-    if face.faces > 1:
-        return f"{face.faces} faces were found; the largest one is used."
-    return "One face was found and aligned."

@@ -25,12 +25,17 @@ from lelsd_core.generators import Generator
 from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.files import read_e4e
 from lelsd_core.segmenters import Segmenter
+<<<<<<< HEAD
 from lelsd_core.segmenters.files import NETWORKS, read_segmenter, torchvision_file
 from lelsd_core.weights import read_safetensors
+=======
+from lelsd_core.segmenters.files import NETWORKS, read_segmenter
+from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
+from lelsd_core.weights import read_safetensors, sha256_of
+>>>>>>> four
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
-TORCHVISION = "torchvision"
-DOWNLOADS = f'; or give "{TORCHVISION}" as weights to download it'
+DOWNLOADS = f", or give {TORCHVISION} as weights to download it"
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -166,8 +171,8 @@ def load_segmenter(
     spec = NETWORKS.get(str(name_or_path))
     if spec and weights is None:
         raise UserError(
-            f"{name_or_path} needs its weights: get {spec.file} from {spec.source} and give its path, as weights or "
-            f"instead of the name{DOWNLOADS if spec.torchvision else ''}."
+            f"{name_or_path} needs its weights: get {spec.file} from {spec.source} and give its path as weights"
+            f"{DOWNLOADS if str(name_or_path) in OFFERED else ''}."
         )
     if weights is not None and spec is None:
         known = (*NETWORKS, *SEGMENTERS)
@@ -180,7 +185,8 @@ def load_segmenter(
     file = weights_file(given) if given.is_dir() else weights or name_or_path
     path, fingerprint, name = find("segmenter", file, SEGMENTERS, also=NETWORKS)
     segmenter = frozen(read_segmenter(path, spec), device)
-    segmenter.name, segmenter.fingerprint = str(name_or_path) if spec else name, fingerprint
+    segmenter.name = str(name_or_path) if spec else given.name if given.is_dir() else name
+    segmenter.fingerprint = fingerprint
     if generator is not None and segmenter.needs:
         segmenter.check(generator)
     return segmenter

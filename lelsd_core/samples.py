@@ -8,6 +8,7 @@ at all where neither the score nor the segmenter looks at one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -119,7 +120,7 @@ class View:
 
 
 class Samples:
-    """Untouched samples, made as they are first needed, and kept as far as memory allows.
+    """Untouched samples, made as they are first needed, and kept as far as memory allows; threads may share them.
 
     Args:
         generator, segmenter: what renders and what tells the parts.
@@ -132,7 +133,7 @@ class Samples:
     ) -> None:
         self.view, self.config, self.first = View(generator, segmenter, config), config, first
         self.kept: dict[int, Batch] = {}
-        self.bytes = 0
+        self.bytes, self.lock = 0, threading.Lock()
 
     def fits(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> bool:
         """Whether a discovery with this config can use these samples."""
@@ -145,14 +146,15 @@ class Samples:
     def batch(self, number: int) -> Batch:
         """Batch `number`; the batches come round again."""
         number %= max(1, self.config.samples // self.config.batch)
-        if number not in self.kept:
-            if self.bytes > MOST_BYTES:
-                number_dropped = next(reversed(self.kept))
-                self.bytes -= self.kept.pop(number_dropped).size
-            first = self.first + number * self.config.batch
-            self.kept[number] = self.render(range(first, first + self.config.batch))
-            self.bytes += self.kept[number].size
-        return self.kept[number]
+        with self.lock:
+            if number not in self.kept:
+                if self.bytes > MOST_BYTES:
+                    number_dropped = next(reversed(self.kept))
+                    self.bytes -= self.kept.pop(number_dropped).size
+                first = self.first + number * self.config.batch
+                self.kept[number] = self.render(range(first, first + self.config.batch))
+                self.bytes += self.kept[number].size
+            return self.kept[number]
 
     @torch.no_grad()
     def render(self, seeds: Sequence[int]) -> Batch:
@@ -162,6 +164,21 @@ class Samples:
         parts = first_that_fits(*(lambda n=n: [self.view.render(some) for some in codes.split(n)] for n in (size, 1)))
         maps = tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True))
         return Batch(codes, maps, torch.cat([part.answer for part in parts])) if len(parts) > 1 else parts[0]
+
+
+class LatestSamples:
+    """The samples of the latest discovery, for the next one that can use them; threads may share it."""
+
+    def __init__(self) -> None:
+        self.samples: Samples | None = None
+        self.lock = threading.Lock()
+
+    def fitting(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> Samples:
+        """Samples for a checked config: those that are there if they fit, else new ones in their place."""
+        with self.lock:
+            if self.samples is None or not self.samples.fits(generator, segmenter, config):
+                self.samples = Samples(generator, segmenter, config)
+            return self.samples
 
 
 def running_rgb(synthesis: Synthesis, layer: str) -> Tensor:

@@ -10,7 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
+from torchvision.models.segmentation import (
+    deeplabv3_mobilenet_v3_large,
+    deeplabv3_resnet50,
+    deeplabv3_resnet101,
+)
 
 from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
@@ -75,7 +79,7 @@ def test_files_are_known_without_a_name(bisenet_file: Path) -> None:
     assert (found.name, len(found.fingerprint)) == ("79999_iter", 64)
 
 
-@pytest.mark.parametrize("build", [deeplabv3_resnet50, deeplabv3_mobilenet_v3_large])
+@pytest.mark.parametrize("build", [deeplabv3_resnet101, deeplabv3_resnet50, deeplabv3_mobilenet_v3_large])
 def test_deeplabv3_is_torchvisions(build, tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True).eval()

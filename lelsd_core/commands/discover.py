@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command: one for each field of `DiscoverConfig`; its default depends on the generator."""
     parser.add_argument("out", help="file to write; several directions get -2, -3 ... before the ending")
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
-    parser.add_argument("--segmenter", help="registry name [the generator's own]")
+    parser.add_argument("--segmenter", help="name, or a file of any kind [the generator's own]")
+    parser.add_argument("--segmenter-weights", metavar="FILE", help="of a network named without them; or: torchvision")
     for field in fields(DiscoverConfig):
         several = isinstance(field.default, tuple)
         parser.add_argument(
@@ -55,9 +56,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
     config = replace(spec.discover, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     against = [Direction.load(path) for path in options.against]
+<<<<<<< HEAD
     device = choose_device(options.device)
     generator = load_generator(options.generator, device)
     segmenter = load_segmenter(options.segmenter or spec.segmenter, device)
+=======
+    generator = load_generator(options.generator)
+    segmenter = load_segmenter(options.segmenter or spec.segmenter, weights=options.segmenter_weights)
+>>>>>>> four
     config = config.check(generator, segmenter)
     began = time.perf_counter()
     progress = search(generator, segmenter, config, against, options.checkpoint)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.generators.base import Synthesis
+from lelsd_core.generators.base import Generator, Synthesis
 
 
 class Parts(tuple[str, ...]):
@@ -68,6 +68,10 @@ class Segmenter(Protocol):
 
     def segment(self, synthesis: Synthesis) -> Tensor:
         """Probabilities (B, P, h, w) that sum to 1 over the P parts."""
+        ...
+
+    def check(self, generator: Generator) -> None:
+        """UserError if it reads the features of another generator; only where `needs` is not empty."""
         ...
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,6 @@ class NetworkSpec:
         kind: key of `PUBLISHED`.
         file, source: what to get, and where.
         about: one sentence for people, licence included.
-        torchvision: name of the weights that torchvision itself offers, as its `get_weight` knows it.
         options: how it is built.
     """
 
@@ -73,7 +71,6 @@ class NetworkSpec:
     file: str
     source: str
     about: str
-    torchvision: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -82,19 +79,6 @@ BISENET = {
     "file": "79999_iter.pth",
     "source": "https://huggingface.co/ManyOtherFunctions/face-parse-bisent",
 }
-
-
-def objects(file: str, network: str) -> NetworkSpec:
-    """One of torchvision's DeepLabV3 and its weights."""
-    return NetworkSpec(
-        kind="deeplabv3",
-        file=file,
-        source=f"https://download.pytorch.org/models/{file}",
-        about="20 kinds of objects, cars, horses and people among them; BSD-3.",
-        torchvision=f"{network}_Weights.COCO_WITH_VOC_LABELS_V1",
-    )
-
-
 NETWORKS: Mapping[str, NetworkSpec] = {
     "bisenet": NetworkSpec(**BISENET, about="14 parts of a face; code MIT, trained on CelebAMask-HQ, non-commercial."),
     "bisenet-19": NetworkSpec(
@@ -102,9 +86,24 @@ NETWORKS: Mapping[str, NetworkSpec] = {
         about="The same, its 19 labels as they are; left and right are unreliable.",
         options={"merged": False},
     ),
-    "deeplabv3": objects("deeplabv3_resnet101_coco-586e9e4e.pth", "DeepLabV3_ResNet101"),
-    "deeplabv3-resnet50": objects("deeplabv3_resnet50_coco-cd0a2569.pth", "DeepLabV3_ResNet50"),
-    "deeplabv3-mobilenet": objects("deeplabv3_mobilenet_v3_large-fc3c493d.pth", "DeepLabV3_MobileNet_V3_Large"),
+    "deeplabv3": NetworkSpec(
+        kind="deeplabv3",
+        file="deeplabv3_resnet101_coco-586e9e4e.pth",
+        source="https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",
+        about="20 kinds of objects, cars, horses and people among them; BSD-3.",
+    ),
+    "deeplabv3-resnet50": NetworkSpec(
+        kind="deeplabv3",
+        file="deeplabv3_resnet50_coco-cd0a2569.pth",
+        source="https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
+        about="The same, a smaller network.",
+    ),
+    "deeplabv3-mobilenet": NetworkSpec(
+        kind="deeplabv3",
+        file="deeplabv3_mobilenet_v3_large-fc3c493d.pth",
+        source="https://download.pytorch.org/models/deeplabv3_mobilenet_v3_large-fc3c493d.pth",
+        about="The same, a network for phones.",
+    ),
     "cocostuff": NetworkSpec(
         kind="deeplabv2",
         file="deeplabv2_resnet101_msc-cocostuff164k-100000.pth",
@@ -118,34 +117,6 @@ NETWORKS: Mapping[str, NetworkSpec] = {
         about="171 things and stuffs of scenes, more exact; needs transformers; no licence of the weights is stated.",
     ),
 }
-
-
-def torchvision_file(name: str) -> Path:
-    """The file of a network's weights, downloaded to torch's own cache from torchvision's own place if it is not there.
-
-    Raises:
-        UserError: a network that torchvision offers no weights of, no connection, or bytes of another SHA-256.
-    """
-    spec = NETWORKS[name]
-    if not spec.torchvision:
-        known = ", ".join(name for name, network in NETWORKS.items() if network.torchvision)
-        raise UserError(f"torchvision has no weights for {name}, only for {known}; get {spec.file} from {spec.source}.")
-    from torchvision.models import get_weight
-
-    url = get_weight(spec.torchvision).url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.is_file():
-        return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), torch.hub.HASH_REGEX.search(path.name)[1])
-    except (OSError, RuntimeError, HTTPException) as problem:  # no connection, no such file or no room; another SHA-256
-        reason = " ".join(str(problem).split())[:120]
-        raise UserError(
-            f"{path.name} could not be downloaded ({reason}); get it from {url} in another way and give its path as "
-            "weights."
-        ) from None
-    return path
 
 
 def read_segmenter(path: Path, spec: NetworkSpec | None = None) -> nn.Module:

@@ -105,9 +105,7 @@ def read_config(path: Path) -> dict[str, Any]:
             f"There is no readable config.json in {path.parent.name}; it belongs beside the weights."
         ) from None
     if kind != "maskformer" or not isinstance(config.get("backbone_config"), dict):
-        raise UserError(
-            f"The config.json in {path.parent.name} is of a {kind!r}; a MaskFormer with its backbone's config was expected."
-        )
+        raise UserError(f"{path} is of a {kind!r}; a MaskFormer with its backbone's config was expected.")
     return config | REMOTE
 
 

@@ -1,0 +1,129 @@
+"""One person's work: the photo, how it is to be opened, and the face with its codes and directions. No model in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from lelsd_core.directions import Direction, free_name
+from lelsd_core.errors import UserError
+from lelsd_core.faces import AlignedFace, Candidate, Nudge
+from lelsd_core.inversion import BALANCED
+from lelsd_core.inversion.pivotal import Tuning
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A photo that was given.
+
+    Args:
+        photo: RGB, upright, all of it.
+        faces: what can be taken from it, the largest face first.
+    """
+
+    photo: Image.Image
+    faces: tuple[Candidate, ...]
+
+    def candidate(self, number: int) -> Candidate:
+        """Face `number`, counted from 0, the largest first. UserError if there are fewer."""
+        if not 0 <= number < len(self.faces):
+            count = "one face was" if len(self.faces) == 1 else f"{len(self.faces)} faces were"
+            raise UserError(f"There is no face {number} in this picture: {count} found, counted from 0.")
+        return self.faces[number]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a photo is brought to codes.
+
+    Args:
+        face: which one, counted from 0, the largest first.
+        aligned: take the photo's middle as it is (True), find the face (False), or see for oneself (None).
+        nudge: what a person changes about the alignment.
+        closeness: key of `inversion.CLOSENESS`.
+        steps: of the refinement; None = as many as the closeness has.
+        tune: also tune the generator to the person (StyleGAN2 only).
+    """
+
+    face: int = 0
+    aligned: bool | None = None
+    nudge: Nudge = Nudge()
+    closeness: str = BALANCED
+    steps: int | None = None
+    tune: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One face at work: a few kilobytes, no model.
+
+    Args:
+        codes: (1, D) on the CPU, never moved; edits are amounts on top of it.
+        space: their latent space.
+        directions: the shipped directions and those found in this session.
+        original: the unedited picture at model size.
+        photo: the aligned photo for people, None for a random face.
+        matrix: (2, 3), photo pixels -> frame pixels; None for a random face.
+        inversion_l1: mean absolute error of the inversion in [-1, 1], None for a random face.
+        seconds: what the inversion took.
+        note: one sentence for people about how the face was found.
+        rough: the unedited picture as `Editor.preview` renders it; None where that renders whole pictures.
+        generator: name of the generator whose codes these are.
+        tuning: the generator's small change for this person, if it was tuned.
+    """
+
+    codes: Tensor
+    space: str
+    directions: tuple[Direction, ...]
+    original: Image.Image
+    photo: Image.Image | None = None
+    matrix: np.ndarray | None = None
+    inversion_l1: float | None = None
+    seconds: float = 0.0
+    note: str = ""
+    rough: Image.Image | None = None
+    generator: str = ""
+    tuning: Tuning | None = None
+
+    def with_directions(self, found: Sequence[Direction]) -> Session:
+        """The session with more directions; names that are taken get a number."""
+        taken = {direction.name for direction in self.directions}
+        added = []
+        for direction in found:
+            name = free_name(direction.name, taken)
+            taken.add(name)
+            added.append(replace(direction, name=name))
+        return replace(self, directions=(*self.directions, *added))
+
+
+@dataclass(frozen=True)
+class Locality:
+    """Share of an edit's squared change inside its parts, and the share of the picture that they cover."""
+
+    parts: tuple[str, ...]
+    score: float
+    area: float
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """An edited face at model size, and where it changed; None if nothing was moved. The page's truth meter."""
+
+    picture: Image.Image
+    locality: Locality | None
+
+
+def describe(face: AlignedFace, number: int = 0) -> str:
+    """How face `number` of a photo was found, in sentences for people."""
+    if face.aligned_before:
+        first = "This picture was aligned already; it is used as it is."
+    elif face.faces > 1:
+        which = f"number {number + 1} by size" if number else "the largest one"
+        first = f"{face.faces} faces were found; {which} is used."
+    else:
+        first = "One face was found and aligned."
+    return " ".join([first, *face.notes])
