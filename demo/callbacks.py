@@ -1,4 +1,4 @@
-"""What the page's events call: pictures and numbers in, pictures and text out; models are shared, sessions are not."""
+"""What the Edit tab's events call: pictures and numbers in, `News` out; models are shared, sessions are not."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from demo.words import describe_locality, describe_progress, describe_session, slider_words
+from demo.news import News
+from demo.words import describe_locality, describe_session, slider_words
 from lelsd_core.device import told_when_short
-from lelsd_core.directions import Direction, clamp_amounts
-from lelsd_core.discover_config import DiscoverConfig
-from lelsd_core.editor import Editor, Session
+from lelsd_core.directions import clamp_amounts
+from lelsd_core.editor import Editor, Fit, Session, Source
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation import HELD_OUT
-from lelsd_core.image import MAX_BYTES, change_map, enlarge, grid
+from lelsd_core.faces import Nudge
+from lelsd_core.image import MAX_BYTES, change_map, enlarge
+from lelsd_core.inversion import BALANCED
 from lelsd_core.paste import paste_change
+from lelsd_core.shelf import Shelf
 
-SIDE = 512  # pixels of every picture shown
-STRIP = 256  # pixels of each picture in a preview strip
-MAX_NAME, MAX_STEPS = 24, 4000
-MEASURED_ON = HELD_OUT[:64]  # enough for a slider's range, and soon done
+SIDE = 512  # pixels of a face that is shown, at least
 VIEWS = ("Edited", "Original", "Swipe", "Change")
+WHOLE = "Whole photo"  # one more view, for faces that come from a photo
+LARGE = 4_000_000  # pixels from which a download is a JPEG
+STILL = Nudge()
+How = tuple[str, bool, bool]  # view, keep the photo's detail, protect what is outside the parts
 
 
 @contextmanager
@@ -47,153 +49,223 @@ class Callbacks:
     """The page's events.
 
     Args:
-        editor: the models; shared by all visitors and never changed.
-        recipe: what a discovery uses unless the page says otherwise.
+        shelf: the models; shared by all visitors.
         sliders: how many sliders the page has, shipped and spare.
         max_bytes: the largest photo that is read.
     """
 
-    def __init__(self, editor: Editor, recipe: DiscoverConfig, sliders: int, max_bytes: int = MAX_BYTES) -> None:
-        self.editor, self.recipe, self.sliders, self.max_bytes = editor, recipe, sliders, max_bytes
+    def __init__(self, shelf: Shelf, sliders: int, max_bytes: int = MAX_BYTES) -> None:
+        self.shelf, self.sliders, self.max_bytes = shelf, sliders, max_bytes
         self.lock = threading.Lock()  # slider moves skip the queue; one at a time keeps both cores on one of them
+
+    def editor(self, session: Session | None = None) -> Editor:
+        """The models of a session, or those that the page opens with."""
+        return self.shelf.editor(session.generator if session else self.shelf.first)
 
     def amounts(self, session: Session, values: Sequence[float]) -> dict[str, float]:
         """Slider values in the order of the session's directions -> amounts by name, each within its range."""
         named = {d.name: value for d, value in zip(session.directions, values, strict=False)}
         return clamp_amounts(session.directions, named)
 
-    def show(self, session: Session, view: str, detail: bool, *values: float) -> tuple[Any, Any, str]:
-        """Slider values -> the main picture, before and after, and what changed where, in words."""
+    def show(
+        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+    ) -> News:
+        """Slider values -> the main picture, or before and after, and what changed where, in words."""
         with told_to_the_user(), self.lock:
-            edit = self.editor.edit(session, self.amounts(session, values))
-        before, after = self.before_and_after(session, detail, edit.picture)
-        words = describe_locality(edit.locality)
-        if view == "Swipe":
-            return gr.skip(), (before, after), words
-        picture = {"Original": before, "Change": None}.get(view, after)
-        return picture or change_map(before, after), gr.skip(), words
+            amounts = self.amounts(session, values)
+            edit = self.editor(session).edit(session, amounts, protect=float(protect))
+            before, after = self.pair(session, source, (view, detail, protect), edit.picture, amounts)
+        return viewed(view, before, after) | {"meter": describe_locality(edit.locality)}
 
-    def before_and_after(self, session: Session, detail: bool, edited: Image.Image) -> tuple[Image.Image, Image.Image]:
-        """The unedited and the edited face at `SIDE` pixels: the photo's own detail, or the model's picture."""
+    def slide(
+        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+    ) -> News:
+        """The same while a slider moves: a sketch, with models that are slow; its release shows the picture."""
+        if session.rough is None or protect:
+            return self.show(session, source, view, detail, protect, *values)
+        scale = session.rough.width / session.original.width
+        matrix = None if session.matrix is None else session.matrix * scale
+        rough = replace(session, original=session.rough, matrix=matrix)
+        with told_to_the_user(), self.lock:
+            amounts = self.amounts(session, values)
+            sketch = self.editor(session).preview(session, amounts)
+            return viewed(view, *self.pair(rough, source, (view, detail, protect), sketch, amounts))
+
+    def pair(
+        self, session: Session, source: Source | None, how: How, edited: Image.Image, amounts: dict[str, float]
+    ) -> tuple[Image.Image, Image.Image]:
+        """Before and after: the face or the whole photo, in the photo's own detail or as the model paints it."""
+        view, detail, _ = how
+        if view == WHOLE and source is not None:
+            small = replace(session, matrix=session.matrix * source.reduced)
+            way = "change" if detail else "replace"
+            return source.shown, self.editor(session).paste(small, source.shown, edited, amounts, how=way)
         if detail and session.photo is not None:
-            scale = session.original.width / session.photo.width
+            scale = edited.width / session.photo.width
             matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
             return session.photo, paste_change(session.photo, session.original, edited, matrix)
-        return enlarge(session.original, SIDE), enlarge(edited, SIDE)
+        return face_of(session.original), face_of(edited)
 
-    def switch_view(self, session: Session, view: str, detail: bool, *values: float) -> tuple[Any, Any, str]:
+    def switch_view(
+        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+    ) -> News:
         """Another view: the picture or the swipe, whichever shows it."""
-        picture, pair, words = self.show(session, view, detail, *values)
-        swipe = view == "Swipe"
-        hidden = gr.update(visible=False)
-        return (
-            hidden if swipe else gr.update(value=picture, visible=True),
-            gr.update(value=pair, visible=True) if swipe else hidden,
-            words,
-        )
+        news = self.show(session, source, view, detail, protect, *values)
+        hidden, swipe = gr.update(visible=False), view == "Swipe"
+        return news | {
+            "picture": hidden if swipe else gr.update(value=news["picture"], visible=True),
+            "swipe": gr.update(value=news["swipe"], visible=True) if swipe else hidden,
+        }
 
-    def open_photo(self, photo: Image.Image | UserError | None, view: str, detail: bool) -> Iterator[tuple]:
-        """A photo -> what `shown` gives, with the encoder's guess at once; then what `refined` gives."""
+    def open_photo(
+        self,
+        session: Session,
+        photo: Image.Image | UserError | None,
+        closeness: str,
+        view: str,
+        detail: bool,
+        protect: bool,
+    ) -> News:
+        """A photo -> its largest face, as the inverter guesses it; `refine` makes it better."""
         if photo is None:  # the upload was cleared; the face stays
-            yield (gr.skip(),) * (7 + self.sliders)
-            return
+            return {}
         with told_to_the_user():
             if isinstance(photo, UserError):
                 raise photo
-            sessions = self.editor.opening(photo)
-            yield self.shown(next(sessions), view, detail)
-            for session in sessions:
-                yield self.refined(session)
+            source = self.editor(session).look(photo)
+            return self.opened(session, source, Fit(closeness=closeness), (view, detail, protect))
 
-    def random_face(self, seed: float | None, view: str, detail: bool) -> tuple:
-        """A made-up face -> the same outputs as for a photo."""
+    def opened(self, session: Session, source: Source, fit: Fit, how: How) -> News:
+        """A photo that was looked at: everything about its face, and all sliders at rest."""
+        news = self.fitted(session, source, fit, how, ())
+        first = source.faces[fit.face]
+        crops = [face.crop for face in source.faces]
+        return news | {
+            "sliders": self.slider_updates(news["session"]),
+            "panel": gr.update(visible=True),
+            "faces": gr.update(value=crops if len(crops) > 1 else [], visible=len(crops) > 1),
+            "aligned": first.aligned_before,
+            "nudges": [STILL.right, STILL.down, STILL.scale, STILL.turn],
+            "view": gr.update(choices=[*VIEWS, WHOLE], value=how[0]),
+        }
+
+    def fitted(self, session: Session, source: Source, fit: Fit, how: How, values: Sequence[float]) -> News:
+        """A face of a photo as the inverter guesses it, with sliders where they are."""
+        editor = self.editor(session)
+        found = carried(session, next(iter(editor.inverting(editor.cut(source, fit), fit))))
+        return (
+            {"session": found, "source": source, "fit": fit, "turn": time.monotonic_ns()}
+            | {"photo": gr.update(value=found.photo, visible=True)}
+            | {"rebuilt": gr.update(value=face_of(found.original), visible=True), "note": describe_session(found)}
+            | self.show(found, source, *how, *values)
+        )
+
+    def refit(
+        self,
+        session: Session,
+        source: Source | None,
+        fit: Fit | None,
+        face: int,
+        aligned: bool,
+        right: float,
+        down: float,
+        scale: float,
+        turn: float,
+        closeness: str,
+        view: str,
+        detail: bool,
+        protect: bool,
+        *values: float,
+    ) -> News:
+        """The photo that is there, its face chosen, taken as it is, nudged or fitted otherwise."""
+        if source is None or fit is None:
+            return {}
+        with told_to_the_user():
+            if aligned != source.faces[0].aligned_before:
+                source = self.editor(session).look(source.photo, aligned)
+                return self.opened(session, source, Fit(aligned=aligned, closeness=closeness), (view, detail, protect))
+            fit = replace(fit, face=face, nudge=Nudge(right, down, scale, turn), closeness=closeness)
+            return self.fitted(session, source, fit, (view, detail, protect), values)
+
+    def choose_face(self, event: gr.SelectData, *given: Any) -> News:
+        """Another face of the photo; `given` as for `refit`, without the face."""
+        session, source, fit, *others = given
+        return self.refit(session, source, fit, event.index, *others)
+
+    def refine(self, session: Session, source: Source | None, fit: Fit | None) -> Iterator[News]:
+        """Better and better codes for a face that was opened; sliders stay where they are."""
+        if source is None or fit is None:
+            return
+        with told_to_the_user():
+            editor = self.editor(session)
+            sessions = editor.inverting(editor.cut(source, fit), fit)
+            next(sessions)  # the guess is on the page
+            for found in sessions:
+                found = carried(session, found)
+                yield {"session": found, "rebuilt": face_of(found.original), "note": describe_session(found)}
+
+    def random_face(self, session: Session | None, seed: float | None, view: str, detail: bool, protect: bool) -> News:
+        """A made-up face, with all sliders at rest."""
         seed = int(seed) if isinstance(seed, (int, float)) and 0 <= seed < 2**31 else 0
-        return self.shown(self.editor.random_face(seed), view, detail)
+        found = carried(session, self.editor(session).random_face(seed))
+        hidden = gr.update(visible=False, value=None)
+        view = VIEWS[0] if view == WHOLE else view
+        return (
+            {"session": found, "source": None, "fit": None, "photo": hidden, "rebuilt": hidden}
+            | {"panel": gr.update(visible=False), "view": gr.update(choices=VIEWS, value=view)}
+            | {"note": describe_session(found), "sliders": self.slider_updates(found)}
+            | self.show(found, None, view, detail, protect)
+        )
 
-    def roll(self, view: str, detail: bool) -> tuple:
-        """A seed that shows a clear face, and that face: the seed, then the same outputs as for a photo."""
-        seed = self.editor.clear_seed(np.random.default_rng())
-        return seed, *self.random_face(seed, view, detail)
-
-    def shown(self, session: Session, view: str, detail: bool) -> tuple:
-        """A new face: session, picture, swipe, words, photo and rebuilt face, note, and all sliders at rest."""
-        picture, pair, words = self.show(session, view, detail)
-        a_photo = session.photo is not None
-        photo = gr.update(value=session.photo, visible=a_photo)
-        rebuilt = gr.update(value=enlarge(session.original, SIDE) if a_photo else None, visible=a_photo)
-        return session, picture, pair, words, photo, rebuilt, describe_session(session), *self.slider_updates(session)
-
-    def refined(self, session: Session) -> tuple:
-        """Better codes of the same face: session, rebuilt face and note; sliders stay where they were moved to."""
-        stay = gr.skip()
-        rebuilt = enlarge(session.original, SIDE)
-        return session, stay, stay, stay, stay, rebuilt, describe_session(session), *[stay] * self.sliders
+    def roll(self, session: Session, view: str, detail: bool, protect: bool) -> News:
+        """A seed that shows a clear face, and that face."""
+        seed = self.editor(session).clear_seed(np.random.default_rng())
+        return {"seed": seed} | self.random_face(session, seed, view, detail, protect)
 
     def slider_updates(self, session: Session) -> list[Any]:
         """All sliders at rest, one for each of the session's directions, the others hidden."""
-        updates = []
-        for i in range(self.sliders):
-            if i < len(session.directions):
-                updates.append(gr.update(**slider_words(session.directions[i]), value=0.0, visible=True))
-            else:
-                updates.append(gr.update(visible=False, value=0.0))
-        return updates
+        shown = [gr.update(**slider_words(d), value=0.0, visible=True) for d in session.directions[: self.sliders]]
+        return [*shown, *[gr.update(visible=False, value=0.0)] * (self.sliders - len(shown))]
 
-    def download(self, session: Session, detail: bool, *values: float) -> str:
-        """The edited face as a PNG data URL; no file is written."""
+    def download(
+        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+    ) -> str:
+        """The edited face, or the whole photo at its own size where that is shown, as a data URL; no file is written."""
         with told_to_the_user(), self.lock:
-            edited = self.editor.render(session, self.amounts(session, values))
-        _, after = self.before_and_after(session, detail, edited)
-        buffer = io.BytesIO()
-        after.save(buffer, "PNG")
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+            amounts = self.amounts(session, values)
+            editor = self.editor(session)
+            edited = editor.render(session, amounts, protect=float(protect))
+            if view == WHOLE and source is not None:
+                way = "change" if detail else "replace"
+                picture = editor.paste(session, source.photo, edited, amounts, how=way)
+            else:
+                _, picture = self.pair(session, source, (view, detail, protect), edited, amounts)
+        return data_url(picture)
 
-    def discover(self, session: Session, parts: list[str], steps: float, seed: float) -> Iterator[tuple]:
-        """Look for a new direction: status, curve, preview on the current face, and the direction so far."""
-        with told_to_the_user():
-            if len(session.directions) >= self.sliders:
-                raise UserError(f"All {self.sliders} sliders are in use; reload the page to start again.")
-            config = replace(
-                self.recipe,
-                parts=tuple(parts or ()),
-                steps=int(min(max(steps or 1, 1), MAX_STEPS)),
-                seed=int(min(max(seed or 0, 0), 2**31)),
-            )
-            began, shown_at, curve, smooth = time.perf_counter(), 0.0, [], None
-            for progress, found in self.editor.discover(session, config):
-                smooth = progress.score if smooth is None else 0.9 * smooth + 0.1 * progress.score
-                curve.append((progress.step, smooth))
-                now = time.perf_counter()
-                if now - shown_at < 0.3 and progress.step < progress.total:
-                    continue
-                shown_at = now
-                yield (
-                    describe_progress(progress, smooth, now - began),
-                    pd.DataFrame(curve, columns=["step", "score"]),
-                    self.strip(found),
-                    found.directions[-1],
-                )
 
-    def strip(self, session: Session) -> Image.Image:
-        """The current face with the newest direction at its low end, at rest and at its high end."""
-        newest = session.directions[-1]
-        low, high = (self.editor.render(session, {newest.name: end}) for end in (newest.low, newest.high))
-        shown = (self.before_and_after(session, True, picture)[1] for picture in (low, session.original, high))
-        return grid([[enlarge(picture, STRIP) for picture in shown]], gap=6)
+def viewed(view: str, before: Image.Image, after: Image.Image) -> News:
+    """The component that a view is shown in, and what it shows."""
+    if view == "Swipe":
+        return {"swipe": (before, after)}
+    if view == "Change":
+        return {"picture": change_map(before, after)}
+    return {"picture": before if view == "Original" else after}
 
-    def keep(self, session: Session, found: Direction | None, name: str) -> tuple:
-        """Measure a found direction's range and add it as one more slider: session, tab, words, sliders."""
-        with told_to_the_user():
-            if found is None:
-                raise UserError("There is no direction yet; press Start first.")
-            name = " ".join((name or found.name).split())[:MAX_NAME]
-            measured = self.editor.measured(found, MEASURED_ON)
-            session = self.editor.with_directions(session, [replace(measured, name=name)])
-        added = session.directions[-1]
-        sliders: list[Any] = [gr.skip()] * self.sliders
-        sliders[len(session.directions) - 1] = gr.update(**slider_words(added), value=0.0, visible=True)
-        words = (
-            f"**{added.name}** is now a slider on the Edit tab: {added.score:.0%} of its change stays inside "
-            f"{' and '.join(added.parts)}, which cover {added.area:.1%} of the picture."
-        )
-        return session, gr.Tabs(selected="edit"), words, None, *sliders
+
+def carried(before: Session | None, after: Session) -> Session:
+    """A new face with the sliders that its person had before, unless they belong to another model."""
+    same = before is not None and before.generator == after.generator
+    return replace(after, directions=before.directions) if same else after
+
+
+def face_of(picture: Image.Image) -> Image.Image:
+    """A face as the model paints it, large enough to look at."""
+    return picture if picture.width >= SIDE else enlarge(picture, SIDE)
+
+
+def data_url(picture: Image.Image) -> str:
+    """A picture as a PNG, or as a JPEG where that would be many megabytes."""
+    buffer = io.BytesIO()
+    kind = "JPEG" if picture.width * picture.height > LARGE else "PNG"
+    picture.save(buffer, kind, **({"quality": 95, "subsampling": 0} if kind == "JPEG" else {}))
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
