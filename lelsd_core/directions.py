@@ -120,9 +120,9 @@ def load_directions(folder: str | Path) -> tuple[Direction, ...]:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """The name itself, or the first of name-2, name-3 ... that is not taken."""
-    number, candidate = 2, name
-    while candidate in taken:
+    """The name itself, or the first of name-2, name-3 ... that is not taken; upper and lower case are the same."""
+    number, candidate, taken = 2, name, {other.casefold() for other in taken}
+    while candidate.casefold() in taken:
         number, candidate = number + 1, f"{name}-{number}"
     return candidate
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,59 +29,15 @@ from lelsd_core.image import to_pil
 from lelsd_core.inversion import STEPS, Inversion, Inverter
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.session import Edit, Locality, Session, describe
 
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
 LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
+SKETCHED_STEPS = 40  # of a refinement at the preview's size, on a CPU
 PREVIEW = 256  # pixels of a picture while a slider moves
 DARK = -0.4  # mean of a picture in [-1, 1]
 SMALLER = 4  # where memory is short, pictures of a side this many times smaller are rendered and enlarged
-
-
-@dataclass(frozen=True, eq=False)
-class Session:
-    """One person's work: a few kilobytes, no model.
-
-    Args:
-        codes: (1, D) on the CPU, never moved; edits are amounts on top of it.
-        space: their latent space.
-        directions: the shipped directions and those found in this session.
-        original: the unedited picture at model size.
-        photo: the aligned photo for people, None for a random face.
-        matrix: (2, 3), photo pixels -> frame pixels; None for a random face.
-        inversion_l1: mean absolute error of the inversion in [-1, 1], None for a random face.
-        seconds: what the inversion took.
-        note: one sentence for people about how the face was found.
-        rough: the unedited picture as `Editor.preview` renders it; None where that renders whole pictures.
-    """
-
-    codes: Tensor
-    space: str
-    directions: tuple[Direction, ...]
-    original: Image.Image
-    photo: Image.Image | None = None
-    matrix: np.ndarray | None = None
-    inversion_l1: float | None = None
-    seconds: float = 0.0
-    note: str = ""
-    rough: Image.Image | None = None
-
-
-@dataclass(frozen=True)
-class Locality:
-    """Share of an edit's squared change inside its parts, and the share of the picture that they cover."""
-
-    parts: tuple[str, ...]
-    score: float
-    area: float
-
-
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """An edited face at model size, and where it changed; None if nothing was moved. The page's truth meter."""
-
-    picture: Image.Image
-    locality: Locality | None
 
 
 class Editor:
@@ -138,25 +94,40 @@ class Editor:
         session = self.random_face(0)
         start = Inversion(session.codes, session.space, 0.0)
         face = self.synthesize(session.codes, session.space).clone()
-        for _ in self.inverter.refine(face, start, steps=1, weights=None):
+        for _ in self.inverter.refine(face, start, steps=1, weights=None, side=self.refined_at):
             pass
 
-    def open(self, photo: Image.Image, *, steps: int = STEPS) -> Session:
+    def open(self, photo: Image.Image, *, steps: int | None = None) -> Session:
         """Align the largest face of a photo (RGB) and invert it. UserError if there is no face."""
         *_, session = self.opening(photo, steps=steps)
         return session
 
-    def opening(self, photo: Image.Image, *, steps: int = STEPS, every: int = 60) -> Iterator[Session]:
-        """The same, a first session at once from the encoder and better ones every few steps."""
+    def opening(self, photo: Image.Image, *, steps: int | None = None, every: int = 60) -> Iterator[Session]:
+        """The same, a first session at once from the encoder and better ones every few steps; None = the usual steps.
+
+        On a CPU a large StyleGAN2 is refined at the preview's size, in fewer steps (see `inversion.sketch`).
+        """
+        if steps is None:
+            steps = SKETCHED_STEPS if self.refined_at else STEPS
+        every = min(every, max(1, steps // 4))
         began = time.perf_counter()
         face = self.aligner.align(photo)
         face = replace(face, picture=face.picture.to(self.generator.device))
         start = self.inverter.encode(face.picture)
         yield self.session_of(face, start, began)
         weights = self.likeness_weights(face.picture)
-        for found in self.inverter.refine(face.picture, start, steps=steps, weights=weights):
+        for found in self.inverter.refine(face.picture, start, steps=steps, weights=weights, side=self.refined_at):
             if found.step == steps or (found.step and found.step % every == 0):
+                if self.refined_at:
+                    error = self.synthesize(found.codes, found.space) - face.picture
+                    found = replace(found, l1=float(error.abs().mean()))
                 yield self.session_of(face, found, began)
+
+    @property
+    def refined_at(self) -> int | None:
+        """Pixels at which an inversion is refined; None for whole pictures."""
+        on_cpu = self.generator.device.type == "cpu"
+        return self.preview_size if on_cpu and self.generator.running_layer(self.preview_size) else None
 
     def session_of(self, face: AlignedFace, found: Inversion, began: float) -> Session:
         """A session from an aligned face and its inversion."""
@@ -174,27 +145,35 @@ class Editor:
         )
 
     @torch.no_grad()
-    def likeness_weights(self, face: Tensor) -> Tensor:
-        """(1, 1, R, R) with mean 1: how much each pixel matters for recognising the person."""
+    def likeness_weights(self, face: Tensor) -> Tensor | None:
+        """(1, 1, R, R) with mean 1: how much each pixel matters for recognising the person; None where nobody tells."""
+        wanted = [i for i, name in enumerate(self.segmenter.parts) if name in LIKENESS]
+        if not wanted or self.segmenter.needs:
+            return None
         probabilities = self.segmenter.segment(Synthesis(face))
-        wanted = [self.segmenter.parts.index(name) for name in LIKENESS]
-        weights = 1 + (LIKENESS_WEIGHT - 1) * probabilities[:, wanted].sum(1, keepdim=True)
+        matters = F.interpolate(probabilities[:, wanted].sum(1, keepdim=True), face.shape[-2:], mode="area")
+        weights = 1 + (LIKENESS_WEIGHT - 1) * matters
         return weights / weights.mean()
 
     def random_face(self, seed: int) -> Session:
         """A face that the generator made up; the same for the same seed."""
-        space = self.generator.space_names[-1]
-        codes = self.generator.lift(self.generator.sample([seed]), self.generator.space_names[0], space)
+        codes, space = self.made_up(seed)
         original = to_pil(self.synthesize(codes, space))
         note = f"A face that the generator made up, seed {seed}."
         return Session(codes.cpu(), space, self.directions, original, note=note, rough=self.sketch(codes, space))
 
+    @torch.no_grad()
+    def made_up(self, seed: int) -> tuple[Tensor, str]:
+        """Codes (1, D) of a seed in the finest space, and that space."""
+        generator = self.generator
+        first, finest = generator.space_names[0], generator.space_names[-1]
+        return generator.lift(generator.sample([seed]), first, finest, truncation=generator.usual_truncation), finest
+
     def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
-        space = self.generator.space_names[0]
         for _ in range(tries):
             seed = int(random.integers(MOST_SEED))
-            picture = self.synthesize(self.generator.sample([seed]), space)
+            picture = self.synthesize(*self.made_up(seed))
             if picture.mean() > DARK and self.aligner.in_place(picture, 0.1):
                 break
         return seed
@@ -288,12 +267,3 @@ class Editor:
             taken.add(name)
             added.append(replace(direction, name=name))
         return replace(session, directions=(*session.directions, *added))
-
-
-def describe(face: AlignedFace) -> str:
-    """One sentence about how the face was found."""
-    if face.aligned_before:
-        return "This picture was aligned already; it is used as it is."
-    if face.faces > 1:
-        return f"{face.faces} faces were found; the largest one is used."
-    return "One face was found and aligned."

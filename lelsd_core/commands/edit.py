@@ -30,7 +30,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Open the photo, move its codes, write the picture."""
     from lelsd_core.directions import clamp_amounts
     from lelsd_core.image import check_output, read_photo, write_picture
-    from lelsd_core.inversion import STEPS
     from lelsd_core.paste import paste_change
     from lelsd_core.registry import load_editor
 
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     editor = load_editor(options.generator)
     amounts = clamp_amounts(editor.directions, wanted)
     editor.warm_up()
-    session = editor.open(photo, steps=STEPS if options.steps is None else options.steps)
+    session = editor.open(photo, steps=options.steps)
     edited = editor.render(session, amounts)
     write_picture(
         edited if options.crop else paste_change(photo, session.original, edited, session.matrix), options.out
