@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -37,7 +38,8 @@ LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; t
 LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
 DARK = -0.4  # mean of a picture in [-1, 1]
-EVERY = 60  # steps of an inversion between two sessions
+EVERY = 60  # steps of an inversion between two sessions, at most
+SKETCHED_STEPS = 40  # of a refinement at the preview's size, on a CPU
 
 
 class Editor(Painter):
@@ -93,7 +95,7 @@ class Editor(Painter):
         session = self.random_face(0)
         start = Inversion(session.codes.to(self.generator.device), session.space, 0.0)
         face = self.synthesize(session.codes, session.space).clone()
-        for _ in self.inverter.refine(face, start, steps=1):
+        for _ in self.inverter.refine(face, start, steps=1, side=self.refined_at):
             pass
 
     def open(self, photo: Image.Image | Source, fit: Fit | None = None, *, steps: int | None = None) -> Session:
@@ -126,7 +128,10 @@ class Editor(Painter):
         return self.aligner.cut(source.photo, source.candidate(fit.face), fit.nudge)
 
     def inverting(self, face: AlignedFace, fit: Fit) -> Iterator[Session]:
-        """Codes for an aligned face: the guess at once, then refined, then the generator tuned where that is wanted."""
+        """Codes for an aligned face: the guess at once, then refined, then the generator tuned where that is wanted.
+
+        On a CPU a large StyleGAN2 is refined at the preview's size, in fewer steps (see `inversion.sketch`).
+        """
         began = time.perf_counter()
         picture = face.picture.to(self.generator.device)
         note = describe(face, fit.face)
@@ -139,14 +144,31 @@ class Editor(Painter):
         found = self.inverter.encode(picture)
         yield session(found)
         weights = self.likeness_weights(picture)
-        steps = CLOSENESS[fit.closeness].steps if fit.steps is None else fit.steps
-        for found in self.inverter.refine(picture, found, steps=steps, weights=weights, closeness=fit.closeness):
-            if found.step == steps or (found.step and found.step % EVERY == 0):
+        steps, side = self.steps(fit), self.refined_at
+        refining = self.inverter.refine(
+            picture, found, steps=steps, weights=weights, closeness=fit.closeness, side=side
+        )
+        for found in refining:
+            if found.step == steps or (found.step and found.step % min(EVERY, max(1, steps // 4)) == 0):
+                if side:
+                    error = self.synthesize(found.codes, found.space) - picture
+                    found = replace(found, l1=float(error.abs().mean()))
                 yield session(found)
         if fit.tune:
             for tuning in tune(self.generator, picture, found.codes, found.space, weights=weights):
                 if tuning.step == TUNING_STEPS or (tuning.step and tuning.step % EVERY == 0):
                     yield session(replace(found, l1=tuning.l1), tuning)
+
+    def steps(self, fit: Fit) -> int:
+        """Steps of a refinement."""
+        usual = SKETCHED_STEPS if self.refined_at else CLOSENESS[fit.closeness].steps
+        return usual if fit.steps is None else fit.steps
+
+    @property
+    def refined_at(self) -> int | None:
+        """Pixels at which an inversion is refined; None for whole pictures."""
+        on_cpu = self.generator.device.type == "cpu"
+        return self.preview_size if on_cpu and self.generator.running_layer(self.preview_size) else None
 
     def session_of(self, found: Inversion, note: str, tuning: Tuning | None = None) -> Session:
         """A session around codes."""
@@ -170,21 +192,26 @@ class Editor(Painter):
         if not wanted or self.segmenter.needs:
             return None
         probabilities = self.segmenter.segment(Synthesis(face))
-        weights = 1 + (LIKENESS_WEIGHT - 1) * probabilities[:, wanted].sum(1, keepdim=True)
+        matters = F.interpolate(probabilities[:, wanted].sum(1, keepdim=True), face.shape[-2:], mode="area")
+        weights = 1 + (LIKENESS_WEIGHT - 1) * matters
         return weights / weights.mean()
 
     def random_face(self, seed: int) -> Session:
         """A face that the generator made up; the same for the same seed."""
-        space = self.generator.space_names[-1]
-        codes = self.generator.lift(self.generator.sample([seed]), self.generator.space_names[0], space)
-        return self.session_of(Inversion(codes, space, 0.0), f"A face that the generator made up, seed {seed}.")
+        return self.session_of(Inversion(*self.made_up(seed), 0.0), f"A face that the generator made up, seed {seed}.")
+
+    @torch.no_grad()
+    def made_up(self, seed: int) -> tuple[Tensor, str]:
+        """Codes (1, D) of a seed in the finest space, and that space."""
+        generator = self.generator
+        first, finest = generator.space_names[0], generator.space_names[-1]
+        return generator.lift(generator.sample([seed]), first, finest, truncation=generator.usual_truncation), finest
 
     def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
-        space = self.generator.space_names[0]
         for _ in range(tries):
             seed = int(random.integers(MOST_SEED))
-            picture = self.synthesize(self.generator.sample([seed]), space)
+            picture = self.synthesize(*self.made_up(seed))
             if picture.mean() > DARK and self.aligner.in_place(picture, 0.1):
                 break
         return seed

@@ -35,10 +35,10 @@ def read_recipe(path: str | Path) -> Recipe:
         raise UserError(f'{path} is not a recipe; it should hold {{"amounts": {{"mouth": 2.5}}}}.') from None
 
 
-def read_setting(text: str) -> tuple[str, float]:
+def read_setting(text: str, flag: str = "--set", example: str = "mouth=2.5") -> tuple[str, float]:
     """NAME=AMOUNT -> (name, amount). UserError if it is something else."""
     name, _, amount = text.partition("=")
     try:
         return name.strip(), float(amount)
     except ValueError:
-        raise UserError(f"--set takes NAME=AMOUNT such as mouth=2.5, got {text!r}.") from None
+        raise UserError(f"{flag} takes NAME=AMOUNT such as {example}, got {text!r}.") from None

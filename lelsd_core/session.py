@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,8 @@ from lelsd_core.errors import UserError
 from lelsd_core.faces import AlignedFace, Candidate, Nudge
 from lelsd_core.inversion import BALANCED
 from lelsd_core.inversion.pivotal import Tuning
+
+SHOWN = 1280  # pixels of a whole photo on a page, on its longer side
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +31,24 @@ class Source:
     photo: Image.Image
     faces: tuple[Candidate, ...]
 
+    @cached_property
+    def shown(self) -> Image.Image:
+        """The photo as large as a page shows it."""
+        small = self.photo.copy()
+        small.thumbnail((SHOWN, SHOWN))
+        return small
+
+    @property
+    def reduced(self) -> np.ndarray:
+        """(3, 3): pixels of `shown` -> photo pixels; a matrix (2, 3) times this starts from `shown`."""
+        (width, height), small = self.photo.size, self.shown.size
+        return np.diag([width / small[0], height / small[1], 1.0])
+
     def candidate(self, number: int) -> Candidate:
         """Face `number`, counted from 0, the largest first. UserError if there are fewer."""
         if not 0 <= number < len(self.faces):
             count = "one face was" if len(self.faces) == 1 else f"{len(self.faces)} faces were"
-            raise UserError(f"There is no face {number} in this picture: {count} found, counted from 0.")
+            raise UserError(f"Face {number + 1} of this picture was asked for, but {count} found.")
         return self.faces[number]
 
 

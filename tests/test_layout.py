@@ -30,7 +30,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"run_state"},
     {"discovery"},
     {"calibration", "ablation"},
-    {"gallery_hub"},
+    {"gallery_hub", "session"},
     {"editor", "gallery"},
     {"registry"},
     {"shelf"},

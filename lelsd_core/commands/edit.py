@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lelsd_core.commands.fitting import add_fit, read_fit
 from lelsd_core.commands.options import add_device
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from lelsd_core.editor import Editor
+    from lelsd_core.editor import Editor, Fit
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
 FORMATS = ("png", "jpg", "webp")
@@ -42,7 +43,7 @@ class Settings:
     Args:
         generator: registry name.
         amounts: by direction name, each within its range.
-        steps: refinement steps of the inversion.
+        fit: which face of the photo, and how it is brought to codes.
         crop: the aligned face alone instead of the whole photo.
         protect: strength of the outside protection.
         paste: key of `paste.PASTE`.
@@ -50,7 +51,7 @@ class Settings:
 
     generator: str
     amounts: dict[str, float]
-    steps: int
+    fit: Fit
     crop: bool
     protect: float
     paste: str
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=AMOUNT", help="how far along a direction; may be repeated"
     )
     parser.add_argument("--recipe", help='JSON file with {"amounts": {NAME: AMOUNT}}; --set goes on top')
-    parser.add_argument("--steps", type=int, help="refinement steps of the inversion [as the page]")
+    add_fit(parser)
     parser.add_argument("--crop", action="store_true", help="write the aligned face instead of the whole photo")
     parser.add_argument(
         "--protect", type=float, default=0.0, metavar="AMOUNT", help="0 to 1: keep what is outside the parts [0]"
@@ -160,7 +161,7 @@ class PhotoEditor:
         from lelsd_core.image import write_picture
 
         editor, settings = self.editor, self.settings
-        session = editor.open(photo, steps=settings.steps)
+        session = editor.open(photo, settings.fit)
         edited = editor.render(session, settings.amounts, protect=settings.protect)
         if not settings.crop:
             edited = editor.paste(session, photo, edited, settings.amounts, how=settings.paste)
@@ -173,7 +174,6 @@ def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, floa
     """Options -> settings, and the amounts as they were asked for."""
     from lelsd_core.directions import clamp_amounts, load_directions
     from lelsd_core.errors import UserError, unknown_name
-    from lelsd_core.inversion import STEPS
     from lelsd_core.paste import PASTE
     from lelsd_core.protect import check_strength
     from lelsd_core.recipe import read_recipe, read_setting
@@ -190,8 +190,7 @@ def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, floa
     for kind, given, known in (("way to paste", options.paste, PASTE), ("format", options.format, FORMATS)):
         if given is not None and given not in known:
             raise UserError(unknown_name(kind, given, known))
-    steps = STEPS if options.steps is None else options.steps
-    return Settings(generator, amounts, steps, options.crop, options.protect, options.paste), wanted
+    return Settings(generator, amounts, read_fit(options), options.crop, options.protect, options.paste), wanted
 
 
 def folder_jobs(folder: Path, out: Path, kind: str) -> tuple[list[Job], int]:
@@ -200,7 +199,7 @@ def folder_jobs(folder: Path, out: Path, kind: str) -> tuple[list[Job], int]:
     Raises:
         UserError: no pictures, or no place for the results.
     """
-    from lelsd_core.editor import free_name
+    from lelsd_core.directions import free_name
     from lelsd_core.errors import UserError, check_folder
 
     check_folder(out)

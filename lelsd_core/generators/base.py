@@ -87,6 +87,7 @@ class Generator(nn.Module, ABC):
         spaces: latent spaces, coarse to fine; the last one feeds the steps.
         layers: feature maps by name, in synthesis order.
         steps: the synthesis steps, one for each layer.
+        usual_truncation: of pictures worth looking at; None where the family has no truncation in its lifts.
     """
 
     name: str = ""
@@ -95,6 +96,7 @@ class Generator(nn.Module, ABC):
     spaces: tuple[LatentSpace, ...]
     layers: Mapping[str, Layer]
     steps: tuple[Step, ...]
+    usual_truncation: float | None = None
 
     @abstractmethod
     def sample(self, seeds: Sequence[int]) -> Tensor:

@@ -67,6 +67,7 @@ class StyleGenerator(Generator):
         slots: the slots of S, in synthesis order.
     """
 
+    usual_truncation = 0.7
     truncated_rows: int | None = None  # how many rows of W+ truncation reaches; None = all
 
     def __init__(

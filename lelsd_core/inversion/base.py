@@ -74,7 +74,14 @@ class Inverter(Protocol):
         ...
 
     def refine(
-        self, face: Tensor, start: Inversion, *, steps: int | None, weights: Tensor | None, closeness: str
+        self,
+        face: Tensor,
+        start: Inversion,
+        *,
+        steps: int | None,
+        weights: Tensor | None,
+        closeness: str,
+        side: int | None,
     ) -> Iterator[Inversion]:
         """Better and better codes, one `Inversion` a step."""
         ...

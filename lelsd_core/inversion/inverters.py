@@ -18,6 +18,7 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.inversion.base import Inversion, Prior, sampled_prior
 from lelsd_core.inversion.e4e import E4EEncoder
 from lelsd_core.inversion.refine import BALANCED, CLOSENESS, check_face, refine
+from lelsd_core.inversion.sketch import Sketch
 
 GUESSES = range(300_000, 300_032)  # seeds that a generator without an encoder is searched for
 
@@ -81,6 +82,7 @@ class GuessingInverter(ABC):
         steps: int | None = None,
         weights: Tensor | None = None,
         closeness: str = BALANCED,
+        side: int | None = None,
     ) -> Iterator[Inversion]:
         """See `refine`, with this inverter's generator and the prior of the codes' space.
 
@@ -88,6 +90,8 @@ class GuessingInverter(ABC):
             face, start, weights: as there.
             steps: None = as many as the closeness has.
             closeness: key of `CLOSENESS`.
+            side: compare running pictures of at most so many pixels (see `sketch`), where the generator has them, at a
+                fraction of the cost; errors are those of the running picture. None = whole pictures.
 
         Raises:
             UserError: there is no such closeness.
@@ -97,7 +101,11 @@ class GuessingInverter(ABC):
         chosen, prior = CLOSENESS[closeness], self.prior_in(start.space)
         prior = replace(prior, weight=prior.weight * chosen.prior)
         steps = chosen.steps if steps is None else steps
-        return refine(self.generator, prior, face, start, steps=steps, weights=weights, reach=chosen.reach)
+        generator: Generator | Sketch = self.generator
+        if side and self.generator.running_layer(side):
+            generator = Sketch(self.generator, side)
+            face, weights = generator.target(face, start), None if weights is None else generator.reduced(weights)
+        return refine(generator, prior, face, start, steps=steps, weights=weights, reach=chosen.reach)
 
 
 class EncoderInverter(GuessingInverter):
