@@ -5,7 +5,7 @@
 Each worker loads the models once and works as a single run does: batch 1, as many threads, so that results are equal
 bit for bit. With GPUs, workers share them out evenly. Ray is optional (`pip install ray`) and does what process pools
 do not: a worker that dies costs the item that it was at and is started anew. It stays on this machine: loopback only,
-behind a token made for the run, without its dashboard and its usage reports, its logs deleted at the end.
+behind a random token, without its dashboard and its usage reports, its logs deleted at the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,7 +122,7 @@ def ray_running(ray: Any, workers: int, gpus: int) -> Iterator[None]:
     """Ray on this machine alone, for as long as it is needed."""
     home = str(Path(__file__).resolve().parents[1])
     kept = dict(os.environ)
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ["RAY_AUTH_TOKEN"] = token()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [home, kept.get("PYTHONPATH")]))  # for the workers
     folder = "/tmp" if sys.platform == "darwin" else None  # Ray's sockets need a short path
     with tempfile.TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True) as logs:
@@ -141,6 +142,12 @@ def ray_running(ray: Any, workers: int, gpus: int) -> Iterator[None]:
             ray.shutdown()
             os.environ.clear()
             os.environ.update(kept)
+
+
+@cache
+def token() -> str:
+    """The password of this process's Ray, which goes on asking for the first one that it saw."""
+    return secrets.token_hex(32)
 
 
 def load_ray() -> Any:

@@ -1,0 +1,268 @@
+"""Batches: a folder of photos, rows of an evaluation, one process or two, with the same results to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lelsd_core.__main__ import main
+from lelsd_core.batch import spread
+from lelsd_core.errors import UserError
+from lelsd_core.evaluation import Evaluator
+from lelsd_core.progress import progress_bar
+from lelsd_core.registry import CHECKPOINTS, load_generator, load_segmenter
+
+ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
+TWO = ["--workers", "2"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Four photos, two of one stem; a damaged one; and two files that are no pictures."""
+    folder = tmp_path_factory.mktemp("photos")
+    photo = Image.open(ASTRONAUT).convert("RGB")
+    photo.save(folder / "a.png")
+    photo.resize((300, 300)).save(folder / "a.jpg")
+    photo.crop((80, 0, 380, 300)).save(folder / "B.WEBP")
+    photo.rotate(8).save(folder / "c.png")
+    (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff cut")
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "._a.png").write_bytes(b"what a Mac leaves behind")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def single(photos, tmp_path_factory) -> tuple[Path, int]:
+    """The folder edited by this process, and the exit code."""
+    out = tmp_path_factory.mktemp("single") / "out"
+    return out, main(["edit", str(photos), str(out), *AMOUNTS, "--json"])
+
+
+AMOUNTS = ["--set", "mouth=3", "--steps", "3", "--protect", "1"]
+
+
+def answer(capsys) -> dict:
+    """The JSON object on the last line."""
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_folder_is_edited_and_a_bad_file_stops_nothing(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["edit", str(photos), str(out), *AMOUNTS, "--format", "jpg", "--json"]) == 1
+    captured = capsys.readouterr()
+    told = json.loads(captured.out.splitlines()[-1])
+    assert sorted(pictures(out)) == ["B.jpg", "a-2.jpg", "a.jpg", "c.jpg"]
+    assert [Path(row["photo"]).name for row in told["photos"]] == ["B.WEBP", "a.jpg", "a.png", "bad.jpg", "c.png"]
+    assert (told["done"], told["failed"], told["ignored"]) == (4, 1, 2)
+    (bad,) = (row for row in told["photos"] if "error" in row)
+    assert bad.keys() == {"photo", "error"}
+    assert "damaged or cut off" in bad["error"] or "not a picture" in bad["error"]
+    for row in told["photos"]:
+        if row is not bad:
+            assert row.keys() == {"photo", "out", "inversion_l1", "seconds", "amounts"}
+            assert Image.open(row["out"]).size == Image.open(row["photo"]).size
+    assert f"{bad['photo']}: {bad['error']}\n4 done, 1 failed, 2 other files ignored." in captured.out
+    assert captured.err == "", "quiet: this stderr is no terminal"
+
+
+def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capsys):
+    out, code = single
+    assert code == 1
+    assert main(["edit", str(photos), str(tmp_path / "two"), *AMOUNTS, *TWO, "--json"]) == 1
+    told = answer(capsys)
+    assert pictures(tmp_path / "two") == pictures(out)
+    assert (told["done"], told["failed"]) == (4, 1)
+
+
+def quick_evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
+    """The command's, on four samples."""
+    networks = load_generator(generator, device), load_segmenter(segmenter, device)
+    return Evaluator(*networks, seeds=range(500_000, 500_004))
+
+
+def test_two_workers_evaluate_to_the_same_rows_as_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lelsd_core.commands.evaluate.evaluator", quick_evaluator)
+    for name in ("eyes", "hair", "mouth"):
+        shutil.copy(CHECKPOINTS / "digiface-64" / "directions" / f"{name}.safetensors", tmp_path)
+    arguments = ["evaluate", "--directions", str(tmp_path), "--json"]
+    assert main(arguments) == 0
+    alone = answer(capsys)
+    assert main([*arguments, *TWO]) == 0
+    assert answer(capsys) == alone
+    assert [row["direction"] for row in alone["rows"]] == ["eyes", "hair", "mouth"]
+
+
+def toy(device: str) -> Callable[[int], tuple]:
+    """A worker that tells how it was set up; 3 is refused and 5 ends the process."""
+
+    def work(item: int) -> tuple:
+        if item == 3:
+            raise UserError("Three cannot be done.")
+        if item == 5:
+            os._exit(1)
+        kept = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE")}
+        return item * item, device, torch.get_num_threads(), kept
+
+    return work
+
+
+def descendants(root: int) -> set[int]:
+    """A process and everything that it started, from Linux's /proc."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it ended meanwhile
+            continue
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def listening(pids: set[int]) -> Iterator[str]:
+    """The addresses, in the kernel's hexadecimal, at which processes wait for TCP connections."""
+    held = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                held.add(os.readlink(link))
+            except OSError:  # it was closed meanwhile
+                continue
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in held:
+                yield fields[1].partition(":")[0]
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_a_worker_that_dies_costs_its_own_item_and_all_stays_on_this_machine(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # somebody's cluster: not for this
+    results, addresses = [], set()
+    for result in spread(toy, range(8), workers=2):
+        results.append(result)
+        addresses |= set(listening(descendants(os.getpid()))) if sys.platform == "linux" else set()
+    kept = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+    for i in (0, 1, 2, 4, 6, 7):
+        assert results[i] == (i * i, "cpu", torch.get_num_threads(), kept)
+    assert str(results[3]) == "Three cannot be done."
+    assert isinstance(results[5], UserError)
+    assert "The worker died over this one" in str(results[5])
+    assert addresses <= LOOPBACK
+    assert addresses or sys.platform != "linux"
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_one_worker_works_here_and_passes_real_bugs_on():
+    work = spread(lambda _: lambda item: 6 / item, [2, 0], workers=1)
+    assert next(work) == 3
+    with pytest.raises(ZeroDivisionError):
+        next(work)
+    assert list(spread(toy, [])) == []
+
+
+@pytest.mark.parametrize("command", [["edit", str(ASTRONAUT.parent), "o"], ["evaluate"]], ids=["edit", "evaluate"])
+def test_workers_that_cannot_be_had_are_told(command, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, "--workers", "0"]) == 1
+    assert capsys.readouterr().err == "lelsd_core: workers is 0; it must be at least 1.\n"
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    assert main([*command, *TWO]) == 1
+    assert "Several workers need Ray: pip install ray" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def folder(path: Path, *files: str) -> Path:
+    """A folder with empty files."""
+    path.mkdir()
+    for name in files:
+        (path / name).touch()
+    return path
+
+
+WRONG = {
+    "a folder without pictures": (["edit", "empty", "o"], "There are no pictures in empty, and 1 other files"),
+    "a file where a folder should be": (["edit", "full", "file.png"], "file.png is a file; for a folder"),
+    "an output folder nowhere": (["edit", "full", "no/where"], "There is no folder"),
+    "an output over its input": (["edit", "full", "full"], "would be written over a photo"),
+    "a picture over itself": (["edit", "full/a.png", "full/../full/a.png"], "would be written over a photo"),
+    "a format that is none": (["edit", "full", "o", "--format", "pngg"], "no format named 'pngg'; did you mean png"),
+    "a format for one photo": (["edit", "full/a.png", "o.png", "--format", "png"], "--format is for folders"),
+    "a protection that is none": (["edit", "full", "o", "--protect", "2"], "it must be from 0 (off) to 1 (full)"),
+    "an unknown way to paste": (["edit", "full", "o", "--paste", "chance"], "did you mean change"),
+    "a recipe's unknown generator": (["edit", "full", "o", "--recipe", "foreign.json"], "did you mean digiface-64"),
+    "a recipe's unknown direction": (["edit", "full", "o", "--recipe", "typo.json"], "did you mean mouth"),
+    "two generators": (
+        ["edit", "full", "o", "--recipe", "foreign.json", "--generator", "digiface-64"],
+        "foreign.json was made for digiface-46; leave out --generator digiface-64.",
+    ),
+    "a recipe that is a list": (["edit", "full", "o", "--recipe", "list.json"], "is not a recipe"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_a_person_can_fix_is_one_sentence_before_anything_is_written(case, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "empty", "notes.txt"), folder(tmp_path / "full", "a.png")
+    (tmp_path / "file.png").touch()
+    (tmp_path / "foreign.json").write_text('{"generator": "digiface-46", "amounts": {"mouth": 1}}')
+    (tmp_path / "typo.json").write_text('{"generator": "digiface-64", "amounts": {"mouht": 1}}')
+    (tmp_path / "list.json").write_text("[" * 10_000)
+    before = sorted(tmp_path.rglob("*"))
+    arguments, words = WRONG[case]
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_recipe_names_its_generator_and_the_face_can_be_replaced(tmp_path, capsys):
+    recipe = tmp_path / "r.json"
+    recipe.write_text('{"generator": "digiface-64", "amounts": {"mouth": 2}}')
+    outs = {how: tmp_path / f"{how}.png" for how in ("change", "replace")}
+    for how, out in outs.items():
+        given = ["edit", str(ASTRONAUT), str(out), "--recipe", str(recipe), "--steps", "1", "--paste", how, "--json"]
+        assert main(given) == 0
+        assert answer(capsys)["amounts"] == {"mouth": 2}
+    before, added, replaced = (
+        np.asarray(Image.open(p).convert("RGB")).astype(int) for p in (ASTRONAUT, *outs.values())
+    )
+    assert np.abs(replaced - before).sum() > 3 * np.abs(added - before).sum()
+
+
+def test_progress_is_for_people(monkeypatch, capsys):
+    with progress_bar(2, "edit") as bar:
+        bar.update()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress_bar(2, "edit") as bar:
+        bar.update()
+    assert "edit:" in capsys.readouterr().err
+
+
+def test_an_evaluator_renders_its_samples_once(editor, monkeypatch):
+    measure = Evaluator(editor.generator, editor.segmenter, seeds=range(500_000, 500_002))
+    first, second = editor.directions[:2]
+    row = measure(first)
+    monkeypatch.setattr("lelsd_core.evaluation.held_out", None)
+    assert measure(replace(first, name="again")).score == row.score
+    assert measure(second).direction == second.name
