@@ -23,7 +23,6 @@ from lelsd_core.editor import Editor, Fit, Session, Source
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
 from lelsd_core.image import MAX_BYTES, change_map, enlarge
-from lelsd_core.inversion import BALANCED
 from lelsd_core.paste import paste_change
 from lelsd_core.shelf import Shelf
 
@@ -165,7 +164,6 @@ class Callbacks:
         session: Session,
         source: Source | None,
         fit: Fit | None,
-        face: int,
         aligned: bool,
         right: float,
         down: float,
@@ -177,20 +175,20 @@ class Callbacks:
         protect: bool,
         *values: float,
     ) -> News:
-        """The photo that is there, its face chosen, taken as it is, nudged or fitted otherwise."""
+        """The photo that is there, taken as it is, nudged or fitted otherwise; sliders stay where they are."""
         if source is None or fit is None:
             return {}
         with told_to_the_user():
             if aligned != source.faces[0].aligned_before:
                 source = self.editor(session).look(source.photo, aligned)
                 return self.opened(session, source, Fit(aligned=aligned, closeness=closeness), (view, detail, protect))
-            fit = replace(fit, face=face, nudge=Nudge(right, down, scale, turn), closeness=closeness)
+            fit = replace(fit, nudge=Nudge(right, down, scale, turn), closeness=closeness)
             return self.fitted(session, source, fit, (view, detail, protect), values)
 
     def choose_face(self, event: gr.SelectData, *given: Any) -> News:
-        """Another face of the photo; `given` as for `refit`, without the face."""
+        """Another face of the photo; `given` as for `refit`."""
         session, source, fit, *others = given
-        return self.refit(session, source, fit, event.index, *others)
+        return self.refit(session, source, fit and replace(fit, face=event.index), *others)
 
     def refine(self, session: Session, source: Source | None, fit: Fit | None) -> Iterator[News]:
         """Better and better codes for a face that was opened; sliders stay where they are."""
@@ -222,15 +220,16 @@ class Callbacks:
         seed = self.editor(session).clear_seed(np.random.default_rng())
         return {"seed": seed} | self.random_face(session, seed, view, detail, protect)
 
-    def slider_updates(self, session: Session) -> list[Any]:
-        """All sliders at rest, one for each of the session's directions, the others hidden."""
+    def slider_updates(self, session: Session, beside: int = 0) -> list[Any]:
+        """All sliders at rest but the first `beside`, which stay; one for each direction, the others hidden."""
         shown = [gr.update(**slider_words(d), value=0.0, visible=True) for d in session.directions[: self.sliders]]
-        return [*shown, *[gr.update(visible=False, value=0.0)] * (self.sliders - len(shown))]
+        stay, hidden = gr.skip(), gr.update(visible=False, value=0.0)
+        return [*[stay] * beside, *shown[beside:], *[hidden] * (self.sliders - len(shown))]
 
     def download(
         self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
     ) -> str:
-        """The edited face, or the whole photo at its own size where that is shown, as a data URL; no file is written."""
+        """The edited face, or the whole photo at its own size where that is shown, as a data URL: no file."""
         with told_to_the_user(), self.lock:
             amounts = self.amounts(session, values)
             editor = self.editor(session)

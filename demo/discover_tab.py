@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from demo.callbacks import MAX_NAME, Callbacks
+from demo.callbacks import Callbacks
 from demo.components import InlineImage
-from demo.edit_tab import HOUR, PRIVATE, Stage
+from demo.discoveries import MAX_NAME, Discoveries
+from demo.edit_tab import HOUR, Stage
+from demo.news import answering, every
+from demo.wiring import MODELS, PRIVATE
 
 LONGEST = 1200  # steps that the slider offers
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
@@ -36,41 +39,44 @@ class Finding:
     keep: gr.Button
 
 
-def discover_tab(do: Callbacks, stage: Stage, tabs: gr.Tabs) -> None:
+def discover_tab(do: Callbacks, stage: Stage, tabs: gr.Tabs) -> Search:
     """Lay the tab out and wire it."""
-    found = gr.State(None, time_to_live=HOUR)
+    discoveries, found = Discoveries(do), gr.State(None, time_to_live=HOUR)
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=260):
             search = search_column(do)
         with gr.Column(scale=6, min_width=300):
             finding = finding_column()
-    models = {"concurrency_id": "models", **PRIVATE}
+    watched = {"status": finding.status, "curve": finding.curve, "strip": finding.strip, "found": found}
     running = search.start.click(
-        do.discover,
+        answering(discoveries.discover, watched),
         [stage.session, search.parts, search.steps, search.seed],
-        [finding.status, finding.curve, finding.strip, found],
+        every(watched),
         show_progress="hidden",
         concurrency_limit=1,
-        **models,
+        **MODELS,
     )
     stopped = search.stop.click(None, cancels=[running], queue=False, **PRIVATE)
     stopped.then(lambda: STOPPED, None, finding.status, queue=False, **PRIVATE)  # after the last news of the search
+    kept = {"session": stage.session, "tabs": tabs, "status": finding.status, "found": found, "sliders": stage.sliders}
     gr.on(
         [finding.keep.click, finding.name.submit],
-        do.keep,
+        answering(discoveries.keep, kept),
         [stage.session, found, finding.name],
-        [stage.session, tabs, finding.status, found, *stage.sliders],
+        every(kept),
         show_progress_on=[finding.status],
-        **models,
+        **MODELS,
     )
+    return search
 
 
 def search_column(do: Callbacks) -> Search:
     """What should change, and how long to look for it."""
-    names = list(do.editor.segmenter.parts)
+    editor = do.editor()
+    names = list(getattr(editor.segmenter.parts, "names", editor.segmenter.parts))
     parts = gr.CheckboxGroup(names, value=["mouth"], label="What should change", elem_id="parts")
     steps = gr.Slider(
-        20, LONGEST, do.recipe.steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps"
+        20, LONGEST, editor.recipe.steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps"
     )
     seed = gr.Number(
         1, label="Start", info="Another number finds another direction.", precision=0, elem_id="discover-seed"

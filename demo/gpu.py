@@ -19,6 +19,8 @@ try:
 except ImportError:
     spaces = None
 
+from PIL import Image
+
 from lelsd_core.device import told_when_short
 from lelsd_core.editor import Edit, Editor, Session
 from lelsd_core.errors import UserError
@@ -27,9 +29,11 @@ Duration = float | Callable[..., float]
 SECONDS: Mapping[str, Duration] = {  # what a visitor's quota must still hold; estimates with room to spare
     "edit": 5,
     "render": 5,
+    "preview": 5,
+    "paste": 5,
     "random_face": 5,
     "clear_seed": 10,
-    "opening": 30,
+    "inverting": 30,
     "discover": lambda session, config: 10 + 0.1 * config.steps * config.count,
     "measured": 30,
 }
@@ -52,14 +56,14 @@ def of_function(task: Callable[..., Any], seconds: Duration) -> Callable[..., An
 
     @spaces.GPU(duration=seconds)
     @wraps(task)
-    def there(*arguments: Any) -> Any:
+    def there(*arguments: Any, **options: Any) -> Any:
         try:
             with told_when_short():
-                return task(*arguments)
+                return task(*arguments, **options)
         except UserError as problem:
             return problem
 
-    return wraps(task)(lambda *arguments: told(there(*arguments)))
+    return wraps(task)(lambda *arguments, **options: told(there(*arguments, **options)))
 
 
 def of_generator(task: Callable[..., Iterator[Any]], seconds: Duration) -> Callable[..., Iterator[Any]]:
@@ -67,16 +71,16 @@ def of_generator(task: Callable[..., Iterator[Any]], seconds: Duration) -> Calla
 
     @spaces.GPU(duration=seconds)
     @wraps(task)
-    def there(*arguments: Any) -> Iterator[Any]:
+    def there(*arguments: Any, **options: Any) -> Iterator[Any]:
         try:
             with told_when_short():
-                yield from task(*arguments)
+                yield from task(*arguments, **options)
         except UserError as problem:
             yield problem
 
     @wraps(task)
-    def here(*arguments: Any) -> Iterator[Any]:
-        for result in there(*arguments):
+    def here(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for result in there(*arguments, **options):
             yield told(result)
 
     return here
@@ -101,12 +105,20 @@ class LentEditor(Editor):
         vars(self).update(vars(editor))
         self.work = {name: gpu(seconds)(getattr(editor, name)) for name, seconds in SECONDS.items()}
         self.seed, self.first = seed, first
-        for name in SECONDS.keys() - {"edit", "random_face"}:
+        for name in SECONDS.keys() - {"edit", "paste", "random_face"}:
             setattr(self, name, self.work[name])
 
-    def edit(self, session: Session, amounts: Mapping[str, float]) -> Edit:
+    def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
         """See `Editor.edit`; sliders at rest need no network."""
-        return self.work["edit"](session, amounts) if any(amounts.values()) else super().edit(session, amounts)
+        edit = self.work["edit"] if any(amounts.values()) else super().edit
+        return edit(session, amounts, protect=protect)
+
+    def paste(
+        self, session: Session, photo: Image.Image, edited: Image.Image, amounts: Mapping[str, float], *, how: str
+    ) -> Image.Image:
+        """See `Editor.paste`; only replacing a face needs a network."""
+        paste = self.work["paste"] if how == "replace" else super().paste
+        return paste(session, photo, edited, amounts, how=how)
 
     def random_face(self, seed: int) -> Session:
         """See `Editor.random_face`."""

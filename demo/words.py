@@ -7,6 +7,7 @@ from typing import Any
 from lelsd_core.directions import Direction
 from lelsd_core.discovery import Progress
 from lelsd_core.editor import Locality, Session
+from lelsd_core.shelf import ShelfState
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -45,3 +46,17 @@ def describe_progress(progress: Progress, score: float, seconds: float) -> str:
     left = seconds / progress.step * (progress.total - progress.step)
     end = "done" if progress.step == progress.total else f"about {left:.0f} s left"
     return f"Step **{progress.step}** of {progress.total} · score **{score:.2f}** · {end}"
+
+
+def describe_kept(direction: Direction) -> str:
+    """That a direction became a slider, and how local it is."""
+    return (
+        f"**{direction.name}** is now a slider on the Edit tab: {direction.score:.0%} of its change stays inside "
+        f"{' and '.join(direction.parts)}, which cover {direction.area:.1%} of the picture."
+    )
+
+
+def describe_model(about: str, state: ShelfState) -> str:
+    """What a model is, its licences included, and where it stands."""
+    share = "" if state.share is None or state.stage == "ready" else f" ({state.share:.0%})"
+    return f"{about}\n\n{state.words}{share}"
