@@ -20,15 +20,17 @@ from PIL import Image
 
 from demo import gpu
 from demo.callbacks import VIEWS, Callbacks
+from demo.discoveries import Discoveries
 from demo.gpu import SECONDS, LentEditor
 from demo.page import build_page
-from lelsd_core.editor import Editor
+from lelsd_core.editor import Editor, Fit
 from lelsd_core.errors import UserError
-from lelsd_core.registry import GENERATORS
+from lelsd_core.inversion import BALANCED
+from lelsd_core.shelf import Shelf
 
 ROOT = Path(__file__).parents[1]
-RECIPE = GENERATORS["digiface-64"].discover
 SEED = 45
+HOW = (VIEWS[0], True, False)
 
 
 def carried(thing):
@@ -47,29 +49,29 @@ class Lender:
             assert not getattr(task, "lent", False)
 
             @wraps(task)
-            def function(*arguments):
-                self.note(task, duration, arguments)
-                return carried(self.run(task, carried(arguments)))
+            def function(*arguments, **options):
+                self.note(task, duration, arguments, options)
+                return carried(self.run(task, *carried((arguments, options))))
 
             @wraps(task)
-            def generator(*arguments):
-                self.note(task, duration, arguments)
-                results = self.run(task, carried(arguments))
-                while (result := self.run(next, (results, None))) is not None:
+            def generator(*arguments, **options):
+                self.note(task, duration, arguments, options)
+                results = self.run(task, *carried((arguments, options)))
+                while (result := self.run(next, (results, None), {})) is not None:
                     yield carried(result)
 
             return generator if isgeneratorfunction(task) else function
 
         return decorate
 
-    def note(self, task, duration, arguments) -> None:
+    def note(self, task, duration, arguments, options) -> None:
         """One call more."""
-        self.calls.append((task.__name__, duration(*arguments) if callable(duration) else duration))
+        self.calls.append((task.__name__, duration(*arguments, **options) if callable(duration) else duration))
 
-    def run(self, task, arguments):
+    def run(self, task, arguments, options):
         """The task in the other process."""
         try:
-            return task(*arguments)
+            return task(*arguments, **options)
         except gr.Error:
             raise
         except Exception as problem:
@@ -89,7 +91,7 @@ def lent(lender, editor) -> LentEditor:
 
 
 def test_a_page_is_built_before_anything_can_be_lent(lent, lender):
-    build_page(lent, RECIPE, seed=SEED, live=False)
+    build_page(Shelf(lent), seed=SEED, live=False)
     assert lender.calls == []
 
 
@@ -104,17 +106,17 @@ def test_an_edit_is_what_it_is_on_a_gpu_of_ones_own(lent, lender, editor):
 
 
 def test_a_photo_a_search_and_a_new_slider_go_there_and_back(lent, lender, astronaut, monkeypatch):
-    monkeypatch.setattr("demo.callbacks.MEASURED_ON", range(500_000, 500_008))
-    do = Callbacks(lent, RECIPE, len(lent.directions) + 1)
-    photo = do.open_photo(astronaut, VIEWS[0], True)
-    session = next(photo)[0]
-    photo.close()
-    *_, (_, _, strip, found) = do.discover(session, ["eyes"], 2, 1)
-    assert strip.width > 0
-    longer, *_ = do.keep(session, found, "mine")
+    monkeypatch.setattr("demo.discoveries.MEASURED_ON", range(500_000, 500_008))
+    do = Callbacks(Shelf(lent), len(lent.directions) + 1)
+    session = do.open_photo(lent.first, astronaut, BALANCED, *HOW)["session"]
+    *_, last = Discoveries(do).discover(session, ["eyes"], 2, 1)
+    assert last["strip"].width > 0
+    longer = Discoveries(do).keep(session, last["found"], "mine")["session"]
     assert longer.directions[-1].name == "mine"
-    assert do.download(longer, True, 1.0).startswith("data:image/png")
-    do.roll(VIEWS[0], True)
+    assert do.download(longer, None, *HOW, 1.0).startswith("data:image/png")
+    do.roll(longer, *HOW)
+    lent.paste(longer, astronaut, longer.original, {}, how="replace")
+    lent.preview(longer, {})
     assert {call for call, _ in lender.calls} == SECONDS.keys() - {"edit"}
     durations = dict(lender.calls)
     assert durations["discover"] == pytest.approx(10.2), "asked for by its steps"
@@ -125,14 +127,16 @@ def test_every_networks_method_of_the_editor_is_looked_after():
     assert all(callable(getattr(Editor, name)) for name in SECONDS)
 
 
-def test_errors_keep_their_words(lent, monkeypatch):
+def test_errors_keep_their_words(lent, astronaut, monkeypatch):
     with pytest.raises(UserError, match="No face was found"):
-        list(lent.opening(Image.new("RGB", (200, 200), "green")))
+        lent.look(Image.new("RGB", (200, 200), "green"))
+    with pytest.raises(UserError, match="closeness"):
+        list(lent.inverting(lent.cut(lent.look(astronaut), Fit()), Fit(closeness="no such")))
 
     def short(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("lelsd_core.editor.render", short)
+    monkeypatch.setattr("lelsd_core.painter.render", short)
     session = lent.random_face(SEED)
     with pytest.raises(UserError, match="not enough memory"):
         lent.edit(session, {lent.directions[0].name: 1.0})

@@ -11,26 +11,35 @@ import pytest
 from gradio.data_classes import FileData, ImageData
 from PIL import Image
 
-from demo.callbacks import MAX_NAME, SIDE, VIEWS, Callbacks
+from demo.callbacks import LARGE, SIDE, VIEWS, WHOLE, Callbacks, data_url
 from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
-from demo.page import SPARE, build_page
+from demo.news import answering, every
+from demo.page import build_page
+from demo.photo_panel import photo_panel
 from demo.words import describe_locality, slider_words
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Locality
 from lelsd_core.errors import UserError
-from lelsd_core.registry import GENERATORS
+from lelsd_core.inversion import BALANCED, CLOSENESS
+from lelsd_core.shelf import Shelf
 
-RECIPE = GENERATORS["digiface-64"].discover
+HOW = (VIEWS[0], True, False)  # view, keep the photo's detail, protect the rest
 
 
 @pytest.fixture(scope="module")
-def do(editor):
-    return Callbacks(editor, RECIPE, len(editor.directions) + SPARE)
+def do(editor) -> Callbacks:
+    return Callbacks(Shelf(editor), len(editor.directions) + 8)
 
 
 @pytest.fixture(scope="module")
 def config(editor):
-    return build_page(editor, RECIPE).get_config_file()
+    return build_page(Shelf(editor)).get_config_file()
+
+
+@pytest.fixture(scope="module")
+def opened(do, editor, astronaut) -> dict:
+    """What the page hears when the astronaut's photo is opened."""
+    return do.open_photo(editor.random_face(45), astronaut, BALANCED, *HOW)
 
 
 def part_of(config, elem_id: str) -> dict:
@@ -44,12 +53,12 @@ def events_of(config, elem_id: str) -> list[dict]:
     return [d for d in config["dependencies"] if any(target[0] == number for target in d["targets"])]
 
 
-def test_every_slider_answers_to_keyboard_and_mouse_with_its_last_value(config, do):
+def test_every_slider_answers_at_once_and_when_it_is_let_go_with_its_last_value(config, do):
     for i in range(do.sliders):
-        (event,) = [d for d in events_of(config, f"slider-{i}") if d["backend_fn"]]
-        assert {t[1] for t in event["targets"]} >= {"input", "release"}
-        assert event["trigger_mode"] == "always_last"
-        assert event["queue"] is False
+        events = [d for d in events_of(config, f"slider-{i}") if d["backend_fn"]]
+        assert sorted(name for event in events for _, name in event["targets"][:1]) == ["input", "release"]
+        assert all(event["trigger_mode"] == "always_last" for event in events)
+        assert all(event["queue"] is False for event in events)
 
 
 def test_shipped_sliders_are_shown_with_their_names_and_spare_ones_are_hidden(config, editor):
@@ -71,56 +80,138 @@ def test_a_face_is_there_when_the_page_opens(config):
     assert value["url"].startswith("data:image/jpeg;base64,")
 
 
-def test_a_photo_fills_the_page_at_once_and_then_better(do, astronaut):
-    shown = list(do.open_photo(astronaut, VIEWS[0], True))
-    assert len(shown) >= 3
-    assert all(len(outputs) == 7 + do.sliders for outputs in shown)
-    first, last = shown[0][0], shown[-1][0]
-    assert last.inversion_l1 < first.inversion_l1
-    assert shown[0][1].size == (SIDE, SIDE)
-    assert shown[-1][5].size == (SIDE, SIDE), "the rebuilt face gets better while one watches"
-    assert shown[-1][7:] == (gr.skip(),) * do.sliders, "sliders that were moved meanwhile stay"
-    assert "One face was found" in shown[-1][6]
+def test_a_new_face_gives_up_whatever_is_still_refined_for_another(config):
+    (refining,) = [d for d in config["dependencies"] if any(name == "change" for _, name in d["targets"])]
+    for elem_id in ("upload", "examples", "seed", "random", "faces", "aligned-before", "nudge-turn", "closeness"):
+        events = [d for d in events_of(config, elem_id) if d["backend_fn"]]
+        assert events, elem_id
+        assert all(refining["id"] in event["cancels"] for event in events), elem_id
 
 
-def test_detail_keeps_the_photo_and_the_models_view_does_not(do, astronaut):
-    session, *_ = next(do.open_photo(astronaut, VIEWS[0], True))
-    kept, _, _ = do.show(session, "Edited", True)
+def test_a_photo_fills_the_page_at_once_and_then_better(do, opened):
+    assert opened["picture"].size == (SIDE, SIDE)
+    assert "One face was found" in opened["note"]
+    assert WHOLE in [choice[0] if isinstance(choice, tuple) else choice for choice in opened["view"]["choices"]]
+    assert len(opened["sliders"]) == do.sliders
+    better = list(do.refine(opened["session"], opened["source"], opened["fit"]))
+    assert len(better) >= 2
+    assert better[-1]["session"].inversion_l1 < opened["session"].inversion_l1
+    assert better[-1]["rebuilt"].size == (SIDE, SIDE)
+    assert all("sliders" not in news for news in better), "sliders that were moved meanwhile stay"
+
+
+def test_sliders_that_were_found_are_there_for_the_next_photo(do, editor, astronaut):
+    session = editor.random_face(45).with_directions([editor.directions[0]])
+    after = do.open_photo(session, astronaut, BALANCED, *HOW)["session"]
+    assert [d.name for d in after.directions] == [d.name for d in session.directions]
+
+
+def test_detail_keeps_the_photo_and_the_models_view_does_not(do, opened):
+    session, source = opened["session"], opened["source"]
+    kept = do.show(session, source, "Edited", True, False)["picture"]
     assert np.array_equal(np.asarray(kept), np.asarray(session.photo))
-    rebuilt, _, _ = do.show(session, "Edited", False)
+    rebuilt = do.show(session, source, "Edited", False, False)["picture"]
     assert not np.array_equal(np.asarray(rebuilt), np.asarray(session.photo))
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_shows_something(do, view):
-    session = do.editor.random_face(45)
-    picture, pair, words = do.show(session, view, True, 2.0)
-    assert "%" in words
-    if view == "Swipe":
-        assert [p.size for p in pair] == [(SIDE, SIDE)] * 2
-    else:
-        assert picture.size == (SIDE, SIDE)
+def test_every_view_shows_something(do, editor, view):
+    news = do.show(editor.random_face(45), None, view, True, False, 2.0)
+    assert "%" in news["meter"]
+    shown = news["swipe"] if view == "Swipe" else [news["picture"]]
+    assert [picture.size for picture in shown] == [(SIDE, SIDE)] * len(shown)
 
 
-def test_a_face_that_cannot_be_found_is_told_and_nothing_is_returned(do):
+def test_the_whole_photo_is_untouched_at_rest_and_changes_at_the_face_only(do, opened):
+    session, source = opened["session"], opened["source"]
+    rest = do.show(session, source, WHOLE, True, False)["picture"]
+    assert np.array_equal(np.asarray(rest), np.asarray(source.shown))
+    moved = do.show(session, source, WHOLE, True, False, *[d.high for d in session.directions])["picture"]
+    change = np.abs(np.asarray(moved).astype(int) - np.asarray(rest)).max(2)
+    assert change.max() > 8
+    assert change[-40:].max() == 0, "below the frame"
+
+
+def test_protection_raises_the_share_inside_the_part(do, editor):
+    session = editor.random_face(45)
+    values = [d.high if d.name == "mouth" else 0.0 for d in session.directions]
+    shares = [do.show(session, None, "Edited", True, on, *values)["meter"] for on in (False, True)]
+    free, kept = (float(words.split("**")[1].rstrip("%")) for words in shares)
+    assert kept > free
+
+
+def test_a_nudge_turns_the_face_and_keeps_sliders_and_choice(do, opened):
+    session, source, fit = opened["session"], opened["source"], opened["fit"]
+    again = do.refit(session, source, fit, False, 0.05, 0.0, 1.1, 10.0, "easier to edit", *HOW, 2.0)
+    assert "sliders" not in again
+    assert again["fit"].nudge.turn == 10.0
+    assert again["fit"].closeness == "easier to edit"
+    assert not np.allclose(again["session"].matrix, session.matrix)
+    assert again["turn"] != opened["turn"], "it is refined anew"
+
+
+def test_a_photo_can_be_taken_as_it_is(do, opened):
+    session, source, fit = opened["session"], opened["source"], opened["fit"]
+    still = (0.0, 0.0, 1.0, 0.0, BALANCED, *HOW)
+    plain = do.refit(session, source, fit, True, *still)
+    assert plain["aligned"] is True
+    assert plain["session"].matrix[0, 1] == 0
+    back = do.refit(plain["session"], plain["source"], plain["fit"], False, *still)
+    assert np.allclose(back["session"].matrix, session.matrix)
+
+
+def test_faces_of_a_group_can_be_chosen(do, editor, astronaut):
+    group = Image.new("RGB", (1000, 560), "gray")
+    group.paste(astronaut, (20, 20))
+    group.paste(astronaut.resize((400, 400)), (560, 60))
+    news = do.open_photo(editor.random_face(45), group, BALANCED, *HOW)
+    assert len(news["faces"]["value"]) == 2
+    given = (news["session"], news["source"], news["fit"], False, 0.0, 0.0, 1.0, 0.0, BALANCED, *HOW)
+    other = do.choose_face(gr.SelectData(None, {"index": 1, "value": None}), *given)
+    assert other["fit"].face == 1
+    assert "number 2" in other["note"]
+    assert not np.allclose(other["session"].matrix, news["session"].matrix)
+
+
+def test_fitting_without_a_photo_changes_nothing(do, editor):
+    assert do.refit(editor.random_face(45), None, None, True, 0.1, 0.0, 1.0, 0.0, BALANCED, *HOW) == {}
+    assert list(do.refine(editor.random_face(45), None, None)) == []
+
+
+def test_the_panel_offers_every_closeness():
+    with gr.Blocks():
+        panel = photo_panel()
+    assert [choice[1] for choice in panel.closeness.choices] == list(CLOSENESS)
+
+
+def test_a_face_that_cannot_be_found_is_told(do, editor):
     with pytest.raises(gr.Error, match="No face was found"):
-        next(do.open_photo(Image.new("RGB", (200, 200), "green"), VIEWS[0], True))
+        do.open_photo(editor.random_face(45), Image.new("RGB", (200, 200), "green"), BALANCED, *HOW)
 
 
-def test_an_unreadable_upload_is_told_by_the_event(do, tmp_path):
+def test_an_unreadable_upload_is_told_by_the_event(do, editor, tmp_path):
     path = tmp_path / "notes.png"
     path.write_text("not a picture")
     upload = PhotoInput(label="Photo")
     read = upload.preprocess(ImageData(path=str(path)))
     assert isinstance(read, UserError)
     with pytest.raises(gr.Error, match="not a picture that can be read"):
-        next(do.open_photo(read, VIEWS[0], True))
+        do.open_photo(editor.random_face(45), read, BALANCED, *HOW)
 
 
-def test_a_cleared_upload_changes_nothing(do):
+def test_a_cleared_upload_changes_nothing(do, editor):
     assert PhotoInput(label="Photo").preprocess(None) is None
-    (outputs,) = do.open_photo(None, VIEWS[0], True)
-    assert outputs == (gr.skip(),) * (7 + do.sliders)
+    assert do.open_photo(editor.random_face(45), None, BALANCED, *HOW) == {}
+
+
+def test_news_reach_the_components_they_name():
+    with gr.Blocks():
+        named = {"one": gr.Textbox(), "many": [gr.Slider(), gr.Slider()]}
+        assert every(named) == [named["one"], *named["many"]]
+        placed = answering(lambda: {"many": [1, 2]}, named)()
+        assert placed == dict(zip(named["many"], [1, 2], strict=True))
+        (nothing,) = answering(lambda: {}, named)().values()
+        assert nothing == gr.skip(), "Gradio wants some answer"
 
 
 @pytest.mark.parametrize("payload", [None, "", "abc", float("nan"), float("inf"), [1]])
@@ -129,15 +220,15 @@ def test_a_slider_that_is_typed_wrong_means_zero(payload):
 
 
 @pytest.mark.parametrize("values", [(), (1e9,) * 99, (-1e9,), (float("nan"),)])
-def test_hostile_slider_values_stay_in_range(do, values):
-    session = do.editor.random_face(45)
+def test_hostile_slider_values_stay_in_range(do, editor, values):
+    session = editor.random_face(45)
     amounts = do.amounts(session, values)
     assert all(d.low <= amounts.get(d.name, 0.0) <= d.high for d in session.directions)
 
 
 @pytest.mark.parametrize("seed", [None, -5, 2**40, float("nan"), "x"])
 def test_a_wrong_seed_still_gives_a_face(do, seed):
-    assert do.random_face(seed, VIEWS[0], True)[0].note.endswith("seed 0.")
+    assert do.random_face(None, seed, *HOW)["note"].endswith("seed 0.")
 
 
 def test_outputs_are_inside_the_answer_and_never_files(astronaut):
@@ -149,45 +240,22 @@ def test_outputs_are_inside_the_answer_and_never_files(astronaut):
     assert all(isinstance(half, FileData) or half.path is None for half in pair.root)
 
 
-def test_a_download_is_a_png_of_the_edit(do):
-    url = do.download(do.editor.random_face(45), True, 2.0)
-    picture = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
+def downloaded(url: str) -> Image.Image:
+    """The picture of a data URL."""
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+
+
+def test_a_download_is_a_png_of_the_edit(do, editor):
+    picture = downloaded(do.download(editor.random_face(45), None, *HOW, 2.0))
     assert picture.format == "PNG"
     assert picture.size == (SIDE, SIDE)
 
 
-def test_a_discovery_shows_its_curve_and_its_direction_becomes_a_slider(do):
-    session = do.editor.random_face(45)
-    status, curve, strip, found = list(do.discover(session, ["eyes"], 3, 1))[-1]
-    assert "Step **3** of 3" in status
-    assert list(curve.columns) == ["step", "score"]
-    assert len(curve) == 3
-    assert strip.width > 3 * 250
-    longer, _, words, nothing, *sliders = do.keep(session, found, "  my   <b>eyes</b> " + "x" * 99)
-    kept = longer.directions[-1]
-    assert kept.name.startswith("my <b>eyes</b>")
-    assert len(kept.name) <= MAX_NAME
-    assert kept.score is not None
-    assert nothing is None
-    assert "%" in words
-    assert sliders[len(session.directions)]["visible"]
-
-
-def test_discovery_tells_what_is_missing(do):
-    session = do.editor.random_face(45)
-    with pytest.raises(gr.Error, match="No part was chosen"):
-        next(do.discover(session, [], 10, 1))
-    with pytest.raises(gr.Error, match="There is no direction yet"):
-        do.keep(session, None, "x")
-    full = do.editor.with_directions(session, [session.directions[0]] * SPARE)
-    with pytest.raises(gr.Error, match="sliders are in use"):
-        next(do.discover(full, ["eyes"], 10, 1))
-
-
-def test_hostile_numbers_of_a_discovery_are_bounded(do):
-    run = do.discover(do.editor.random_face(45), ["eyes"], 1e12, -1e12)
-    assert "of 4000" in next(run)[0]
-    run.close()
+def test_a_download_of_the_whole_photo_has_its_size(do, opened):
+    session, source = opened["session"], opened["source"]
+    picture = downloaded(do.download(session, source, WHOLE, True, False))
+    assert np.array_equal(np.asarray(picture), np.asarray(source.photo))
+    assert downloaded(data_url(Image.new("RGB", (LARGE // 1000 + 1, 1000)))).format == "JPEG"
 
 
 def test_words_are_grammatical():
