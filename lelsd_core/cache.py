@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ def in_cache(source: Source) -> Path | None:
     return paths[0] if whole else None
 
 
+def faults_of(name: str) -> list[str]:
+    """Files of an entry that are here and damaged, each with what is wrong with it."""
+    entry = entry_of(name)
+    try:
+        by_hand(name, entry)
+    except UserError as problem:
+        return [str(problem)]
+    copies = [(cached(source, file), file, key_of(source, file)) for source in entry.sources for file in source.files]
+    faults = [(path, fault_of(path, file, key)) for path, file, key in copies if path]
+    return [f"{path}: {fault}" for path, fault in faults if fault]
+
+
 def cached(source: Source, file: File) -> Path | None:
     """Where a file lies in huggingface_hub's cache, whole or not."""
     from huggingface_hub import try_to_load_from_cache
@@ -120,6 +133,11 @@ def sha256_at(path: Path) -> str:
     return digest
 
 
+def forget_hashes() -> None:
+    """Every file will be hashed anew when it is next looked at."""
+    rewrite(lambda record: record.pop("hashed", None))
+
+
 def remember(path: Path, digest: str) -> None:
     """Note a file's SHA-256, and by what to tell that it is still the same file."""
     note("hashed", str(path.resolve()), [*stamp_of(path), digest])
@@ -146,7 +164,12 @@ def read_record() -> dict[str, Any]:
 
 
 def note(kind: str, key: str, value: Any) -> None:
-    """Add to the notes; in a cache that is read-only nothing is noted, and files are hashed every time."""
+    """Add to the notes."""
+    rewrite(lambda record: record.setdefault(kind, {}).update({key: value}))
+
+
+def rewrite(change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the notes; in a cache that is read-only nothing is noted, and files are hashed every time."""
     from huggingface_hub.utils import WeakFileLock
 
     path = record_file()
@@ -155,7 +178,7 @@ def note(kind: str, key: str, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _writing, WeakFileLock(path.with_suffix(".lock")):
             record = read_record()
-            record.setdefault(kind, {})[key] = value
+            change(record)
             partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
             os.replace(partial, path)
     except OSError:

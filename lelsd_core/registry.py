@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from lelsd_core.cache import sha256_of
+from lelsd_core.cache import sha256_at, sha256_of
+from lelsd_core.catalog import names_of
 from lelsd_core.directions import load_directions
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor
@@ -21,6 +22,7 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces import FaceAligner, Frame
 from lelsd_core.formats import Options, build_generator, read_checkpoint, use_half, weights_file
 from lelsd_core.generators import Generator
+from lelsd_core.hub import Bar, fetch
 from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, read_segmenter
@@ -93,6 +95,11 @@ INVERTERS: Mapping[str, Weights] = {
 }
 
 
+def shipped() -> dict[str, Weights]:
+    """Every weights file that ships, by the name of its network."""
+    return {**{name: spec.weights for name, spec in GENERATORS.items()}, **SEGMENTERS, **INVERTERS}
+
+
 def generator_spec(name: str) -> GeneratorSpec:
     """What belongs to a named generator. UserError for an unknown name."""
     if name not in GENERATORS:
@@ -104,12 +111,14 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     """A generator, ready to render.
 
     Args:
-        name_or_path: a key of `GENERATORS`, or a file or folder in any format of `formats`.
+        name_or_path: a key of `GENERATORS`, a generator of `catalog`, which is fetched from the Hub if it is not here,
+            or a file or folder in any format of `formats`.
         device: "cpu", "cuda", "mps".
         options: fields of `formats.Options`: noise, noise_seed, class_index, truncation, dtype.
 
     Raises:
-        UserError: no such name or file, a damaged or foreign file, or an option that the model does not take.
+        UserError: no such name or file, one that cannot be fetched, is damaged or foreign, or an option that the model
+            does not take.
     """
     given, known = Path(name_or_path), str(name_or_path) in GENERATORS
     file = name_or_path if known else weights_file(given)
@@ -134,18 +143,15 @@ def load_segmenter(
     Args:
         name_or_path: a key of `SEGMENTERS`, a key of `segmenters.files.NETWORKS`, or a file of any kind named there.
         device: "cpu", "cuda", "mps".
-        weights: the file of a network that is named without one.
+        weights: the file of a network of `NETWORKS`; None takes the published one, from here or from the Hub.
         generator: whose features it will read; checked here where the file says which it must be.
 
     Raises:
-        UserError: as for `load_generator`; weights missing or of another kind; a segmenter of another generator.
+        UserError: as for `load_generator`; weights of another kind; a segmenter of another generator.
     """
     spec = NETWORKS.get(str(name_or_path))
     if spec and weights is None:
-        raise UserError(
-            f"{name_or_path} needs its weights: get {spec.file} from {spec.source} and give its path, as weights or "
-            "instead of the name."
-        )
+        weights = fetch(spec.weights, report=Bar())
     if weights is not None and spec is None:
         known = (*NETWORKS, *SEGMENTERS)
         fixed = str(name_or_path) in known or Path(name_or_path).is_file()
@@ -160,7 +166,7 @@ def load_segmenter(
 
 
 def load_inverter(name_or_path: str | Path, generator: Generator) -> EncoderInverter:
-    """An inverter by name (a key of `INVERTERS`) or file, for the very generator it was trained with."""
+    """An inverter by name (one of `INVERTERS` or of `catalog`) or file, for the very generator it was trained with."""
     path, _, _ = find("inverter", name_or_path, INVERTERS)
     tensors, facts = read_safetensors(path, "encoder")
     if facts.get("fingerprint") != generator.fingerprint:
@@ -181,18 +187,23 @@ def load_editor(name: str, device: str | torch.device = "cpu") -> Editor:
 def find(
     kind: str, name_or_path: str | Path, table: Mapping[str, Weights], also: Iterable[str] = ()
 ) -> tuple[Path, str, str]:
-    """Path, SHA-256 and name of a network's file; a shipped file must have the SHA-256 it was registered with.
+    """Path, SHA-256 and name of a network's file: one that ships, one of `catalog` (here, or fetched), or any other.
+
+    A shipped or published file must have the SHA-256 it was registered with.
 
     `also`: more names that a person may have meant.
     """
     if str(name_or_path) in table:
         weights = table[str(name_or_path)]
         path, name = weights.path, str(name_or_path)
+    elif str(name_or_path) in (published := names_of(kind)):
+        path = fetch(str(name_or_path), report=Bar())
+        return path, sha256_at(path), str(name_or_path)
     else:
         path, weights = Path(name_or_path), None
         name = path.stem
         if not path.is_file():
-            raise UserError(unknown_name(kind, name_or_path, (*table, *also)))
+            raise UserError(unknown_name(kind, name_or_path, dict.fromkeys((*table, *also, *published))))
     if not path.is_file():
         raise UserError(f"{path.name} of {name} is missing from {path.parent}; get the repository again.")
     fingerprint = sha256_of(path)

@@ -34,6 +34,7 @@ class Fault:
         retry_after: seconds that the answer asks to wait.
         cut: close the connection after so many bytes of the answer's body.
         pause: seconds before each piece of the body.
+        gate: what must be set before the body is sent.
         body: other bytes than announced.
         no_range: send everything, whatever was asked for.
         size: another size than is true, announced.
@@ -45,6 +46,7 @@ class Fault:
     retry_after: int | None = None
     cut: int | None = None
     pause: float = 0.0
+    gate: threading.Event | None = None
     body: bytes | None = None
     no_range: bool = False
     size: int | None = None
@@ -146,6 +148,8 @@ class Handler(BaseHTTPRequestHandler):
         self.head(206 if partly else 200, headers)
         if self.command == "HEAD":
             return
+        if fault.gate:
+            fault.gate.wait(60)
         for place in range(0, len(body), PIECE):
             if fault.cut is not None and place >= fault.cut:
                 self.close_connection = True

@@ -1,5 +1,8 @@
-"""Handle weights files: convert any official generator file to safetensors.
+"""Handle weights files: list, fetch and check published ones, convert any official generator file to safetensors.
 
+python -m lelsd_core weights list
+python -m lelsd_core weights fetch ffhq-1024            its encoder and its segmenter, too; --only: the generator alone
+python -m lelsd_core weights verify                     hash everything that is here
 python -m lelsd_core weights convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
 """
 
@@ -10,11 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lelsd_core.commands.published import fetch_weights, list_weights, verify
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     parser.add_argument("action", help=f"what to do: {', '.join(ACTIONS)}")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="convert: IN OUT.safetensors")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="fetch, verify: which; convert: IN OUT.safetensors")
+    parser.add_argument("--only", action="store_true", help="fetch: the named files alone, not what belongs to them")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -51,4 +57,9 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
     return {"out": str(target), "sha256": sha256_of(target), **facts}
 
 
-ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"convert": convert}
+ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "list": list_weights,
+    "fetch": fetch_weights,
+    "verify": verify,
+    "convert": convert,
+}
