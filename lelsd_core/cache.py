@@ -21,11 +21,7 @@ from lelsd_core.catalog import Entry, File, Source, entry_of
 from lelsd_core.errors import UserError
 
 BY_HAND = "LELSD_WEIGHTS"
-GENERAL_NAMES = (
-    "config.json",
-    "model.safetensors",
-    "pytorch_model.bin",
-)  # said by many files, so never looked up alone
+GENERAL_NAMES = ("config.json", "model.safetensors", "pytorch_model.bin")  # of many files: found as NAME/FILE only
 _writing = threading.Lock()
 
 
@@ -46,16 +42,14 @@ def by_hand(name: str, entry: Entry) -> Path | None:
     """The file that somebody put into the folder LELSD_WEIGHTS, if any; checked against every source of that name."""
     if not (folder := os.environ.get(BY_HAND)):
         return None
-    wanted: dict[str, list[tuple[File, ...]]] = {}
+    wanted: dict[str, list[File]] = {entry.by_hand[0]: [File(entry.by_hand[0])]} if entry.by_hand else {}
     for source in entry.sources:
-        wanted.setdefault(source.file.name, []).append(source.files)
-    if entry.by_hand:
-        wanted[entry.by_hand[0]] = [(File(entry.by_hand[0]),)]
+        wanted.setdefault(source.file.name, []).append(source.file)
     for file_name, choices in wanted.items():
         places = [Path(folder, name, file_name)]
         places += [Path(folder, file_name)] if file_name not in GENERAL_NAMES else []
         for path in filter(Path.is_file, places):
-            faults = [fault_of(path, files[0], f"{name}/{file_name}") for files in choices]
+            faults = [fault_of(path, file, f"{name}/{file_name}") for file in choices]
             if all(faults):
                 raise UserError(f"{path} is not {name}: {faults[0]}. Get it again, or take it out of {folder}.")
             return path

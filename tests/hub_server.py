@@ -39,6 +39,7 @@ class Fault:
         no_range: send everything, whatever was asked for.
         size: another size than is true, announced.
         method: only for HEAD or only for GET.
+        after: so many requests go well first.
         times: so often, then well again; None: always.
     """
 
@@ -51,6 +52,7 @@ class Fault:
     no_range: bool = False
     size: int | None = None
     method: str | None = None
+    after: int = 0
     times: int | None = None
 
 
@@ -91,7 +93,10 @@ class HubServer:
         """What goes wrong this time."""
         with self.guard:
             for fault in self.faults.get(key, ()):
-                if fault.method in (None, method) and fault.times != 0:
+                if fault.method not in (None, method) or fault.times == 0:
+                    continue
+                fault.after -= 1
+                if fault.after < 0:
                     fault.times = None if fault.times is None else fault.times - 1
                     return fault
         return Fault()
