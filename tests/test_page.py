@@ -18,7 +18,7 @@ from demo.words import describe_locality, slider_words
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Locality
 from lelsd_core.errors import UserError
-from lelsd_core.registry import GENERATORS
+from lelsd_core.specs import GENERATORS
 
 RECIPE = GENERATORS["digiface-64"].discover
 

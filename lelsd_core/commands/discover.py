@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.directions import Direction
     from lelsd_core.errors import check_folder
-    from lelsd_core.registry import generator_spec, load_generator, load_segmenter
+    from lelsd_core.registry import load_generator, load_segmenter
+    from lelsd_core.specs import generator_spec
 
     out = Path(options.out)
     for path in filter(None, [out, options.checkpoint and Path(options.checkpoint)]):

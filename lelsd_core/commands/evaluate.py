@@ -35,7 +35,8 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.directions import load_directions
     from lelsd_core.evaluation import evaluate
-    from lelsd_core.registry import CHECKPOINTS, generator_spec, load_generator, load_segmenter
+    from lelsd_core.registry import load_generator, load_segmenter
+    from lelsd_core.specs import CHECKPOINTS, generator_spec
 
     spec, device = generator_spec(options.generator), choose_device(options.device)
     directions = load_directions(options.directions or CHECKPOINTS / spec.directions)
@@ -59,7 +60,8 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
 
     from lelsd_core.ablation import BATCH, STEPS, ablate
     from lelsd_core.device import choose_device
-    from lelsd_core.registry import generator_spec, load_generator, load_segmenter
+    from lelsd_core.registry import load_generator, load_segmenter
+    from lelsd_core.specs import generator_spec
 
     spec, device = generator_spec(options.generator), choose_device(options.device)
     generator, segmenter = load_generator(options.generator, device), load_segmenter(spec.segmenter, device)

@@ -49,45 +49,38 @@ METHODS: Mapping[str, Build] = {  # what the header of one of our files may say
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A named network whose weights everybody gets for themselves.
+    """A named network whose weights are published.
 
     Args:
         kind: key of `PUBLISHED`.
-        file, source: what to get, and where.
+        weights: key of `catalog.CATALOG`.
         about: one sentence for people, licence included.
         options: how it is built.
     """
 
     kind: str
-    file: str
-    source: str
+    weights: str
     about: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-BISENET = {
-    "kind": "bisenet",
-    "file": "79999_iter.pth",
-    "source": "https://huggingface.co/ManyOtherFunctions/face-parse-bisent",
-}
 NETWORKS: Mapping[str, NetworkSpec] = {
-    "bisenet": NetworkSpec(**BISENET, about="14 parts of a face; code MIT, trained on CelebAMask-HQ, non-commercial."),
+    "bisenet": NetworkSpec(
+        "bisenet", "bisenet", "14 parts of a face; code MIT, trained on CelebAMask-HQ, non-commercial."
+    ),
     "bisenet-19": NetworkSpec(
-        **BISENET,
-        about="The same, its 19 labels as they are; left and right are unreliable.",
+        "bisenet",
+        "bisenet",
+        "The same, its 19 labels as they are; left and right are unreliable.",
         options={"merged": False},
     ),
     "deeplabv3": NetworkSpec(
-        kind="deeplabv3",
-        file="deeplabv3_resnet101_coco-586e9e4e.pth",
-        source="https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",
-        about="20 kinds of objects, cars, horses and people among them; BSD-3.",
+        "deeplabv3", "deeplabv3", "20 kinds of objects, cars, horses and people among them; BSD-3."
     ),
     "cocostuff": NetworkSpec(
-        kind="deeplabv2",
-        file="deeplabv2_resnet101_msc-cocostuff164k-100000.pth",
-        source="the releases of https://github.com/kazuto1011/deeplab-pytorch",
-        about="182 things and stuffs of scenes; code MIT, COCO's pictures under their owners' terms.",
+        "deeplabv2",
+        "cocostuff",
+        "182 things and stuffs of scenes; code MIT, COCO's pictures under their owners' terms",
     ),
 }
 
