@@ -105,7 +105,6 @@ def verified(name: str) -> tuple[dict[str, str] | None, list[str]]:
     """Name, path and SHA-256 of weights that are here and whole, or None; and what is wrong with those that are not."""
     from lelsd_core.cache import faults_of, local, sha256_at
     from lelsd_core.errors import UserError
-
     from lelsd_core.registry import find
     from lelsd_core.specs import shipped
 
