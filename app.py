@@ -26,7 +26,8 @@ def start(settings: Settings) -> None:
     """Load the models, build the page, serve it."""
     from demo.gpu import LentEditor, lent
     from lelsd_core.device import choose_device
-    from lelsd_core.registry import generator_spec, load_editor
+    from lelsd_core.registry import load_editor
+    from lelsd_core.specs import generator_spec
 
     spec = generator_spec(settings.generator)
     editor = load_editor(settings.generator, choose_device(settings.device), directions=settings.directions)

@@ -32,10 +32,13 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> object:
     """What the command gives; a lack of memory is told like anything else that a person can fix."""
-    from lelsd_core.device import told_when_short
-
-    with told_when_short():
+    try:
         return options.run(options)
+    except (RuntimeError, MemoryError):
+        from lelsd_core.device import told_when_short  # brings torch, which not every command needs
+
+        with told_when_short():
+            raise
 
 
 def main(arguments: list[str] | None = None) -> int:

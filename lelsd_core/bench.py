@@ -78,7 +78,8 @@ def discovery(name: str, repeats: int, four_times: bool, device: torch.device | 
 
     from lelsd_core.device import settle
     from lelsd_core.discovery import discover
-    from lelsd_core.registry import generator_spec, load_generator, load_segmenter
+    from lelsd_core.registry import load_generator, load_segmenter
+    from lelsd_core.specs import generator_spec
 
     spec = generator_spec(name)
     generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)

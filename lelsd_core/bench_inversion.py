@@ -1,8 +1,8 @@
 """What inversions reach: how close they come, how soon, and whether edits still work on them; and e4e's speed.
 
-    shared photo, its variants, held-out made-up faces  --invert, on the clock-->  one `Case` each, then the worst of all
+    shared photo, its variants, held-out made-up faces  --invert, on the clock-->  one `Case` each, the worst of all
 
-An edit works on an inversion as far as the direction keeps its locality gain: that on the inversion over the shipped one.
+An edit works on an inversion as far as its direction keeps its locality gain: the one there over the shipped one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from lelsd_core.bench import ROOT, interleaved
+from lelsd_core.bench import ROOT
+from lelsd_core.bench_e4e import e4e
 from lelsd_core.editor import Editor
 from lelsd_core.evaluation import HELD_OUT, HeldOut, evaluate_one, render
 from lelsd_core.image import read_photo
 from lelsd_core.inversion import CLOSENESS, Inversion
-from lelsd_core.inversion.e4e import E4EEncoder
 from lelsd_core.registry import load_editor
 
 PHOTO = ROOT / "tests" / "data" / "astronaut.png"
@@ -86,8 +86,8 @@ def invert(name: str, repeats: int, closenesses: Sequence[str] = tuple(CLOSENESS
 def told(case: Case) -> str:
     """One line for people."""
     return (
-        f"{case.face:>12}, {case.closeness:<19} first {case.first_l1:.3f} in {case.first_s:.2f} s, {case.l1_3s:.3f} at 3 s, "
-        f"{case.l1_10s:.3f} at 10 s, {case.l1:.3f} in {case.seconds:.1f} s; {case.direction} keeps {case.kept:.2f}"
+        f"{case.face:>12}, {case.closeness:<19} first {case.first_l1:.3f} in {case.first_s:.2f} s, {case.l1_3s:.3f} at "
+        f"3 s, {case.l1_10s:.3f} at 10 s, {case.l1:.3f} in {case.seconds:.1f} s; {case.direction} keeps {case.kept:.2f}"
     )
 
 
@@ -145,17 +145,3 @@ def kept_gains(editor: Editor, codes: Tensor) -> dict[str, float]:
         if row.area >= LEAST_AREA:
             kept[direction.name] = row.gain / direction.gain
     return kept
-
-
-def e4e(repeats: int, styles: int = 18) -> dict[str, float]:
-    """e4e's encoder at batch 1 over the plain network: the same weights, module by module as they were published."""
-    tensors = random_encoder(styles)
-    plain = PlainEncoder(tensors)
-    ours = E4EEncoder(dict(tensors)).eval()
-    view = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    with torch.inference_mode():
-        difference = float((ours(view) - plain(view)).abs().max())
-        times = interleaved({"e4e_s": lambda: ours(view), "e4e_plain_s": lambda: plain(view)}, repeats, warm=1)
-    ratio = times["e4e_s"] / times["e4e_plain_s"]
-    print(f"e4e's encoder takes {ratio:.2f} of the plain network's time (they differ by {difference:.0e})")
-    return times | {"e4e_over_plain": ratio}

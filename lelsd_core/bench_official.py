@@ -25,8 +25,9 @@ from lelsd_core.discovery import discover, draw_amounts
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import combined_mask, localization_score
 from lelsd_core.plateau import Judge
-from lelsd_core.registry import generator_spec, load_generator, load_segmenter
+from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.specs import generator_spec
 
 PARTS, SEEDS = ("eyes", "mouth", "hair"), (0, 1, 2)
 OFFICIAL = {"steps": 200, "batch": 4, "lr": 0.001, "schedule": "halving"}

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,7 @@ from lelsd_core.catalog import Entry, File, Source, entry_of
 from lelsd_core.errors import UserError
 
 BY_HAND = "LELSD_WEIGHTS"
-GENERAL_NAMES = (
-    "config.json",
-    "model.safetensors",
-    "pytorch_model.bin",
-)  # said by many files, so never looked up alone
+GENERAL_NAMES = ("config.json", "model.safetensors", "pytorch_model.bin")  # of many files: found as NAME/FILE only
 _writing = threading.Lock()
 
 
@@ -45,16 +42,14 @@ def by_hand(name: str, entry: Entry) -> Path | None:
     """The file that somebody put into the folder LELSD_WEIGHTS, if any; checked against every source of that name."""
     if not (folder := os.environ.get(BY_HAND)):
         return None
-    wanted: dict[str, list[tuple[File, ...]]] = {}
+    wanted: dict[str, list[File]] = {entry.by_hand[0]: [File(entry.by_hand[0])]} if entry.by_hand else {}
     for source in entry.sources:
-        wanted.setdefault(source.file.name, []).append(source.files)
-    if entry.by_hand:
-        wanted[entry.by_hand[0]] = [(File(entry.by_hand[0]),)]
+        wanted.setdefault(source.file.name, []).append(source.file)
     for file_name, choices in wanted.items():
         places = [Path(folder, name, file_name)]
         places += [Path(folder, file_name)] if file_name not in GENERAL_NAMES else []
         for path in filter(Path.is_file, places):
-            faults = [fault_of(path, files[0], f"{name}/{file_name}") for files in choices]
+            faults = [fault_of(path, file, f"{name}/{file_name}") for file in choices]
             if all(faults):
                 raise UserError(f"{path} is not {name}: {faults[0]}. Get it again, or take it out of {folder}.")
             return path
@@ -66,6 +61,18 @@ def in_cache(source: Source) -> Path | None:
     paths = [cached(source, file) for file in source.files]
     whole = all(p and not fault_of(p, f, key_of(source, f)) for p, f in zip(paths, source.files, strict=True))
     return paths[0] if whole else None
+
+
+def faults_of(name: str) -> list[str]:
+    """Files of an entry that are here and damaged, each with what is wrong with it."""
+    entry = entry_of(name)
+    try:
+        by_hand(name, entry)
+    except UserError as problem:
+        return [str(problem)]
+    copies = [(cached(source, file), file, key_of(source, file)) for source in entry.sources for file in source.files]
+    faults = [(path, fault_of(path, file, key)) for path, file, key in copies if path]
+    return [f"{path}: {fault}" for path, fault in faults if fault]
 
 
 def cached(source: Source, file: File) -> Path | None:
@@ -120,6 +127,11 @@ def sha256_at(path: Path) -> str:
     return digest
 
 
+def forget_hashes() -> None:
+    """Every file will be hashed anew when it is next looked at."""
+    rewrite(lambda record: record.pop("hashed", None))
+
+
 def remember(path: Path, digest: str) -> None:
     """Note a file's SHA-256, and by what to tell that it is still the same file."""
     note("hashed", str(path.resolve()), [*stamp_of(path), digest])
@@ -146,7 +158,12 @@ def read_record() -> dict[str, Any]:
 
 
 def note(kind: str, key: str, value: Any) -> None:
-    """Add to the notes; in a cache that is read-only nothing is noted, and files are hashed every time."""
+    """Add to the notes."""
+    rewrite(lambda record: record.setdefault(kind, {}).update({key: value}))
+
+
+def rewrite(change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the notes; in a cache that is read-only nothing is noted, and files are hashed every time."""
     from huggingface_hub.utils import WeakFileLock
 
     path = record_file()
@@ -155,7 +172,7 @@ def note(kind: str, key: str, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _writing, WeakFileLock(path.with_suffix(".lock")):
             record = read_record()
-            record.setdefault(kind, {})[key] = value
+            change(record)
             partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
             os.replace(partial, path)
     except OSError:

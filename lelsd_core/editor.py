@@ -37,6 +37,7 @@ __all__ = ["Edit", "Editor", "Fit", "Locality", "Session", "Source"]
 LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
 LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
+MIDDLE = "The middle of this picture is used."  # the note where no face is looked for
 DARK = -0.4  # mean of a picture in [-1, 1]
 EVERY = 60  # steps of an inversion between two sessions, at most
 SKETCHED_STEPS = 40  # of a refinement at the preview's size, on a CPU
@@ -134,7 +135,7 @@ class Editor(Painter):
         """
         began = time.perf_counter()
         picture = face.picture.to(self.generator.device)
-        note = describe(face, fit.face)
+        note = describe(face, fit.face) if self.aligner.frame.faces else MIDDLE
 
         def session(found: Inversion, tuning: Tuning | None = None) -> Session:
             shown = self.session_of(found, note, tuning)
@@ -212,7 +213,7 @@ class Editor(Painter):
         for _ in range(tries):
             seed = int(random.integers(MOST_SEED))
             picture = self.synthesize(*self.made_up(seed))
-            if picture.mean() > DARK and self.aligner.in_place(picture, 0.1):
+            if not self.aligner.frame.faces or (picture.mean() > DARK and self.aligner.in_place(picture, 0.1)):
                 break
         return seed
 

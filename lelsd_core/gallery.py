@@ -61,11 +61,11 @@ class GalleryNews:
     words: str = ""
 
 
-def home(generator: Generator) -> Path:
-    """Where a generator's own gallery is kept: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
+def home(fingerprint: str) -> Path:
+    """Where the own gallery of a generator with that fingerprint is kept: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     cache = os.environ.get("LELSD_CACHE") or Path(base, "lelsd")
-    return Path(cache).expanduser() / "directions" / generator.fingerprint
+    return Path(cache).expanduser() / "directions" / fingerprint
 
 
 def fill(
@@ -156,7 +156,7 @@ def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
 
 def own_gallery(generator: Generator) -> tuple[Direction, ...]:
     """What `fill` found for a generator in earlier runs; what is damaged is left out, and searched again next time."""
-    paths = sorted(home(generator).glob("*.safetensors"))
+    paths = sorted(home(generator.fingerprint).glob("*.safetensors"))
     found = [kept(path, generator) for path in paths]
     return tuple(direction for direction in found if direction)
 

@@ -21,14 +21,39 @@ from lelsd_core.hub import is_offline, why
 
 MOST_FILES, MOST_BYTES = 64, 2**20  # of a gallery that is fetched; a direction of the largest generator has 60 kB
 TAGS = ("lelsd", "gan", "latent-space", "image-editing")
-USE = """## Use
+CARD = """---
+{metadata}
+---
+
+# Directions for {generator}
+
+Each file is a direction in the latent space {spaces} of {generator} that changes one part of the picture, found by
+LELSD (Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022, [arXiv:2111.12583](https://arxiv.org/abs/2111.12583)). The
+generator: {about}
+
+{rows}
+
+Score: share of the squared change of held-out samples that lies inside the part. Area: share of the picture that the
+part covers. Gain: odds of the score over odds of the area. Range: amounts along the direction.
+
+## Use
 
 ```bash
 python app.py --generator {generator} --directions {repository}
-python -m lelsd_core edit photo.jpg edited.png --generator {generator} --directions {repository} --set {name}={amount:g}
+```
+
+```python
+from lelsd_core.registry import load_editor
+
+editor = load_editor("{generator}", directions="{repository}")
+edited = editor.render(editor.random_face(1), {{"{name}": {amount:g}}})
 ```
 
 The files belong to the very weights whose SHA-256 is `{fingerprint}`; others refuse them.
+
+## Licence
+
+The generator's terms apply. Weights: {licence}. Training data: {data}.
 """
 
 
@@ -93,24 +118,20 @@ def card(repository: str, directions: Sequence[Direction], origin: Origin) -> st
     )
     rows = ["| direction | part | score | area | gain | range |", "|---|---|--:|--:|--:|--:|"]
     rows += [row(direction) for direction in directions]
-    text = [
-        f"---\n{data.to_yaml()}\n---\n\n# Directions for {first.generator}\n",
-        f"Each file is a direction in the latent space {' and '.join(dict.fromkeys(d.space for d in directions))} of",
-        f"{first.generator} that changes one part of the picture, found by LELSD (Pajouheshgar, Zhang, Süsstrunk, ICASSP",
-        f"2022, [arXiv:2111.12583](https://arxiv.org/abs/2111.12583)). The generator: {origin.about}\n",
-        "\n".join(rows),
-        "\nScore: share of the squared change of held-out samples that lies inside the part. Area: share of the picture",
-        "that the part covers. Gain: odds of the score over odds of the area. Range: amounts along the direction.\n",
-        USE.format(
-            generator=first.generator,
-            repository=repository,
-            name=first.name,
-            amount=first.high / 2,
-            fingerprint=first.fingerprint,
-        ),
-        f"## Licence\n\nThe generator's terms apply. Weights: {origin.licence}. Training data: {origin.data}.",
-    ]
-    return "\n".join(text) + "\n"
+    spaces = " and ".join(dict.fromkeys(direction.space for direction in directions))
+    return CARD.format(
+        metadata=data.to_yaml(),
+        generator=first.generator,
+        spaces=spaces,
+        about=origin.about,
+        rows="\n".join(rows),
+        repository=repository,
+        name=first.name,
+        amount=first.high / 2,
+        fingerprint=first.fingerprint,
+        licence=origin.licence,
+        data=origin.data,
+    )
 
 
 def row(direction: Direction) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lelsd_core.cache import BY_HAND, cached, fault_of, hub_cache, key_of, local
 from lelsd_core.catalog import Entry, File, Source, entry_of
@@ -61,6 +62,24 @@ class Download:
         """Pass progress on."""
         for report in list(self.reports):
             report(progress)
+
+
+class Bar:
+    """A report for the terminal: one bar for each file, nothing where the output is piped."""
+
+    def __init__(self) -> None:
+        self.bars: dict[str, Any] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        from tqdm import tqdm
+
+        if progress.file not in self.bars:
+            size = {"total": progress.total, "unit": "B", "unit_scale": True}
+            self.bars[progress.file] = tqdm(desc=progress.file, disable=None, **size)
+        bar = self.bars[progress.file]
+        bar.update(progress.done - bar.n)
+        if progress.done >= progress.total:
+            self.bars.pop(progress.file).close()
 
 
 _running: dict[str, Download] = {}

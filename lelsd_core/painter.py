@@ -52,7 +52,9 @@ class Painter:
     def synthesize(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Tensor:
         """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]; where memory is short, smaller ones enlarged."""
         codes, generator = codes.to(self.generator.device), self.tuned(tuning)
-        return first_that_fits(lambda: generator.synthesize(codes, space).image, lambda: smaller(generator, codes, space))
+        return first_that_fits(
+            lambda: generator.synthesize(codes, space).image, lambda: smaller(generator, codes, space)
+        )
 
     @torch.inference_mode()
     def sketch(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Image.Image | None:

@@ -6,136 +6,51 @@ name or path  --find-->  file  --check SHA-256, read as data-->  tensors  --buil
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from lelsd_core.cache import sha256_of
-from lelsd_core.device import AUTO, dtype_on, on_device
-from lelsd_core.directions import load_directions
-from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.cache import local, sha256_at, sha256_of
+from lelsd_core.catalog import entry_of, names_of
+from lelsd_core.device import AUTO, dtype_on
+from lelsd_core.directions import Direction, load_directions
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.faces import FaceAligner, Frame
+from lelsd_core.faces import FaceAligner, Landmarks, YuNet, build_landmarks
+from lelsd_core.faces.frame import AnyFrame
 from lelsd_core.formats import Options, build_generator, read_checkpoint, use_half, weights_file
+from lelsd_core.gallery import fitted, gallery, home, own_gallery
 from lelsd_core.generators import Generator
+from lelsd_core.hub import Bar, fetch
 from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.files import read_e4e
 from lelsd_core.segmenters import Segmenter
-<<<<<<< HEAD
-from lelsd_core.segmenters.files import NETWORKS, read_segmenter, torchvision_file
-from lelsd_core.weights import read_safetensors
-=======
 from lelsd_core.segmenters.files import NETWORKS, read_segmenter
-from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
-from lelsd_core.weights import read_safetensors, sha256_of
->>>>>>> four
+from lelsd_core.segmenters.torchvision_weights import TORCHVISION, torchvision_file
+from lelsd_core.specs import GENERATORS, INVERTERS, LANDMARKS, SEGMENTERS, GeneratorSpec, Weights, generator_spec
+from lelsd_core.weights import read_safetensors
 
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
-DOWNLOADS = f", or give {TORCHVISION} as weights to download it"
 Network = TypeVar("Network", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A weights file that ships: its path below checkpoints/ and its SHA-256."""
-
-    file: str
-    sha256: str
-
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-        return CHECKPOINTS / self.file
-
-
-@dataclass(frozen=True)
-class GeneratorSpec:
-    """A named generator and what belongs to it.
-
-    Args:
-        weights: its file.
-        segmenter, inverter: keys of `SEGMENTERS` and `INVERTERS`.
-        directions: folder of its shipped directions, below checkpoints/.
-        frame: where its faces are.
-        discover: what a discovery uses unless told otherwise.
-        first_seed: a made-up face worth opening with.
-        about: one sentence for people, weights' and training data's licences included.
-    """
-
-    weights: Weights
-    segmenter: str
-    inverter: str
-    directions: str
-    frame: Frame
-    discover: DiscoverConfig
-    first_seed: int
-    about: str
-
-
-@dataclass(frozen=True)
-class EncoderSpec:
-    """A published encoder whose weights everybody gets for themselves: what to get, where, and what it is."""
-
-    file: str
-    source: str
-    about: str
-
-
-GENERATORS: Mapping[str, GeneratorSpec] = {
-    "digiface-64": GeneratorSpec(
-        weights=Weights(
-            "digiface-64/generator.safetensors", "2848cd892bbbe4bc159f8ebb8906098fa4fe56b77c482798a640071eff26a1bf"
-        ),
-        segmenter="digiface-parts",
-        inverter="digiface-encoder",
-        directions="digiface-64/directions",
-        frame=Frame(64, ((22.4, 30.0), (41.9, 30.0), (32.4, 39.5), (32.4, 53.3))),
-        discover=DiscoverConfig(slots=("*.gain",)),
-        first_seed=47,
-        about="DCGAN for 64-pixel faces; weights MIT, trained on DigiFace-1M, which is for non-commercial research.",
-    ),
-}
-SEGMENTERS: Mapping[str, Weights] = {
-    "digiface-parts": Weights(
-        "digiface-64/segmenter.safetensors", "6442ffc955b9a82276586eba031e342c0d71ca06d8cc86018b066a61649fa2a6"
-    )
-}
-INVERTERS: Mapping[str, Weights] = {
-    "digiface-encoder": Weights(
-        "digiface-64/encoder.safetensors", "6968d88fa21c46505f39deee7ade4f473b1e7b39dd2a1be277da1122d52ff491"
-    )
-}
-ENCODERS: Mapping[str, EncoderSpec] = {
-    "e4e": EncoderSpec(
-        file="e4e_ffhq_encode.pt",
-        source="https://huggingface.co/public-data/e4e",
-        about="e4e for faces, cars, churches or horses, as the file is; code MIT, its StyleGAN2 non-commercial.",
-    )
-}
+ENCODERS: Mapping[str, str] = {
+    "e4e": "e4e-ffhq"
+}  # names for any file of a kind, and the published one meant by default
 SEARCH = "samples"
-
-
-def generator_spec(name: str) -> GeneratorSpec:
-    """What belongs to a named generator. UserError for an unknown name."""
-    if name not in GENERATORS:
-        raise UserError(unknown_name("generator", name, GENERATORS))
-    return GENERATORS[name]
 
 
 def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu", **options: Any) -> Generator:
     """A generator, ready to render.
 
     Args:
-        name_or_path: a key of `GENERATORS`, or a file or folder in any format of `formats`.
+        name_or_path: a key of `GENERATORS`, a generator of `catalog`, which is fetched from the Hub if it is not here,
+            or a file or folder in any format of `formats`.
         device: "cpu", "cuda", "mps".
         options: fields of `formats.Options`: noise, noise_seed, class_index, truncation, dtype.
 
     Raises:
-        UserError: no such name or file, a damaged or foreign file, or an option that the model does not take.
+        UserError: no such name or file, one that cannot be fetched, is damaged or foreign, or an option that the model
+            does not take.
     """
     given, known = Path(name_or_path), str(name_or_path) in GENERATORS
     file = name_or_path if known else weights_file(given)
@@ -161,19 +76,16 @@ def load_segmenter(
     Args:
         name_or_path: a key of `SEGMENTERS`, a key of `segmenters.files.NETWORKS`, or a file of any kind named there.
         device: "cpu", "cuda", "mps".
-        weights: the file or folder of a network that is named without one; "torchvision" downloads it as torchvision
-            does, where torchvision has it.
+        weights: the file or folder of a network of `NETWORKS`; "torchvision" downloads it as torchvision does, where
+            torchvision has it; None takes the published one, from here or from the Hub.
         generator: whose features it will read; checked here where the file says which it must be.
 
     Raises:
-        UserError: as for `load_generator`; weights missing or of another kind; a segmenter of another generator.
+        UserError: as for `load_generator`; weights of another kind; a segmenter of another generator.
     """
     spec = NETWORKS.get(str(name_or_path))
     if spec and weights is None:
-        raise UserError(
-            f"{name_or_path} needs its weights: get {spec.file} from {spec.source} and give its path as weights"
-            f"{DOWNLOADS if str(name_or_path) in OFFERED else ''}."
-        )
+        weights = fetch(spec.weights, report=Bar())
     if weights is not None and spec is None:
         known = (*NETWORKS, *SEGMENTERS)
         fixed = str(name_or_path) in known or Path(name_or_path).is_file()
@@ -203,7 +115,7 @@ def load_inverter(
 
     Args:
         name_or_path: a key of `INVERTERS` or of `ENCODERS`, a file of either kind, or "samples" for a generator that
-            has no encoder.
+            has no encoder; a published encoder, or "e4e" for the one for faces, is fetched if it is not here.
         generator: what renders its codes; None takes the generator that belongs to it, e4e's from the same file.
         device: "cpu", "cuda", "mps"; where a generator is given, its own counts.
         weights: the file of an encoder that is named without one.
@@ -214,7 +126,7 @@ def load_inverter(
     name = str(name_or_path)
     spec = ENCODERS.get(name)
     if spec and weights is None:
-        raise UserError(f"{name} needs its weights: get {spec.file} from {spec.source} and give its path as weights.")
+        weights = spec
     if weights is not None and spec is None:
         known = (*ENCODERS, *INVERTERS, SEARCH)
         fixed = name in known or Path(name).is_file()
@@ -258,39 +170,94 @@ def e4e_inverter(path: Path, fingerprint: str, generator: Generator | None, devi
 def load_editor(
     name: str, device: str | torch.device = "cpu", *, directions: str | Path | None = None, dtype: str = AUTO
 ) -> Editor:
-    """Everything that belongs to a named generator, ready to edit.
+    """Everything that belongs to a named generator, ready to edit; fetched from the Hub if it is not here.
 
     Args:
-        name: a key of `GENERATORS`.
+        name: one of `generator_names()`.
         device: "cpu", "cuda", "mps".
-        directions: a folder with directions of one's own; None = those that ship.
+        directions: a folder, or OWNER/NAME on the Hub; None = those that ship, are published, or were found here.
         dtype: see `formats.Options`.
 
     Raises:
-        UserError: an unknown name, a damaged file, or directions of another generator.
+        UserError: an unknown name, a file that is damaged or cannot be had, or directions of another generator.
     """
     spec = generator_spec(name)
-    found = load_directions(directions or CHECKPOINTS / spec.directions)
-    generator, segmenter = load_generator(name, device, dtype=dtype), load_segmenter(spec.segmenter, device)
-    aligner = FaceAligner(spec.frame, segmenter.parts, on_device(segmenter.segment_image, device))
-    return Editor(generator, load_inverter(spec.inverter, generator), segmenter, aligner, found)
+    if spec.segmenter is None:
+        raise UserError(f"No segmenter is known for what {name} paints; use it as a library, with one of your own.")
+    generator, inverter = load_pair(name, spec, device, dtype)
+    segmenter = load_segmenter(spec.segmenter, device)
+    source = directions or spec.directions
+    found = gallery(generator, source) if source else own_gallery(generator)
+    recipe = fitted(spec.discover, generator)
+    return Editor(generator, inverter, segmenter, load_aligner(spec.frame), found, recipe=recipe)
+
+
+def load_landmarks(name_or_path: str | Path) -> Landmarks:
+    """A reader of five points by name (a key of `LANDMARKS`) or file."""
+    path, _, _ = find("landmark network", name_or_path, LANDMARKS)
+    return Landmarks(frozen(build_landmarks(*read_safetensors(path, "landmarks")), "cpu"))
+
+
+def load_aligner(frame: AnyFrame) -> FaceAligner:
+    """An aligner for a frame; faces are found by YuNet where its file is here, otherwise by what ships."""
+    detector = local("yunet") if frame.faces else None
+    return FaceAligner(frame, load_landmarks("digiface-landmarks"), YuNet(detector) if detector else None)
+
+
+def load_pair(
+    name: str, spec: GeneratorSpec, device: str | torch.device, dtype: str
+) -> tuple[Generator, GuessingInverter]:
+    """A generator and its inverter; a file that holds both is read once."""
+    if name in GENERATORS or spec.inverter not in entry_of(name).within:
+        generator = load_generator(name, device, dtype=dtype)
+        return generator, load_inverter(spec.inverter or SEARCH, generator)
+    inverter = load_inverter(spec.inverter, device=device)
+    inverter.generator.name = name
+    return inverter.generator, inverter
+
+
+def directions_of(name: str, source: str | Path | None = None) -> tuple[Direction, ...]:
+    """A generator's directions without loading it, for publishing: from a folder, shipped, or found on this machine.
+
+    Raises:
+        UserError: none there, or of another generator.
+    """
+    spec = generator_spec(name)
+    folder = Path(source) if source else spec.directions
+    if folder is None:
+        path = local(name)
+        folder = home(sha256_at(path)) if path else None
+    if folder is None or not any(Path(folder).glob("*.safetensors")):
+        raise UserError(
+            f"There are no directions of {name} {f'in {source}' if source else 'on this machine'} to publish."
+        )
+    found = load_directions(folder)
+    for direction in found:
+        if direction.generator != name:
+            raise UserError(f"The direction {direction.name!r} belongs to {direction.generator!r}, not to {name!r}.")
+    return found
 
 
 def find(
     kind: str, name_or_path: str | Path, table: Mapping[str, Weights], also: Iterable[str] = ()
 ) -> tuple[Path, str, str]:
-    """Path, SHA-256 and name of a network's file; a shipped file must have the SHA-256 it was registered with.
+    """Path, SHA-256 and name of a network's file: one that ships, one of `catalog` (here, or fetched), or any other.
+
+    A shipped or published file must have the SHA-256 it was registered with.
 
     `also`: more names that a person may have meant.
     """
     if str(name_or_path) in table:
         weights = table[str(name_or_path)]
         path, name = weights.path, str(name_or_path)
+    elif str(name_or_path) in (published := names_of(kind)):
+        path = fetch(str(name_or_path), report=Bar())
+        return path, sha256_at(path), str(name_or_path)
     else:
         path, weights = Path(name_or_path), None
         name = path.stem
         if not path.is_file():
-            raise UserError(unknown_name(kind, name_or_path, (*table, *also)))
+            raise UserError(unknown_name(kind, name_or_path, dict.fromkeys((*table, *also, *published))))
     if not path.is_file():
         raise UserError(f"{path.name} of {name} is missing from {path.parent}; get the repository again.")
     fingerprint = sha256_of(path)

@@ -12,16 +12,22 @@ import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lelsd_core.catalog import CATALOG, entry_of
+from lelsd_core.cache import local
+from lelsd_core.catalog import CATALOG, entry_of, needed_by
+from lelsd_core.device import is_short
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.gallery import fill, home
-from lelsd_core.hub import Progress, fetch, local
+from lelsd_core.hub import Progress, fetch
 from lelsd_core.registry import load_editor
+from lelsd_core.specs import generator_spec
+
+if TYPE_CHECKING:
+    import torch
 
 SLOW = 0.5  # seconds a picture from which a person is told
-SHORT = ("out of memory", "not enough memory", "allocate memory")
 log = logging.getLogger(__name__)
 
 
@@ -129,7 +135,7 @@ class Shelf:
             editor = load_editor(name, self.device, directions=self.directions)
             speed = speed_words(editor)
             self._put(name, editor)
-            if fills_itself(name) and self.directions is None:
+            if self.directions is None and generator_spec(name).directions is None:
                 editor = self._fill(name, editor)
             if not self._closed.is_set():
                 self._tell(name, "ready", ready_words(editor) + speed, 1.0)
@@ -162,7 +168,7 @@ class Shelf:
         """Search the sliders that a generator does not have yet, and offer each as it is found; the last editor."""
         there = {direction.name for direction in editor.directions}
         generator, segmenter = editor.generator, editor.segmenter
-        for news in fill(generator, segmenter, home(generator), config=editor.recipe):
+        for news in fill(generator, segmenter, home(generator.fingerprint)):
             if self._closed.is_set():
                 raise ClosedError
             if news.direction and news.direction.name not in there:
@@ -180,11 +186,7 @@ class ClosedError(Exception):
 
 def missing_files(name: str) -> tuple[str, ...]:
     """Names of the published weights that a generator needs and that are not here; none for one that ships."""
-    if name not in CATALOG:
-        return ()
-    entry = entry_of(name)
-    own = () if entry.inverter in entry.within else (name,)
-    return tuple(part for part in (*own, *entry.parts) if local(part) is None)
+    return tuple(part for part in needed_by(name) if local(part) is None) if name in CATALOG else ()
 
 
 def absent_words(name: str) -> str:
@@ -215,6 +217,6 @@ def speed_words(editor: Editor) -> str:
 
 def trouble_words(name: str, problem: Exception) -> str:
     """A sentence for what nobody expected; the log has the rest."""
-    if isinstance(problem, MemoryError) or any(words in str(problem) for words in SHORT):
+    if is_short(problem):
         return f"{name} does not fit into the memory of this machine; the other models stay usable."
     return f"{name} could not be prepared ({type(problem).__name__}); the other models stay usable, the log says more."

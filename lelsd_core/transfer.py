@@ -47,9 +47,7 @@ def download(source: Source, file: File, tell: Tell) -> Path:
         if blob.exists() and fault_of(blob, known, key):
             blob.unlink()
         if not blob.exists():
-            partial = blob.with_name(f"{promise.etag}.incomplete")
-            transfer(url, partial, known, tell)
-            settle(partial, blob, known, key)
+            bring(url, blob, known, key, tell)
     options = {"revision": source.revision, "cache_dir": hub_cache(), **access}
     path = Path(hf_hub_download(source.repository, file.path, **options))  # finds the bytes and gives them their name
     if fault := fault_of(path, file, key):
@@ -67,6 +65,20 @@ def promised(file: File, key: str, etag: str | None, size: int | None) -> File:
     if sha256 and (fault := wrong_hash(sha256, file, key)):
         raise WrongFileError(fault)
     return replace(file, sha256=file.sha256 or sha256, bytes=size)
+
+
+def bring(url: str, blob: Path, known: File, key: str, tell: Tell) -> None:
+    """Fetch what is missing of a file, and all of it if what an earlier try had left turns out to be damaged."""
+    partial = blob.with_name(f"{blob.name}.incomplete")
+    went_on = partial.exists()
+    transfer(url, partial, known, tell)
+    try:
+        settle(partial, blob, known, key)
+    except WrongFileError:
+        if not went_on:
+            raise
+        transfer(url, partial, known, tell)
+        settle(partial, blob, known, key)
 
 
 def transfer(url: str, partial: Path, known: File, tell: Tell) -> None:

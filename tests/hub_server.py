@@ -34,10 +34,12 @@ class Fault:
         retry_after: seconds that the answer asks to wait.
         cut: close the connection after so many bytes of the answer's body.
         pause: seconds before each piece of the body.
+        gate: what must be set before the body is sent.
         body: other bytes than announced.
         no_range: send everything, whatever was asked for.
         size: another size than is true, announced.
         method: only for HEAD or only for GET.
+        after: so many requests go well first.
         times: so often, then well again; None: always.
     """
 
@@ -45,10 +47,12 @@ class Fault:
     retry_after: int | None = None
     cut: int | None = None
     pause: float = 0.0
+    gate: threading.Event | None = None
     body: bytes | None = None
     no_range: bool = False
     size: int | None = None
     method: str | None = None
+    after: int = 0
     times: int | None = None
 
 
@@ -89,7 +93,10 @@ class HubServer:
         """What goes wrong this time."""
         with self.guard:
             for fault in self.faults.get(key, ()):
-                if fault.method in (None, method) and fault.times != 0:
+                if fault.method not in (None, method) or fault.times == 0:
+                    continue
+                fault.after -= 1
+                if fault.after < 0:
                     fault.times = None if fault.times is None else fault.times - 1
                     return fault
         return Fault()
@@ -146,6 +153,8 @@ class Handler(BaseHTTPRequestHandler):
         self.head(206 if partly else 200, headers)
         if self.command == "HEAD":
             return
+        if fault.gate:
+            fault.gate.wait(60)
         for place in range(0, len(body), PIECE):
             if fault.cut is not None and place >= fault.cut:
                 self.close_connection = True

@@ -37,6 +37,41 @@ def rosinality(folder: Path) -> Path:
     return path
 
 
+NARROW = {512: 64, 256: 32, 128: 16, 64: 8}  # channels of a network with an eighth of the official width
+
+
+def narrow(folder: Path, case: str) -> dict[str, Tensor]:
+    """A golden case's state dict, filled by the same rules, with an eighth of the channels."""
+    told, path = json.loads((GOLDEN / f"{case}.json").read_text()), folder / f"narrow_{case}.json"
+    for rule in told["tensors"].values():
+        if "shape" in rule:
+            rule["shape"] = [NARROW.get(size, size) for size in rule["shape"]]
+    path.write_text(json.dumps(told))
+    return golden.state_dict(path)
+
+
+def small_rosinality(folder: Path) -> Path:
+    """The same layout with 64 channels instead of 512."""
+    path = folder / "small_rosinality.pt"
+    torch.save({"g_ema": narrow(folder, "rosinality32"), "latent_avg": torch.zeros(64)}, path)
+    return path
+
+
+def small_e4e(folder: Path, name: str = "e4e.pt", *, new: bool = True, **changes: Any) -> Path:
+    """A file of encoder4editing with an eighth of the channels: encoder, StyleGAN2 at 32 pixels, mean W, options.
+
+    `new`: the container; `changes`: other values for its three entries, None for none at all.
+    """
+    state = {f"encoder.{name}": tensor for name, tensor in narrow(folder, "e4e32").items()}
+    state |= {f"decoder.{name}": tensor for name, tensor in narrow(folder, "rosinality32").items()}
+    mean = 0.1 * numbers("e4e32", "mean", (64,)).repeat(8, 1)
+    options = {"encoder_type": "Encoder4Editing", "dataset_type": "ffhq_encode", "stylegan_size": 32}
+    content = {"state_dict": state, "latent_avg": mean, "opts": options} | changes
+    there = {key: value for key, value in content.items() if value is not None}
+    torch.save(there, folder / name, _use_new_zipfile_serialization=new)
+    return folder / name
+
+
 def stylegan1(folder: Path) -> Path:
     """A StyleGAN1 .pt at 32 pixels."""
     path = folder / "stylegan1.pt"

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from demo.page import build_page
 from demo.theme import CSS, THEME
-from lelsd_core.registry import GENERATORS
+from lelsd_core.specs import GENERATORS
 from tests.browser import chromium, watched_page
 
 pytestmark = pytest.mark.browser

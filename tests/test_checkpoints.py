@@ -7,7 +7,8 @@ import pytest
 from lelsd_core.cache import sha256_of
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
-from lelsd_core.registry import CHECKPOINTS, GENERATORS, INVERTERS, SEGMENTERS, find, load_editor, load_generator
+from lelsd_core.registry import find, load_editor, load_generator
+from lelsd_core.specs import CHECKPOINTS, GENERATORS, INVERTERS, SEGMENTERS
 
 SHIPPED = [*(spec.weights for spec in GENERATORS.values()), *SEGMENTERS.values(), *INVERTERS.values()]
 PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")
@@ -52,7 +53,7 @@ def test_every_direction_ships_with_its_sheet_its_figures_and_a_name(part):
 
 
 def test_a_damaged_file_is_told_before_it_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("lelsd_core.registry.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("lelsd_core.specs.CHECKPOINTS", tmp_path)
     with pytest.raises(UserError, match=r"generator\.safetensors of digiface-64 is missing"):
         load_generator("digiface-64")
     (tmp_path / "digiface-64").mkdir()

@@ -11,7 +11,7 @@ from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import discover, draw_amounts
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation import evaluate
-from lelsd_core.registry import GENERATORS
+from lelsd_core.specs import GENERATORS
 from lelsd_core.sphere import apartness
 from tests.toy import Blind, Halves, Painter
 

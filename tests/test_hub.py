@@ -93,6 +93,28 @@ def test_what_arrived_before_the_last_cut_serves_the_next_day(serve):
     assert leftovers() == []
 
 
+@pytest.mark.parametrize("left", [OTHER[:1_000_000], OTHER, OTHER + b"more"], ids=["some", "all", "too much"])
+def test_what_an_earlier_try_left_damaged_is_fetched_again(serve, left):
+    serve()
+    partial = hub_cache() / "models--one--weights" / "blobs" / f"{SHA256}.incomplete"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(left)
+    assert "one--weights" in str(fetch("toy"))
+    assert fetch("toy").read_bytes() == DATA
+    assert leftovers() == []
+
+
+def test_a_cache_without_links_serves_too(serve, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    serve()
+    path = fetch("toy")
+    assert not path.is_symlink()
+    assert local("toy") == path
+    path.write_bytes(OTHER)
+    assert local("toy") is None
+    assert fetch("toy").read_bytes() == DATA
+
+
 def test_a_slow_download_arrives(serve):
     serve({ONE: [Fault(pause=0.005)]})
     assert fetch("toy").read_bytes() == DATA
@@ -104,6 +126,8 @@ def test_a_slow_download_arrives(serve):
         (Fault(status=404), "it is not there (404)"),
         (Fault(status=401), "it is not there, or wants a token (401)"),
         (Fault(status=403), "it is gated and wants a token (403)"),
+        (Fault(status=403, after=1, method="HEAD"), "it is gated and wants a token (403)"),
+        (Fault(status=400, after=1, method="HEAD"), "it refused (400)"),
         (Fault(status=500), "its server has trouble (500)"),
         (Fault(status=503, method="GET"), "its server has trouble (503)"),
         (Fault(status=429), "its server asks to wait (429)"),

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lelsd_core import hub
 from lelsd_core.cache import local
 from lelsd_core.errors import UserError
 from lelsd_core.hub import Progress, fetch
@@ -18,18 +21,26 @@ from tests.hub_server import Fault, HubServer
 from tests.toy_hub import DATA, ONE, OTHER, SHA256, TWO, leftovers
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it is so."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_requests_at_the_same_time_share_one_download_and_its_progress(serve):
-    server, seen = serve({ONE: [Fault(pause=0.01)]}), [[] for _ in range(4)]
-    paths, started = [None] * 4, threading.Event()
+    gate, seen, paths = threading.Event(), [[] for _ in range(4)], [None] * 4
+    server = serve({ONE: [Fault(gate=gate)]})
 
     def ask(i: int) -> None:
-        paths[i] = fetch("toy", report=lambda progress: (seen[i].append(progress), started.set()))
+        paths[i] = fetch("toy", report=seen[i].append)
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
-    threads[0].start()
-    started.wait(10)
-    for thread in threads[1:]:
+    for thread in threads:
         thread.start()
+    wait_for(lambda: "toy" in hub._running and len(hub._running["toy"].reports) == 4)
+    gate.set()
     for thread in threads:
         thread.join()
     assert len(set(paths)) == 1
@@ -38,18 +49,22 @@ def test_requests_at_the_same_time_share_one_download_and_its_progress(serve):
 
 
 def test_requests_at_the_same_time_share_a_failure_and_the_next_one_starts_anew(serve):
-    server, words = serve({ONE: [Fault(pause=0.005, body=OTHER)], TWO: [Fault(status=404)]}), []
+    gate, words = threading.Event(), []
+    server = serve({ONE: [Fault(gate=gate, body=OTHER)], TWO: [Fault(status=404)]})
 
     def ask() -> None:
         with pytest.raises(UserError) as caught:
-            fetch("toy")
+            fetch("toy", report=lambda _: None)
         words.append(str(caught.value))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
+    wait_for(lambda: "toy" in hub._running and len(hub._running["toy"].reports) == 3)
+    gate.set()
     for thread in threads:
         thread.join()
+    assert server.count("GET") == 1
     assert len(words) == 3
     server.faults = {}
     assert fetch("toy").read_bytes() == DATA
@@ -78,6 +93,8 @@ from lelsd_core.hub import fetch
 transfer.CHUNK = 2**16
 source = Source("one/weights", 40 * "a", File("toy.pt", sys.argv[1]), sure="A")
 CATALOG["toy"] = Entry("segmenter", "toy", "MIT", (source,))
+print("ready", flush=True)
+sys.stdin.readline()
 print(fetch("toy", report=lambda progress: print(progress.done, flush=True)))
 """
 
@@ -87,12 +104,15 @@ def another_process(server: HubServer, home: Path) -> subprocess.Popen:
     environment = os.environ | {"HF_ENDPOINT": server.url, "HF_HOME": str(home)}
     command = [sys.executable, "-c", PROGRAM, SHA256]
     root = Path(__file__).parents[1]
-    return subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment, cwd=root, stdin=-1, stdout=-1, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
 
 
 def test_a_killed_download_leaves_nothing_half_valid_and_goes_on(serve, toys):
     server = serve({ONE: [Fault(pause=0.05, times=2)]})
     with another_process(server, toys) as process:
+        print(file=process.stdin, flush=True)
         while int(process.stdout.readline()) < 500_000:
             pass
         process.send_signal(signal.SIGKILL)
@@ -107,8 +127,13 @@ def test_a_killed_download_leaves_nothing_half_valid_and_goes_on(serve, toys):
 
 
 def test_two_processes_share_one_download(serve, toys):
-    server = serve({ONE: [Fault(pause=0.03)]})
+    gate = threading.Event()
+    server = serve({ONE: [Fault(gate=gate)]})
     with another_process(server, toys) as first, another_process(server, toys) as second:
+        for process in (first, second):
+            print(file=process.stdin, flush=True)
+        wait_for(lambda: server.count("HEAD") == 2)  # both found nothing and asked
+        gate.set()
         ends = [process.communicate(timeout=60)[0].splitlines()[-1] for process in (first, second)]
     assert ends[0] == ends[1]
     assert Path(ends[0]).read_bytes() == DATA

@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lelsd_core import bench_inversion
 from lelsd_core.errors import UserError
-from lelsd_core.inversion import FaceEncoder, Inversion, Prior, build_encoder, refine
+from lelsd_core.inversion import (
+    CLOSENESS,
+    FaceEncoder,
+    Inversion,
+    Prior,
+    SampleInverter,
+    build_encoder,
+    refine,
+    sampled_prior,
+)
 from lelsd_core.registry import load_inverter
 
 
@@ -35,8 +45,70 @@ def test_the_models_own_faces_come_back(editor):
     session = editor.random_face(45)
     face = editor.synthesize(session.codes, session.space)
     start = editor.inverter.encode(face)
-    *_, found = editor.inverter.refine(face, start, steps=100)
-    assert found.l1 < 0.05
+    *_, found = editor.inverter.refine(face, start, closeness="closer to the photo", steps=240)
+    assert found.l1 < 0.025
+
+
+def test_closer_to_the_photo_is_closer_and_easier_to_edit_is_nearer_to_the_prior(editor, astronaut):
+    face = editor.aligner.align(astronaut).picture
+    start, prior = editor.inverter.encode(face), editor.inverter.prior_in("S")
+    ends = []
+    for closeness in CLOSENESS:  # as many steps for all, so that only the prior differs
+        *_, found = editor.inverter.refine(face, start, closeness=closeness, steps=120)
+        ends.append(found)
+    errors, costs = [found.l1 for found in ends], [float(prior.cost(found.codes)) for found in ends]
+    assert errors == sorted(errors, reverse=True)
+    assert costs == sorted(costs)
+
+
+def test_an_unknown_closeness_is_told(editor):
+    face = editor.synthesize(editor.random_face(1).codes, "S")
+    with pytest.raises(UserError, match="no closeness named 'closer'; did you mean closer to the photo"):
+        editor.inverter.refine(face, editor.inverter.encode(face), closeness="closer")
+
+
+def test_edits_work_on_the_inversion_of_the_astronaut(editor, opened):
+    kept = bench_inversion.kept_gains(editor, opened.codes)
+    assert set(kept) == {direction.name for direction in editor.directions}
+    assert min(kept.values()) >= 0.5
+
+
+def test_a_bench_case_tells_what_the_refinement_told(editor):
+    faces = dict(bench_inversion.aligned_faces(editor))
+    assert list(faces)[:3] == ["photo", "tighter", "looser"]
+    assert len(faces) == 7 + len(bench_inversion.SEEDS)
+    seed = f"seed {bench_inversion.SEEDS[0]}"
+    case, found = bench_inversion.run_case(editor, seed, faces[seed], "easier to edit")
+    assert found.step == CLOSENESS["easier to edit"].steps
+    assert case.first_l1 > case.l1_3s >= case.l1_10s >= 0.9 * case.l1
+    assert case.l1 == found.l1
+    assert 0 < case.first_s < case.seconds
+
+
+def test_a_sampled_prior_is_the_mean_and_spread_of_the_samples(editor):
+    prior = sampled_prior(editor.generator, "Z")
+    assert prior.centre.abs().max() < 0.06
+    torch.testing.assert_close(prior.spread, torch.full_like(prior.spread, 0.8), atol=0.05, rtol=0)
+    finest = sampled_prior(editor.generator, "S")  # gains and biases are 0 in every sample
+    assert finest.spread[100:].unique().tolist() == pytest.approx([0.15])
+    torch.testing.assert_close(finest.spread[:100], prior.spread)
+
+
+@pytest.mark.parametrize("space", ["Z", "S"])
+def test_a_generator_without_an_encoder_is_searched(editor, space):
+    inverter = SampleInverter(editor.generator, space)
+    face = editor.synthesize(editor.random_face(45).codes, "S")
+    start = inverter.encode(face)
+    centre = editor.synthesize(inverter.prior_in(space).centre[None], space)
+    assert start.l1 <= float((centre - face).abs().mean())
+    *_, found = inverter.refine(face, start, steps=60)
+    assert found.space == space
+    assert found.l1 < 0.6 * start.l1
+
+
+def test_an_encoder_brings_its_own_generator():
+    inverter = load_inverter("digiface-encoder")
+    assert inverter.generator.name == "digiface-64"
 
 
 def test_steps_come_one_by_one_and_the_last_has_its_own_error(editor):

@@ -11,7 +11,7 @@ from lelsd_core.directions import Direction
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import discover
 from lelsd_core.errors import UserError
-from lelsd_core.registry import GENERATORS
+from lelsd_core.specs import GENERATORS
 from lelsd_core.weights import read_safetensors, write_safetensors
 from tests.toy import Halves, Painter
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Synthesis
-from lelsd_core.registry import CHECKPOINTS
 from lelsd_core.segmenters import FeatureSegmenter, Parts, combine, part_mask, region
 from lelsd_core.segmenters.features import Embedding
+from lelsd_core.specs import CHECKPOINTS
 from tests import official
 from tests.test_segmenters_networks import small_deeplabv2
 from tests.toy import Halves
@@ -71,9 +71,12 @@ def test_groups_may_name_groups() -> None:
     assert list(parts) == ["a", "b", "c"]
 
 
-def test_a_network_without_its_weights_says_where_they_are() -> None:
-    with pytest.raises(UserError, match=r"bisenet needs its weights: get 79999_iter\.pth from https"):
-        load_segmenter("bisenet")
+def test_a_network_without_its_weights_says_where_they_are(hub_home, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=r"bisenet is not on this machine.* put 79999_iter\.pth into the folder"):
+        load_segmenter("bisenet-19")
+    with pytest.raises(UserError, match=r"get deeplabv2_.*\.pth from the releases of https://github\.com/kazuto1011"):
+        load_segmenter("cocostuff")
     with pytest.raises(UserError, match="no segmenter named 'bisent'; did you mean bisenet"):
         load_segmenter("bisent", weights="x.pth")
     with pytest.raises(UserError, match="no segmenter named 'cocostuf'; did you mean cocostuff"):

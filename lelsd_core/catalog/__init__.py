@@ -17,7 +17,7 @@ from lelsd_core.errors import UserError, unknown_name
 
 CATALOG: Mapping[str, Entry] = {**GENERATORS, **INVERTERS, **SEGMENTERS, **PERCEPTUAL, **FACES}
 
-__all__ = ["CATALOG", "Entry", "File", "Source", "entry_of"]
+__all__ = ["CATALOG", "Entry", "File", "Source", "entry_of", "names_of", "needed_by"]
 
 
 def entry_of(name: str) -> Entry:
@@ -25,3 +25,14 @@ def entry_of(name: str) -> Entry:
     if name not in CATALOG:
         raise UserError(unknown_name("published weights", name, CATALOG))
     return CATALOG[name]
+
+
+def names_of(kind: str) -> tuple[str, ...]:
+    """Names of all entries of a kind."""
+    return tuple(name for name, entry in CATALOG.items() if entry.kind == kind)
+
+
+def needed_by(name: str) -> tuple[str, ...]:
+    """Names of all that published weights are used with, themselves last unless another of these holds them."""
+    entry = entry_of(name)
+    return entry.parts if set(entry.parts) & set(entry.within) else (*entry.parts, name)

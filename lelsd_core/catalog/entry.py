@@ -65,7 +65,8 @@ class Entry:
         within: entries whose file holds this network too; such a file is used first if it is here.
         by_hand: file and address, where the Hub has no copy that is known.
         resolution: width and height of a generator's pictures.
-        frame: how its pictures are framed: "ffhq" (faces, aligned as FFHQ's), "square", or None for no generator.
+        frame: how its pictures are framed: "ffhq" (faces, aligned as FFHQ's), "square", "wide" (square with a
+            black bar above and below), or None for no generator.
         inverter, segmenter: names of the entries that belong to a generator.
         directions: Hub repositories of its published directions.
         memory: GB that a measurement found; None: three times the file.

@@ -161,7 +161,7 @@ GENERATORS: Mapping[str, Entry] = {
         data=LSUN,
         within=("e4e-cars",),
         resolution=512,
-        frame="square",
+        frame="wide",
         inverter="e4e-cars",
         segmenter="deeplabv3",
     ),

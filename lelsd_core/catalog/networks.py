@@ -128,6 +128,41 @@ SEGMENTERS: Mapping[str, Entry] = {
         licence="BSD-3",
         data="COCO, licence not stated",
     ),
+    "deeplabv3-resnet50": Entry(
+        kind="segmenter",
+        about="DeepLabV3 with a smaller network",
+        by_hand=(
+            "deeplabv3_resnet50_coco-cd0a2569.pth",
+            "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
+        ),
+        licence="BSD-3",
+        data="COCO, licence not stated",
+    ),
+    "deeplabv3-mobilenet": Entry(
+        kind="segmenter",
+        about="DeepLabV3 with a network for phones",
+        by_hand=(
+            "deeplabv3_mobilenet_v3_large-fc3c493d.pth",
+            "https://download.pytorch.org/models/deeplabv3_mobilenet_v3_large-fc3c493d.pth",
+        ),
+        licence="BSD-3",
+        data="COCO, licence not stated",
+    ),
+    "maskformer-cocostuff": Entry(
+        kind="segmenter",
+        about="MaskFormer, 171 things and stuffs",
+        sources=(
+            Source(
+                "facebook/maskformer-resnet101-coco-stuff",
+                "main",  # its page shows the commit d32f8da, shortened
+                File("model.safetensors", megabytes=242),
+                sure="B",
+                beside=(File("config.json"),),
+            ),
+        ),
+        licence=NOT_STATED,
+        data="COCO-Stuff 164k, licence not stated",
+    ),
 }
 
 PERCEPTUAL: Mapping[str, Entry] = {

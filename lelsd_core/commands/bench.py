@@ -4,6 +4,7 @@ python -m lelsd_core bench edit
 python -m lelsd_core bench discover [--official | --memory]
 python -m lelsd_core bench start
 python -m lelsd_core bench generator
+python -m lelsd_core bench invert
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from lelsd_core.commands.options import add_device
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("what", choices=("edit", "discover", "start", "generator"), help="what to time")
+    parser.add_argument("what", choices=("edit", "discover", "start", "generator", "invert"), help="what to time")
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
     parser.add_argument("--repeats", type=int, default=0, help="how often [enough for the time it takes]")
     parser.add_argument("--four-times", action="store_true", help="discover: also run with four times as many steps")
@@ -39,6 +40,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from lelsd_core import bench_generators
 
         return bench_generators.discovery_memory()
+    if options.what == "invert":
+        from lelsd_core import bench_inversion
+
+        return bench_inversion.invert(options.generator, options.repeats or 5)
     from lelsd_core.device import choose_device
 
     device = choose_device(options.device)

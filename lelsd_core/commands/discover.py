@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.directions import Direction
     from lelsd_core.errors import check_folder
-    from lelsd_core.registry import generator_spec, load_generator, load_segmenter
+    from lelsd_core.registry import load_generator, load_segmenter
+    from lelsd_core.specs import generator_spec
 
     out = Path(options.out)
     for path in filter(None, [out, options.checkpoint and Path(options.checkpoint)]):
@@ -56,14 +57,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
     config = replace(spec.discover, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     against = [Direction.load(path) for path in options.against]
-<<<<<<< HEAD
     device = choose_device(options.device)
     generator = load_generator(options.generator, device)
-    segmenter = load_segmenter(options.segmenter or spec.segmenter, device)
-=======
-    generator = load_generator(options.generator)
-    segmenter = load_segmenter(options.segmenter or spec.segmenter, weights=options.segmenter_weights)
->>>>>>> four
+    segmenter = load_segmenter(options.segmenter or spec.segmenter, device, weights=options.segmenter_weights)
     config = config.check(generator, segmenter)
     began = time.perf_counter()
     progress = search(generator, segmenter, config, against, options.checkpoint)

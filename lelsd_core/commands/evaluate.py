@@ -41,7 +41,7 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.directions import load_directions
     from lelsd_core.errors import UserError
-    from lelsd_core.registry import CHECKPOINTS, generator_spec
+    from lelsd_core.specs import CHECKPOINTS, generator_spec
 
     check_workers(options.workers)
     spec, device = generator_spec(options.generator), str(choose_device(options.device))
@@ -76,7 +76,8 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
 
     from lelsd_core.ablation import BATCH, STEPS, ablate
     from lelsd_core.device import choose_device
-    from lelsd_core.registry import generator_spec, load_generator, load_segmenter
+    from lelsd_core.registry import load_generator, load_segmenter
+    from lelsd_core.specs import generator_spec
 
     spec, device = generator_spec(options.generator), choose_device(options.device)
     generator, segmenter = load_generator(options.generator, device), load_segmenter(spec.segmenter, device)

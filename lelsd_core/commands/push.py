@@ -11,14 +11,16 @@ from typing import Any
 
 def push_directions(options: argparse.Namespace) -> dict[str, Any]:
     """REPO: publish a generator's directions; --dry-run shows what would be sent."""
-    from lelsd_core.gallery_hub import files_of, push
-    from lelsd_core.registry import directions_of, generator_spec, origin_of
+    from lelsd_core.gallery_hub import Origin, files_of, push
+    from lelsd_core.registry import directions_of
+    from lelsd_core.specs import generator_spec
 
     if len(options.names) != 1:
         options.usage_error("push-directions takes one name: OWNER/NAME of a repository on the Hub")
     (repository,) = options.names
-    generator_spec(options.generator)
-    files = files_of(repository, directions_of(options.generator, options.directions), origin_of(options.generator))
+    spec = generator_spec(options.generator)
+    origin = Origin(spec.about, spec.licence, spec.data, spec.repository)
+    files = files_of(repository, directions_of(options.generator, options.directions), origin)
     sizes = {name: len(content) for name, content in files.items()}
     listed = ", ".join(f"{name} ({size / 1e3:.0f} kB)" for name, size in sizes.items())
     if options.dry_run:

@@ -1,7 +1,13 @@
-"""Handle weights files: convert any official generator file to safetensors, publish directions.
+"""Handle weights files: list, fetch and check published ones, convert any generator file, publish directions.
 
+python -m lelsd_core weights list
+python -m lelsd_core weights fetch ffhq-1024            its encoder and its segmenter, too; --only: the generator alone
+python -m lelsd_core weights verify                     hash everything that is here
 python -m lelsd_core weights convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
 python -m lelsd_core weights push-directions me/my-directions --dry-run
+
+Downloads go to the cache that all tools using huggingface_hub share (HF_HOME moves it), and go on where they ended.
+Files got by hand are found by name in the folder that the environment variable LELSD_WEIGHTS names.
 """
 
 from __future__ import annotations
@@ -11,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lelsd_core.commands.published import fetch_weights, list_weights, verify
 from lelsd_core.commands.push import push_directions
 
 
@@ -18,8 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     parser.add_argument("action", help=f"what to do: {', '.join(ACTIONS)}")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="fetch, verify: which; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub",
     )
+    parser.add_argument("--only", action="store_true", help="fetch: the named files alone, not what belongs to them")
     parser.add_argument("--generator", default="digiface-64", help="push-directions: whose directions [%(default)s]")
     parser.add_argument("--directions", help="push-directions: folder with them [the generator's own]")
     parser.add_argument("--dry-run", action="store_true", help="push-directions: show what would be sent, send nothing")
@@ -60,6 +71,9 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "list": list_weights,
+    "fetch": fetch_weights,
+    "verify": verify,
     "convert": convert,
     "push-directions": push_directions,
 }

@@ -211,7 +211,7 @@ class ToRGB(nn.Module):
 
 
 def energy(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) → (I, O): what demodulation divides by, squared, for each input channel; half of it, √2 of the ReLU."""
+    """(O, I, 3, 3) → (I, O): each input channel's part of the square that demodulation divides by; halved for √2."""
     return weight.square().sum(dim=(2, 3)).T.contiguous() / 2
 
 

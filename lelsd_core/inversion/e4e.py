@@ -28,7 +28,7 @@ class E4EEncoder(nn.Module):
     """Encoder4Editing, all offsets on.
 
     Args:
-        tensors: the state dict below "encoder."; what is used is taken out of it, so that a large file is not held twice.
+        tensors: the state dict below "encoder."; its larger part is taken out of it, so that it is not held twice.
     """
 
     def __init__(self, tensors: Tensors) -> None:

@@ -106,6 +106,8 @@ def mean_of(facts: Mapping[str, Any], generator: Generator | None, rows: int) ->
     if mean is None:
         raise RefusedError("it holds no latent_avg")
     mean = mean.float().reshape(-1, mean.shape[-1])
+    if len(mean) not in (1, rows):
+        raise RefusedError(f"its mean W is of another shape, {tuple(mean.shape)}, than its encoder's {rows} rows")
     return mean.expand(rows, -1).clone()
 
 

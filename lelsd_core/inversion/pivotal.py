@@ -1,10 +1,10 @@
 """Pivotal tuning: the generator's weights give way a little until one person's codes render that person.
 
-    generator, face, codes  --Adam on low-rank changes of the weights-->  `Tuning`, a few hundred kB  --apply-->  generator
+    generator, face, codes  --Adam on low-rank changes of the weights-->  `Tuning`, a megabyte  --apply-->  generator
 
 The generator itself stays as it is: a tuned one shares all tensors with it but the changed ones. The change of a
-convolution is the product of two narrow matrices, so that a file stays small. Sources: Roich et al., "Pivotal Tuning for
-Latent-based Editing of Real Images" (2021); Hu et al., "LoRA" (2021) for changes of low rank.
+convolution is the product of two narrow matrices, so that a file stays small. Sources: Roich et al., "Pivotal Tuning
+for Latent-based Editing of Real Images" (2021); Hu et al., "LoRA" (2021) for changes of low rank.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Tuning:
         """The tuned generator, which shares everything else with the one given. UserError for any other generator."""
         if self.fingerprint != generator.fingerprint:
             raise UserError(
-                f"This tuning was made for the generator {self.generator!r} ({self.fingerprint[:8] or 'no hash'}); this "
-                f"one is {generator.name!r} ({generator.fingerprint[:8] or 'no hash'})."
+                f"This tuning was made for the generator {self.generator!r} ({self.fingerprint[:8] or 'no hash'}); "
+                f"this one is {generator.name!r} ({generator.fingerprint[:8] or 'no hash'})."
             )
         factors = {name: factor.to(generator.device).float() for name, factor in self.factors.items()}
         try:

@@ -58,63 +58,45 @@ METHODS: Mapping[str, Build] = {  # what the header of one of our files may say
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A named network whose weights everybody gets for themselves.
+    """A named network whose weights are published.
 
     Args:
         kind: key of `PUBLISHED`.
-        file, source: what to get, and where.
+        weights: key of `catalog.CATALOG`.
         about: one sentence for people, licence included.
         options: how it is built.
     """
 
     kind: str
-    file: str
-    source: str
+    weights: str
     about: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-BISENET = {
-    "kind": "bisenet",
-    "file": "79999_iter.pth",
-    "source": "https://huggingface.co/ManyOtherFunctions/face-parse-bisent",
-}
 NETWORKS: Mapping[str, NetworkSpec] = {
-    "bisenet": NetworkSpec(**BISENET, about="14 parts of a face; code MIT, trained on CelebAMask-HQ, non-commercial."),
+    "bisenet": NetworkSpec(
+        "bisenet", "bisenet", "14 parts of a face; code MIT, trained on CelebAMask-HQ, non-commercial."
+    ),
     "bisenet-19": NetworkSpec(
-        **BISENET,
-        about="The same, its 19 labels as they are; left and right are unreliable.",
+        "bisenet",
+        "bisenet",
+        "The same, its 19 labels as they are; left and right are unreliable.",
         options={"merged": False},
     ),
     "deeplabv3": NetworkSpec(
-        kind="deeplabv3",
-        file="deeplabv3_resnet101_coco-586e9e4e.pth",
-        source="https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",
-        about="20 kinds of objects, cars, horses and people among them; BSD-3.",
+        "deeplabv3", "deeplabv3", "20 kinds of objects, cars, horses and people among them; BSD-3."
     ),
-    "deeplabv3-resnet50": NetworkSpec(
-        kind="deeplabv3",
-        file="deeplabv3_resnet50_coco-cd0a2569.pth",
-        source="https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
-        about="The same, a smaller network.",
-    ),
-    "deeplabv3-mobilenet": NetworkSpec(
-        kind="deeplabv3",
-        file="deeplabv3_mobilenet_v3_large-fc3c493d.pth",
-        source="https://download.pytorch.org/models/deeplabv3_mobilenet_v3_large-fc3c493d.pth",
-        about="The same, a network for phones.",
-    ),
+    "deeplabv3-resnet50": NetworkSpec("deeplabv3", "deeplabv3-resnet50", "The same, a smaller network."),
+    "deeplabv3-mobilenet": NetworkSpec("deeplabv3", "deeplabv3-mobilenet", "The same, a network for phones."),
     "cocostuff": NetworkSpec(
-        kind="deeplabv2",
-        file="deeplabv2_resnet101_msc-cocostuff164k-100000.pth",
-        source="the releases of https://github.com/kazuto1011/deeplab-pytorch",
-        about="182 things and stuffs of scenes; code MIT, COCO's pictures under their owners' terms.",
+        "deeplabv2",
+        "cocostuff",
+        "182 things and stuffs of scenes; code MIT, COCO's pictures under their owners' terms",
     ),
     "maskformer-cocostuff": NetworkSpec(
-        kind="maskformer",
-        file="config.json and model.safetensors",
-        source="https://huggingface.co/facebook/maskformer-resnet101-coco-stuff",
-        about="171 things and stuffs of scenes, more exact; needs transformers; no licence of the weights is stated.",
+        "maskformer",
+        "maskformer-cocostuff",
+        "171 things and stuffs of scenes, more exact; needs transformers; no licence of the weights is stated.",
     ),
 }
 

@@ -23,8 +23,9 @@ from lelsd_core.discovery import discover
 from lelsd_core.evaluation import HELD_OUT, evaluate
 from lelsd_core.generators.base import Generator
 from lelsd_core.image import enlarge, grid, to_pil
-from lelsd_core.registry import GENERATORS, load_generator, load_segmenter
+from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.segmenters import PartsSegmenter
+from lelsd_core.specs import GENERATORS
 
 ENDS = {  # part -> what the low and the high end do
     "background": ("darker", "brighter"),

@@ -1,0 +1,128 @@
+"""Fidelity: known errors give known numbers, and what is not there is said to be missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lpips
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from lelsd_core import UserError
+from lelsd_core.inversion.fidelity import measure
+
+POINTS = ((22.4, 30.0), (41.9, 30.0), (32.4, 39.5), (32.4, 53.3))
+
+
+def picture(seed: int, size: int = 64) -> torch.Tensor:
+    """A smooth random picture."""
+    small = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(0.4 * small, (size, size), mode="bicubic").clamp(-1, 1)
+
+
+def field(number: int, value: int | bytes | str) -> bytes:
+    """One field of a protocol buffer: a small number, or bytes."""
+    if isinstance(value, int):
+        return bytes([number << 3, value])
+    data = value.encode() if isinstance(value, str) else value
+    length = len(data)
+    prefix = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
+    return bytes([number << 3 | 2]) + prefix + data
+
+
+def tensor_info(name: str, *shape: int) -> bytes:
+    """ONNX's ValueInfoProto of a float tensor."""
+    sizes = b"".join(field(1, field(1, size)) for size in shape)
+    return field(1, name) + field(2, field(1, field(1, 1) + field(2, sizes)))
+
+
+@pytest.fixture(scope="module")
+def sface(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with SFace's input, whose embedding is the mean of each channel."""
+    node = field(1, "data") + field(2, "fc1") + field(4, "GlobalAveragePool")
+    graph = field(1, node) + field(2, "g") + field(11, tensor_info("data", 1, 3, 112, 112))
+    graph += field(12, tensor_info("fc1", 1, 3, 1, 1))
+    path = tmp_path_factory.mktemp("sface") / "face_recognition_sface.onnx"
+    path.write_bytes(field(1, 7) + field(7, graph) + field(8, field(2, 11)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alex(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """AlexNet's convolutions with random weights, under torchvision's names."""
+    torch.manual_seed(0)
+    state = torchvision.models.alexnet(weights=None).features.state_dict()
+    path = tmp_path_factory.mktemp("lpips") / "alexnet.safetensors"
+    save_file({f"features.{name}": tensor for name, tensor in state.items()}, path)
+    return path
+
+
+def test_known_errors_have_known_numbers():
+    before = picture(1)
+    found = measure(before, before + 0.1 * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1))
+    assert found.l1 == pytest.approx(0.2 / 3, rel=1e-4)
+    assert found.l2 == pytest.approx(0.02 / 3, rel=1e-4)
+
+
+def test_what_is_not_there_is_none_and_told():
+    found = measure(picture(1), picture(2))
+    assert (found.lpips, found.identity) == (None, None)
+    assert found.missing == (
+        "LPIPS needs its backbone: python -m lelsd_core weights fetch lpips-vgg",
+        "Identity needs SFace: python -m lelsd_core weights fetch sface",
+    )
+
+
+def test_lpips_is_the_packages_own(alex):
+    before, after = picture(1), picture(2)
+    expected = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    torch.manual_seed(0)
+    state = torchvision.models.alexnet(weights=None).features.state_dict()
+    expected.net.load_state_dict({name: state[name.split(".", 1)[1]] for name in expected.net.state_dict()})
+    found = measure(before, after, backbone=alex)
+    assert found.lpips == pytest.approx(float(expected(before, after).detach()), rel=1e-4)
+    assert found.lpips > 0.001
+    assert measure(before, before, backbone=alex).lpips == 0
+    assert all("LPIPS" not in words for words in found.missing)
+
+
+def test_vgg_is_known_by_its_convolutions(tmp_path):
+    with torch.device("meta"):
+        state = torchvision.models.vgg16().features.state_dict()
+    filled = {f"features.{n}": torch.full(t.shape, 0.01, dtype=torch.float16) for n, t in state.items()}
+    save_file(filled | {"head.fc.weight": torch.zeros(2)}, tmp_path / "vgg.safetensors")
+    assert measure(picture(1), picture(1), backbone=tmp_path / "vgg.safetensors").lpips == 0
+
+
+def test_large_pictures_are_looked_at_at_256(alex):
+    small = [picture(seed, 256) for seed in (1, 2)]
+    large = [tensor.repeat_interleave(2, 2).repeat_interleave(2, 3) for tensor in small]
+    numbers = [measure(*pair, backbone=alex).lpips for pair in (small, large)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
+
+
+def test_identity_is_the_cosine_of_the_embeddings_of_the_aligned_faces(sface):
+    red, purple = (torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, 64, 64) for rgb in ((1.0, -1, -1), (1.0, -1, 1)))
+    assert measure(red, red, sface=sface, points=POINTS).identity == pytest.approx(1)
+    assert measure(red, purple, sface=sface, points=POINTS).identity == pytest.approx(2**-0.5, abs=1e-3)
+    aside, small = red.clone(), [(16 + x / 2, 16 + y / 2) for x, y in POINTS]
+    aside[..., :10, :] = 1.0  # above a face of half the size
+    assert measure(red, aside, sface=sface, points=small).identity == pytest.approx(1)
+    assert measure(red, aside, sface=sface, points=POINTS).identity < 0.99
+    assert measure(red, red, sface=sface).missing[1].startswith("Identity needs to know where eyes and mouth are")
+
+
+def test_files_of_other_things_are_refused_in_a_sentence(sface, tmp_path):
+    same = picture(1)
+    (tmp_path / "x.onnx").write_bytes(b"not a network")
+    with pytest.raises(UserError, match=r"x.onnx is not SFace's ONNX file, or is damaged"):
+        measure(same, same, sface=tmp_path / "x.onnx", points=POINTS)
+    with pytest.raises(UserError, match=r"x.onnx cannot be read as LPIPS's backbone"):
+        measure(same, same, backbone=tmp_path / "x.onnx")
+    save_file({"features.0.weight": torch.zeros(64, 3, 11, 11)}, tmp_path / "part.safetensors")
+    with pytest.raises(UserError, match=r"part.safetensors is no backbone of LPIPS"):
+        measure(same, same, backbone=tmp_path / "part.safetensors")
+    with pytest.raises(ValueError, match="differ in size"):
+        measure(same, picture(1, 32))

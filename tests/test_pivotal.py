@@ -1,0 +1,125 @@
+"""Pivotal tuning: a small change for one person, kept apart from the generator that everybody shares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lelsd_core import UserError, load_generator
+from lelsd_core.bench_generators import random_stylegan2
+from lelsd_core.generators import StyleGAN2
+from lelsd_core.inversion.pivotal import Tuning, start, tune
+from lelsd_core.weights import write_safetensors
+from tests import official
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    return load_generator(official.small_rosinality(tmp_path_factory.mktemp("tuned")))
+
+
+def random_named(name: str) -> StyleGAN2:
+    """A small random StyleGAN2 in the official widths."""
+    generator = random_stylegan2(16)
+    generator.name = name
+    return generator
+
+
+@pytest.fixture(scope="module")
+def codes(generator):
+    return generator.lift(generator.sample([3]), "Z", "W+")
+
+
+@pytest.fixture(scope="module")
+def face(generator):
+    codes = generator.lift(generator.sample([4]), "Z", "W+", truncation=0.5)
+    return generator.synthesize(codes, "W+").image.clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def steps(generator, face, codes) -> list[Tuning]:
+    return list(tune(generator, face, codes, "W+", steps=40))
+
+
+def test_the_codes_come_closer_to_the_face(generator, face, codes, steps):
+    last = steps[-1]
+    untouched = float((generator.synthesize(codes, "W+").image - face).abs().mean())
+    assert [tuning.step for tuning in steps] == list(range(41))
+    assert last.before == pytest.approx(untouched, abs=1e-5)
+    assert last.l1 < 0.6 * last.before
+
+
+def test_the_error_that_is_told_is_that_of_the_tuned_generator(generator, face, codes, steps):
+    picture = steps[-1].apply(generator).synthesize(codes, "W+").image
+    assert float((picture - face).abs().mean()) == pytest.approx(steps[-1].l1, abs=1e-5)
+
+
+def test_the_shared_generator_stays_as_it_is(generator, face, codes):
+    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    picture = generator.synthesize(codes, "W+").image
+    *_, last = tune(generator, face, codes, "W+", steps=2)
+    tuned = last.apply(generator)
+    assert not torch.equal(tuned.synthesize(codes, "W+").image, picture)
+    assert torch.equal(generator.synthesize(codes, "W+").image, picture)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
+
+
+def test_a_tuned_generator_shares_what_it_does_not_change(generator, steps):
+    tuned = dict(steps[-1].apply(generator).named_buffers())
+    apart = {name for name, tensor in generator.named_buffers() if tuned[name] is not tensor}
+    assert apart == {name for name in tuned if name.split(".")[-1] in ("weight", "energy", "bias") and "parts" in name}
+
+
+def test_no_change_is_exactly_the_generator(generator, codes):
+    nothing = Tuning(start(generator, 4), generator.name, generator.fingerprint, 0.0, 0.0)
+    pictures = [g.synthesize(codes, "W+").image for g in (generator, nothing.apply(generator))]
+    torch.testing.assert_close(*pictures)
+
+
+def test_a_file_keeps_it(generator, codes, steps, tmp_path):
+    steps[-1].save(tmp_path / "me.safetensors")
+    back = Tuning.load(tmp_path / "me.safetensors")
+    assert {**vars(back), "factors": 0} == {**vars(steps[-1]), "factors": 0}
+    pictures = [tuning.apply(generator).synthesize(codes, "W+").image for tuning in (back, steps[-1])]
+    assert torch.equal(*pictures)
+
+
+def test_a_file_for_the_largest_stylegan2_is_small(tmp_path: Path):
+    large = random_stylegan2(1024)
+    factors = {name: factor.half() for name, factor in start(large, 8).items()}
+    Tuning(factors, "large", "", 0.0, 0.0).save(tmp_path / "large.safetensors")
+    assert (tmp_path / "large.safetensors").stat().st_size < 5_000_000
+
+
+def test_a_tuning_of_another_generator_is_refused(generator, steps):
+    with pytest.raises(UserError, match=r"made for the generator 'small_rosinality' .* this one is 'other' .no hash"):
+        steps[-1].apply(random_named("other"))
+    foreign = replace(steps[-1], fingerprint="")
+    with pytest.raises(UserError, match="other layers than the generator 'other'"):
+        foreign.apply(random_named("other"))
+
+
+def test_only_a_stylegan2_can_be_tuned_with_a_face_of_its_size(editor, generator):
+    session = editor.random_face(1)
+    face = editor.synthesize(session.codes, "S")
+    with pytest.raises(UserError, match="Only a StyleGAN2 can be tuned to a person; 'digiface-64' is none"):
+        next(tune(editor.generator, face, session.codes, "S"))
+    with pytest.raises(ValueError, match="must be 32 pixels wide, got 64"):
+        next(tune(generator, face, session.codes, "W+"))
+
+
+def test_files_that_are_no_tunings_are_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_safetensors(path, {"4.conv1.bias": torch.zeros(1)}, {"kind": "direction"})
+    with pytest.raises(UserError, match="is not a tuning of this project: it is direction"):
+        Tuning.load(path)
+    write_safetensors(path, {"4.conv1.bias": torch.zeros(1)}, {"kind": "tuning"})
+    with pytest.raises(UserError, match="not a whole tuning"):
+        Tuning.load(path)
+    facts = {"kind": "tuning", "generator": "g", "fingerprint": "", "before": 0.1, "l1": 0.1, "step": 1}
+    write_safetensors(path, {"4.conv1.bias": torch.tensor([float("nan")])}, facts)
+    with pytest.raises(UserError, match="some of its numbers are not finite"):
+        Tuning.load(path)
