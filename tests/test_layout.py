@@ -27,7 +27,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"calibration", "ablation"},
     {"editor"},
     {"registry"},
-    {"bench"},
+    {"bench", "doctor"},
     {"bench_generators", "bench_official"},
     {"commands"},
     {"__main__"},
