@@ -36,7 +36,7 @@ def server(network: torch.nn.Module) -> Iterator[SimpleNamespace]:
     state = SimpleNamespace(body=buffer.getvalue(), status=200, asked=0)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802, the library's name
+        def do_GET(self) -> None:
             state.asked += 1
             self.send_response(state.status)
             self.send_header("Content-Length", str(len(state.body)))
