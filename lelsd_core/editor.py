@@ -1,6 +1,7 @@
 """The whole path as a few methods: photo -> face -> codes -> moved codes -> picture, and a live discovery.
 
-An `Editor` holds the models, is shared by everybody and never changes. A `Session` holds one person's face, codes
+An `Editor` holds the models and is shared by everybody; all that changes in it is a shelf of untouched samples, from
+which the next discovery takes what the one before has made. A `Session` holds one person's face, codes
 and directions; it is small, and every change makes a new one.
 """
 

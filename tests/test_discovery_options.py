@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
 from lelsd_core.localization import COMBINE, DIFFERENCES
-from lelsd_core.samples import Samples, View
+from lelsd_core.samples import Samples, Shelf, View
 from lelsd_core.sphere import Sphere, row_space
 from tests.toy import Blind, Halves, Painter
 
@@ -161,6 +162,20 @@ def test_the_untouched_samples_are_rendered_once_for_all_directions_and_discover
     assert not samples.fits(painter, halves, replace(config, batch=2))
 
 
+def test_a_shelf_keeps_the_samples_of_the_latest_discovery():
+    painter, halves, shelf = Painter(), Halves(), Shelf()
+    config = replace(QUICK, steps=8, samples=16).check(painter, halves)
+    first = shelf.fitting(painter, halves, config)
+    with ThreadPoolExecutor(8) as pool:
+        batches = list(pool.map(first.batch, [0] * 32))
+    assert len({id(batch) for batch in batches}) == 1, "made once, whoever asks"
+    other = replace(config, parts=("right",), seed=3, steps=5)
+    assert shelf.fitting(painter, halves, other) is first
+    assert shelf.fitting(painter, Halves(), config) is not first
+    shared = last_of(other, painter, halves, samples=first).directions[0].vector
+    assert torch.equal(shared, last_of(other, painter, halves).directions[0].vector)
+
+
 def test_samples_that_memory_cannot_hold_are_made_again(monkeypatch):
     kept = last_of(replace(QUICK, steps=40)).directions[0].vector
     monkeypatch.setattr("lelsd_core.samples.MOST_BYTES", 0)
@@ -251,5 +266,5 @@ def test_more_directions_than_there_is_room_beside_given_ones_are_refused():
 
 
 def test_a_part_that_never_occurs_in_64_samples_is_told():
-    with pytest.raises(UserError, match="None of the first 64 samples of painter shows left"):
+    with pytest.raises(UserError, match=r"samples of painter shows left .* or a segmenter for what painter paints"):
         last_of(QUICK, segmenter=Blind())

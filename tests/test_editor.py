@@ -114,6 +114,17 @@ def test_a_discovery_adds_its_direction_to_a_new_session_only(editor):
     assert found.codes is session.codes
 
 
+def test_a_second_discovery_sees_the_untouched_samples_of_the_first_again(editor, monkeypatch):
+    seen, segment = [], editor.segmenter.segment
+    monkeypatch.setattr(editor.segmenter, "segment", lambda synthesis: seen.append(1) or segment(synthesis))
+    session, counts = editor.random_face(45), []
+    for part in ("brows", "nose"):
+        before = len(seen)
+        list(editor.discover(session, DiscoverConfig(parts=(part,), slots=("*.gain",), steps=3, samples=32)))
+        counts.append(len(seen) - before)
+    assert counts == [6, 3], "a batch each: untouched and moved; then moved alone"
+
+
 def test_names_that_are_taken_get_a_number():
     assert free_name("eyes", {"mouth"}) == "eyes"
     assert free_name("eyes", {"eyes", "eyes-2"}) == "eyes-3"

@@ -36,12 +36,13 @@ def server(network: torch.nn.Module) -> Iterator[SimpleNamespace]:
     state = SimpleNamespace(body=buffer.getvalue(), status=200, asked=0)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802, the library's name
+        def do_GET(self) -> None:
             state.asked += 1
+            body = state.body if state.status == 200 else b""
             self.send_response(state.status)
-            self.send_header("Content-Length", str(len(state.body)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(state.body)
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

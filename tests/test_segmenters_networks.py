@@ -87,7 +87,10 @@ def test_deeplabv3_is_torchvisions(build, tmp_path: Path) -> None:
     ours = load_segmenter("deeplabv3", weights=tmp_path / "deeplab.pth")
     x = torch.randn(1, 3, 65, 65)
     with torch.inference_mode():
-        torch.testing.assert_close(ours.network(x), theirs(x)["out"], atol=1e-5, rtol=1e-5)
+        expected = theirs(x)["out"]
+        found = ours.network(x)
+    largest = float(expected.abs().max())  # far above 1 for a hundred layers without training
+    torch.testing.assert_close(found / largest, expected / largest, atol=1e-5, rtol=0)
     assert tuple(ours.parts) == OBJECTS
     assert not any(p.requires_grad for p in ours.parameters())
 

@@ -70,7 +70,8 @@ class SceneSegmenter(nn.Module):
     def segment_image(self, image: Tensor) -> Tensor:
         """The same for any picture (B, 3, H, W) in [-1, 1]."""
         scores = self.network(self.normalise(image))
-        return scores / scores.sum(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny)
+        scores = scores + torch.finfo(scores.dtype).tiny  # where no query has its mask, all classes are alike
+        return scores / scores.sum(1, keepdim=True)
 
 
 def build_maskformer(folder: Path) -> SceneSegmenter:
@@ -80,6 +81,7 @@ def build_maskformer(folder: Path) -> SceneSegmenter:
         UserError: transformers is not installed, a file is missing or of another model, or two classes share a name.
     """
     config = read_config(folder / "config.json")
+    classes = class_names(config)
     if not (folder / TENSORS).is_file():
         raise UserError(f"There is no {TENSORS} in {folder}; MaskFormer is read from safetensors alone.")
     transformers = import_transformers()
@@ -92,7 +94,7 @@ def build_maskformer(folder: Path) -> SceneSegmenter:
     )
     if report["missing_keys"]:
         raise UserError(f"{TENSORS} lacks {len(report['missing_keys'])} tensors of its config's network.")
-    return SceneSegmenter(MaskFormer(network), class_names(config))
+    return SceneSegmenter(MaskFormer(network), classes)
 
 
 def read_config(path: Path) -> dict[str, Any]:
