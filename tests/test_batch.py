@@ -80,11 +80,14 @@ def test_a_folder_is_edited_and_a_bad_file_stops_nothing(photos, tmp_path, capsy
     assert captured.err == "", "quiet: this stderr is no terminal"
 
 
-def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capsys):
+def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capfd):
     out, code = single
     assert code == 1
     assert main(["edit", str(photos), str(tmp_path / "two"), *AMOUNTS, *TWO, "--json"]) == 1
-    told = answer(capsys)
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert len(captured.out.splitlines()) == 3, "the bad file, the summary and the object; nothing from Ray"
+    told = json.loads(captured.out.splitlines()[-1])
     assert pictures(tmp_path / "two") == pictures(out)
     assert (told["done"], told["failed"]) == (4, 1)
 
@@ -115,8 +118,8 @@ def toy(device: str) -> Callable[[int], tuple]:
             raise UserError("Three cannot be done.")
         if item == 5:
             os._exit(1)
-        kept = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE")}
-        return item * item, device, torch.get_num_threads(), kept
+        told = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE")}
+        return item * item, device, os.environ.get("CUDA_VISIBLE_DEVICES"), torch.get_num_threads(), told
 
     return work
 
@@ -154,21 +157,27 @@ def listening(pids: set[int]) -> Iterator[str]:
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
-def test_a_worker_that_dies_costs_its_own_item_and_all_stays_on_this_machine(monkeypatch):
+def test_a_worker_that_dies_costs_its_own_item_and_all_stays_on_this_machine(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # somebody's cluster: not for this
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     results, addresses = [], set()
-    for result in spread(toy, range(8), workers=2):
+    for result in spread(toy, range(8), workers=2, device="cuda"):
         results.append(result)
         addresses |= set(listening(descendants(os.getpid()))) if sys.platform == "linux" else set()
-    kept = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+    told = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
     for i in (0, 1, 2, 4, 6, 7):
-        assert results[i] == (i * i, "cpu", torch.get_num_threads(), kept)
+        square, device, gpu, *rest = results[i]
+        assert (square, device) == (i * i, "cuda")
+        assert gpu in ("0", "1"), "each worker sees a GPU of its own"
+        assert rest == [torch.get_num_threads(), told]
     assert str(results[3]) == "Three cannot be done."
     assert isinstance(results[5], UserError)
     assert "The worker died over this one" in str(results[5])
     assert addresses <= LOOPBACK
     assert addresses or sys.platform != "linux"
     assert "RAY_AUTH_TOKEN" not in os.environ
+    assert not list(tmp_path.iterdir()), "nothing is left at home"
 
 
 def test_one_worker_works_here_and_passes_real_bugs_on():
