@@ -74,7 +74,13 @@ class Inverter(Protocol):
         ...
 
     def refine(
-        self, face: Tensor, start: Inversion, *, steps: int | None, weights: Tensor | None, closeness: str
+        self,
+        face: Tensor,
+        start: Inversion,
+        *,
+        steps: int | None = None,
+        weights: Tensor | None = None,
+        closeness: str = "balanced",
     ) -> Iterator[Inversion]:
         """Better and better codes, one `Inversion` a step."""
         ...
