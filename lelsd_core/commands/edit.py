@@ -131,6 +131,7 @@ def edit_folder(options: argparse.Namespace, settings: Settings, wanted: dict[st
         print(f"{row['photo']}: {row['error']}")
     done = len(photos) - len(failures)
     print(f"{done} done, {len(failures)} failed, {ignored} other files ignored. Wrote to {options.out}.")
+    options.code = int(bool(failures))
     return {"photos": photos, "done": done, "failed": len(failures), "ignored": ignored}
 
 
