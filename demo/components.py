@@ -13,7 +13,7 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from lelsd_core.errors import UserError
-from lelsd_core.image import read_photo
+from lelsd_core.intake import read_photo
 
 
 def inline(picture: Image.Image, name: str = "face.jpg") -> ImageData:
