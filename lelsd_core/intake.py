@@ -26,7 +26,7 @@ MIN_SIDE = 32  # a face of half this size has nothing left to edit
 DRAFT = (2048, 2048)  # a JPEG at least twice as large, both ways, is decoded at a half, quarter or eighth
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")  # no other decoder of Pillow ever sees a file
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands behind "ftyp"
-BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error)
+BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, RuntimeError, OverflowError, struct.error)
 Source = str | os.PathLike[str] | IO[bytes]
 
 

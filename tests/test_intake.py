@@ -29,7 +29,7 @@ def saved(image: Image.Image, kind: str, **options) -> io.BytesIO:
     return buffer
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "HEIF", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "HEIF", "AVIF", "BMP", "TIFF", "GIF"])
 def test_common_formats_are_read(kind):
     photo = read_photo(saved(Image.fromarray(RED_LEFT), kind))
     assert photo.mode == "RGB"
@@ -249,7 +249,7 @@ def test_an_open_file_of_too_many_bytes_is_refused_before_it_is_decoded():
         read_photo(io.BytesIO(bytes(31_000_000)))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "HEIF", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "HEIF", "AVIF", "BMP", "TIFF", "GIF"])
 def test_damage_anywhere_is_one_sentence_or_a_picture(kind):
     random = np.random.default_rng(0)
     whole = saved(Image.fromarray(random.integers(0, 255, (48, 48, 3), dtype=np.uint8)), kind).getvalue()
