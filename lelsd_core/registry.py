@@ -17,7 +17,7 @@ from lelsd_core.directions import load_directions
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.faces import FaceAligner, Frame
+from lelsd_core.faces import FaceAligner, Frame, Landmarks, build_landmarks
 from lelsd_core.formats import Options, build_generator, read_checkpoint, use_half, weights_file
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import EncoderInverter, Prior, build_encoder
@@ -74,7 +74,7 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
         segmenter="digiface-parts",
         inverter="digiface-encoder",
         directions="digiface-64/directions",
-        frame=Frame(64, ((22.4, 30.0), (41.9, 30.0), (32.4, 39.5), (32.4, 53.3))),
+        frame=Frame(64, ((22.3, 29.7), (41.8, 29.6), (32.1, 42.0), (24.2, 52.3), (40.1, 52.1))),
         discover=DiscoverConfig(slots=("*.gain",)),
         first_seed=47,
         about="DCGAN for 64-pixel faces; weights MIT, trained on DigiFace-1M, which is for non-commercial research.",
@@ -88,6 +88,11 @@ SEGMENTERS: Mapping[str, Weights] = {
 INVERTERS: Mapping[str, Weights] = {
     "digiface-encoder": Weights(
         "digiface-64/encoder.safetensors", "6968d88fa21c46505f39deee7ade4f473b1e7b39dd2a1be277da1122d52ff491"
+    )
+}
+LANDMARKS: Mapping[str, Weights] = {
+    "digiface-landmarks": Weights(
+        "digiface-64/landmarks.safetensors", "4e6163e6938b4db066d1dbbbccee0aa1a5e6ae2881af65bfc1a1bc5989b1e290"
     )
 }
 
@@ -168,11 +173,17 @@ def load_inverter(name_or_path: str | Path, generator: Generator) -> EncoderInve
     return EncoderInverter(encoder, generator, Prior(encoder.centre, encoder.spread, facts["prior_weight"]))
 
 
+def load_landmarks(name_or_path: str | Path, device: str | torch.device = "cpu") -> Landmarks:
+    """A reader of five points by name (a key of `LANDMARKS`) or file."""
+    path, _, _ = find("landmark network", name_or_path, LANDMARKS)
+    return Landmarks(frozen(build_landmarks(*read_safetensors(path, "landmarks")), device))
+
+
 def load_editor(name: str, device: str | torch.device = "cpu") -> Editor:
     """Everything that belongs to a named generator, ready to edit. UserError for an unknown name or damaged file."""
     spec = generator_spec(name)
     generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)
-    aligner = FaceAligner(spec.frame, segmenter.parts, segmenter.segment_image)
+    aligner = FaceAligner(spec.frame, load_landmarks("digiface-landmarks", device))
     directions = load_directions(CHECKPOINTS / spec.directions)
     return Editor(generator, load_inverter(spec.inverter, generator), segmenter, aligner, directions)
 

@@ -14,11 +14,13 @@ SOURCES = sorted([*ROOT.glob("lelsd_core/**/*.py"), *ROOT.glob("demo/*.py"), ROO
 PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*/make/*.py")])
 LEVELS = (  # a file imports only from its own line (within a package) or from lines above
     {"errors"},
+    {"intake"},
     {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile"},
     {"generators", "nvidia"},
     {"layouts"},
     {"formats"},
-    {"segmenters", "faces", "inversion", "directions", "paste"},
+    {"segmenters", "inversion", "directions", "paste"},
+    {"faces"},
     {"samples", "evaluation", "sphere"},
     {"plateau"},
     {"run_state"},
@@ -27,7 +29,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"editor"},
     {"registry"},
     {"bench"},
-    {"bench_generators", "bench_official"},
+    {"bench_generators", "bench_official", "bench_photos"},
     {"commands"},
     {"__main__"},
     {"demo"},

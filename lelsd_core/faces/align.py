@@ -1,248 +1,196 @@
-"""From a photo to an aligned face: find faces, bring one into the model's frame, keep the way back.
+"""From a photo to an aligned face: every face, one of them in the generator's frame, and the way back.
 
-    photo --Haar cascade--> boxes --first crop--> parts --eyes, nose, mouth to the frame's points, repeated--> face
-
-Nothing is downloaded: OpenCV brings the cascade, and the segmenter that ships tells where eyes and mouth are.
-Sources: Viola, Jones, "Rapid object detection using a boosted cascade of simple features", 2001; Umeyama,
-"Least-squares estimation of transformation parameters between two point patterns", 1991.
+photo --Detector--> points of each face --frame--> matrix --+ nudge--> face
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from lelsd_core.errors import UserError
-from lelsd_core.image import to_tensor
+from lelsd_core.faces.detect import READING, UNSURE, CascadeDetector, Detector, distinct, shows_profile
+from lelsd_core.faces.frame import AnyFrame, Nudge, SquareFrame, project, unproject
+from lelsd_core.faces.landmarks import SIZE, Landmarks
+from lelsd_core.faces.notes import notes_on
+from lelsd_core.faces.photo import Photo
+from lelsd_core.image import to_uint8
 
-DETECTION_SIDE = 640  # photos are reduced to this for the cascade
-TURNS = (0, -25, 25, -50, 50)  # degrees tried until a face is found
-MARGIN = 0.25  # of the photo, on each side
-REFINEMENTS = 4
 VIEW = 512  # pixels of the aligned photo that people see
-NAMES = ("left eye", "right eye", "nose", "mouth")  # left and right as seen in the picture
+CROP = 128  # pixels of a candidate's picture
+ALIGNED = 0.08  # of the frame: a photo whose corners an alignment would move less than this is in the frame already
+STILL = Nudge()
+NO_FACE = {
+    False: "No face was found in this picture. Use a photo that shows one face from the front, "
+    "well lit and not covered.",
+    True: "This picture seems to show a face in profile only. Use a photo that shows the face from the front.",
+}
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Where a generator's faces are: picture size and the mean points of `NAMES`, in pixels from the top left edge.
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A face that could be taken.
 
     Args:
-        size: width and height.
-        points: (x, y) of left eye, right eye, nose and mouth: centres of the segmenter's parts.
-        box: width of a Haar face box over the frame's width, and its centre in the frame's units.
+        matrix: (2, 3), photo pixels -> frame pixels, as found.
+        crop: the view at `CROP` pixels, for a picker.
+        faces: how many faces the photo shows.
+        aligned_before: the photo was in the frame already, and the matrix is a plain resize.
+        notes: sentences for people about what is not good about it.
     """
 
-    size: int
-    points: tuple[tuple[float, float], ...]
-    box: tuple[float, float, float] = (0.78, 0.5, 0.58)
+    matrix: np.ndarray
+    crop: Image.Image
+    faces: int = 1
+    aligned_before: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedFace:
-    """A face in the model's frame.
+    """A face in the generator's frame.
 
     Args:
         picture: (1, 3, R, R) in [-1, 1], area-resampled from the photo.
         photo: the same view at `VIEW` pixels, for people.
-        matrix: (2, 3), photo pixels -> frame pixels; its inverse pastes an edit back.
-        faces: how many faces the photo shows.
-        aligned_before: the photo was in the frame already and is used as it is.
+        matrix: (2, 3), photo pixels -> frame pixels, nudged; its inverse pastes an edit back.
+        candidate: what was found, to be cut again with another nudge.
     """
 
     picture: Tensor
     photo: Image.Image
     matrix: np.ndarray
-    faces: int = 1
-    aligned_before: bool = False
+    candidate: Candidate
 
+    @property
+    def faces(self) -> int:
+        """How many faces the photo shows."""
+        return self.candidate.faces
 
-ReadParts = Callable[[Tensor], Tensor]  # picture (1, 3, R, R) -> part probabilities (1, P, R, R)
+    @property
+    def aligned_before(self) -> bool:
+        """Whether the photo was in the frame already and is used as it is."""
+        return self.candidate.aligned_before
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for people about what is not good about the face."""
+        return self.candidate.notes
 
 
 class FaceAligner:
     """Finds and aligns faces for one frame.
 
     Args:
-        frame: where the generator expects faces.
-        parts: the segmenter's part names; must hold eyes, nose and mouth.
-        read_parts: picture in the frame -> probabilities of the parts.
+        frame: where the generator expects faces, or how it expects pictures without one.
+        landmarks: reads the points of a picture that is nearly in the frame.
+        detector: finds faces; None takes OpenCV's cascade and the landmarks.
     """
 
-    def __init__(self, frame: Frame, parts: tuple[str, ...], read_parts: ReadParts) -> None:
-        self.frame, self.parts, self.read_parts = frame, parts, read_parts
-        self.target = np.array(frame.points)
+    def __init__(self, frame: AnyFrame, landmarks: Landmarks, detector: Detector | None = None) -> None:
+        self.frame, self.landmarks = frame, landmarks
+        self.detector = CascadeDetector(landmarks) if detector is None else detector
 
-    def align(self, image: Image.Image) -> AlignedFace:
-        """The largest face of a photo, RGB, in the frame.
+    def align(
+        self, image: Image.Image, face: int = 0, *, aligned: bool | None = None, nudge: Nudge = STILL
+    ) -> AlignedFace:
+        """One face of a photo in the frame.
+
+        Args:
+            image: RGB.
+            face: which one, counted from 0, the largest first.
+            aligned: take the photo's middle as it is (True), find the face (False), or see for oneself (None).
+            nudge: what a person changes about the alignment.
 
         Raises:
-            UserError: no face was found.
+            UserError: no face was found, or fewer than asked for.
         """
         photo = Photo(np.asarray(image))
-        if (matrix := self.already_aligned(photo)) is not None:
-            return self.face(photo, matrix, faces=1, aligned_before=True)
-        for turn in TURNS:
-            found = [matrix for box in find_boxes(photo, turn) if (matrix := self.refine(photo, box)) is not None]
-            if found:
-                largest = min(found, key=magnification)
-                return self.face(photo, largest, faces=len(distinct(found, self.frame.size)))
-        raise UserError(
-            "No face was found in this picture. Use a photo that shows one face from the front, "
-            "well lit and not covered."
-        )
+        found = self.candidates(photo, aligned)
+        if not 0 <= face < len(found):
+            count = "one face was" if len(found) == 1 else f"{len(found)} faces were"
+            raise UserError(f"There is no face {face} in this picture: {count} found, counted from 0.")
+        return self.cut_from(photo, found[face], nudge)
 
-    def already_aligned(self, photo: Photo) -> np.ndarray | None:
-        """The plain resize to the frame, if the photo is square and its face is where the frame expects it."""
-        width, height = photo.size
-        if abs(width - height) > 0.02 * width:
-            return None
-        matrix = np.array([[self.frame.size / width, 0, 0], [0, self.frame.size / height, 0]], dtype=float)
-        return matrix if self.in_place(photo.to_frame(matrix, self.frame.size), 0.06) else None
+    def find(self, image: Image.Image, *, aligned: bool | None = None) -> list[Candidate]:
+        """All faces of a photo, RGB, the largest first. UserError if there is none."""
+        return self.candidates(Photo(np.asarray(image)), aligned)
 
-    def refine(self, photo: Photo, box: np.ndarray) -> np.ndarray | None:
-        """Box corners (3, 2) in the photo -> matrix that brings eyes, nose and mouth to their points, or None."""
-        width, x, y = self.frame.box
-        half = width / 2
-        corners = self.frame.size * np.array([(x - half, y - half), (x + half, y - half), (x - half, y + half)])
-        matrix = similarity(box, corners)
-        for _ in range(REFINEMENTS):
-            points = self.points(photo.to_frame(matrix, self.frame.size))
-            if points is None:
-                return None
-            matrix = similarity(unproject(matrix, points), self.target)
-        return matrix if self.in_place(photo.to_frame(matrix, self.frame.size), 0.12) else None
+    def cut(self, image: Image.Image, candidate: Candidate, nudge: Nudge = STILL) -> AlignedFace:
+        """Cut a face that was found out of its photo, nudged: nothing is looked for again."""
+        return self.cut_from(Photo(np.asarray(image)), candidate, nudge)
 
-    def in_place(self, picture: Tensor, tolerance: float) -> bool:
-        """Whether eyes, nose and mouth of a picture are where the frame has them, but for a share of its width."""
-        points = self.points(picture)
-        return points is not None and bool(np.abs(points - self.target).max() < tolerance * self.frame.size)
+    def cut_from(self, photo: Photo, candidate: Candidate, nudge: Nudge) -> AlignedFace:
+        """The same from a photo's halvings."""
+        size = self.frame.size
+        matrix = nudge.on(candidate.matrix, size)
+        view = photo.warp(matrix * (VIEW / size), (VIEW, VIEW))
+        picture = photo.to_frame(matrix, size)
+        if isinstance(self.frame, SquareFrame) and self.frame.black:
+            black = self.frame.black
+            picture[:, :, :black] = picture[:, :, -black:] = -1
+            shown = black * VIEW // size
+            view[:shown] = view[-shown:] = 0
+        return AlignedFace(picture, Image.fromarray(view), matrix, candidate)
 
-    def points(self, picture: Tensor) -> np.ndarray | None:
-        """Centres (4, 2) of eyes, nose and mouth in a picture of the frame, or None if one is missing."""
-        probabilities = self.read_parts(picture)[0].square()  # sure pixels count more
-        eyes, nose, mouth = (probabilities[self.parts.index(name)] for name in ("eyes", "nose", "mouth"))
-        middle = centre(nose)
-        if middle is None:
-            return None
-        left, right = eyes.clone(), eyes.clone()
-        split = round(float(middle[0]))
-        left[:, split:], right[:, :split] = 0, 0
-        found = [centre(left), centre(right), middle, centre(mouth)]
-        return None if any(point is None for point in found) else np.stack(found)
+    def candidates(self, photo: Photo, aligned: bool | None) -> list[Candidate]:
+        """What can be taken from a photo: all of it, or each face."""
+        plain = self.middle.matrix(*photo.size)
+        if aligned or isinstance(self.frame, SquareFrame):
+            return [self.candidate(photo, plain, aligned_before=bool(aligned))]
+        if aligned is None and self.already_aligned(photo):
+            return [self.candidate(photo, plain, aligned_before=True)]
+        found = distinct(self.detector.detect(photo))
+        if not found:
+            raise UserError(NO_FACE[shows_profile(photo)])
+        return [self.candidate(photo, self.frame.matrix(f.points), f.points, faces=len(found)) for f in found]
 
-    def face(self, photo: Photo, matrix: np.ndarray, *, faces: int, aligned_before: bool = False) -> AlignedFace:
-        """Cut the face out of the photo."""
-        view = photo.warp(matrix * (VIEW / self.frame.size), (VIEW, VIEW))
-        picture = photo.to_frame(matrix, self.frame.size)
-        return AlignedFace(picture, Image.fromarray(view), matrix, faces, aligned_before)
-
-
-def centre(weight: Tensor) -> np.ndarray | None:
-    """Centre (x, y) of a map (H, W) of weights, pixels from the edge; None if the map is as good as empty."""
-    total = float(weight.sum())
-    if total < 2.0:
-        return None
-    rows, columns = (torch.arange(size, dtype=weight.dtype) + 0.5 for size in weight.shape)
-    return np.array([float((weight.sum(0) * columns).sum()), float((weight.sum(1) * rows).sum())]) / total
-
-
-@cache
-def cascade() -> cv2.CascadeClassifier:
-    """OpenCV's frontal-face cascade. UserError if this OpenCV brings none."""
-    path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"
-    found = cv2.CascadeClassifier(str(path))
-    if found.empty():
-        raise UserError(f"OpenCV {cv2.__version__} brings no {path.name}; install opencv-python-headless>=4.11,<5.")
-    return found
-
-
-def find_boxes(photo: Photo, turn: float = 0) -> Iterator[np.ndarray]:
-    """Corners (3, 2) in the photo, top left, top right, bottom left, of each box the cascade finds, largest first."""
-    width, height = photo.size
-    scale = DETECTION_SIDE / max(width, height)
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, 1.0)
-    matrix[:, 2] += MARGIN * np.array([width, height])  # so that faces at the border fit the cascade's window
-    matrix *= scale
-    size = tuple(round((1 + 2 * MARGIN) * scale * side) for side in (width, height))
-    grey = cv2.cvtColor(photo.warp(matrix, size, cv2.BORDER_REPLICATE), cv2.COLOR_RGB2GRAY)
-    boxes = cascade().detectMultiScale(grey, 1.1, 3, minSize=(32, 32))
-    for x, y, w, h in sorted(boxes, key=lambda box: -box[2]):
-        yield unproject(matrix, np.array([(x, y), (x + w, y), (x, y + h)], dtype=float))
-
-
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The shift, turn and scale (2, 3) that brings points (N, 2) closest to others in the least-squares sense."""
-    (x, y), (u, v) = (source - source.mean(0)).T, (target - target.mean(0)).T
-    norm = (x * x + y * y).sum()
-    cos, sin = (x * u + y * v).sum() / norm, (x * v - y * u).sum() / norm
-    linear = np.array([[cos, -sin], [sin, cos]])
-    return np.column_stack([linear, target.mean(0) - linear @ source.mean(0)])
-
-
-def unproject(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) of the frame, taken back through a matrix (2, 3)."""
-    return np.linalg.solve(matrix[:, :2], (points - matrix[:, 2]).T).T
-
-
-def magnification(matrix: np.ndarray) -> float:
-    """Frame pixels per photo pixel: the smaller, the larger the face in the photo."""
-    return float(np.hypot(*matrix[0, :2]))
-
-
-def distinct(matrices: list[np.ndarray], size: int) -> list[np.ndarray]:
-    """One matrix for each face: boxes that led to the same place count once."""
-    kept: list[np.ndarray] = []
-    for matrix in matrices:
-        middle = unproject(matrix, np.array([[size / 2, size / 2]]))[0]
-        apart = [
-            np.hypot(*(unproject(other, np.array([[size / 2, size / 2]]))[0] - middle)) * magnification(other)
-            for other in kept
-        ]
-        if all(distance > 0.4 * size for distance in apart):
-            kept.append(matrix)
-    return kept
-
-
-class Photo:
-    """A photo and its halvings, made as they are needed: a view never skips pixels and never reads too many."""
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.levels = [pixels]
+    def candidate(
+        self,
+        photo: Photo,
+        matrix: np.ndarray,
+        points: np.ndarray | None = None,
+        *,
+        faces: int = 1,
+        aligned_before: bool = False,
+    ) -> Candidate:
+        """A candidate with its crop and its notes."""
+        crop = Image.fromarray(photo.view(matrix * (CROP / self.frame.size), CROP, fine=2))
+        notes = notes_on(photo, matrix, self.frame.size, points) if self.frame.faces else ()
+        return Candidate(matrix, crop, faces, aligned_before, notes)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.levels[0].shape[1], self.levels[0].shape[0]
+    def middle(self) -> SquareFrame:
+        """The frame that takes a photo's middle as it is."""
+        return self.frame if isinstance(self.frame, SquareFrame) else SquareFrame(self.frame.size)
 
-    def level(self, number: int) -> np.ndarray:
-        """The photo halved `number` times."""
-        while len(self.levels) <= number:
-            self.levels.append(cv2.resize(self.levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-        return self.levels[number]
+    def already_aligned(self, photo: Photo) -> bool:
+        """Whether a photo is square and an alignment would hardly move it."""
+        width, height = photo.size
+        points = self.read(photo) if abs(width - height) <= 0.02 * width else None
+        if points is None:
+            return False
+        side = self.frame.size
+        corners = side * np.array([(0.0, 0), (1, 0), (0, 1), (1, 1)])
+        moved = project(self.frame.matrix(points), corners)
+        return bool(np.abs(moved - corners).max() < ALIGNED * side)
 
-    def warp(self, matrix: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_REFLECT) -> np.ndarray:
-        """The part that `matrix` (2, 3) maps to (width, height); the photo's edge is mirrored outwards.
+    def in_place(self, picture: Tensor, tolerance: float) -> bool:
+        """Whether the points of a picture are where the frame has them, but for a share of its width."""
+        points = self.points(picture)
+        off = np.inf if points is None else np.abs(points - np.array(self.frame.points)).max()
+        return bool(off < tolerance * self.frame.size)
 
-        Coordinates are measured from pixel edges; OpenCV measures from pixel centres.
-        """
-        number = max(0, min(round(-np.log2(magnification(matrix))), int(np.log2(min(self.size))) - 3))
-        linear = matrix[:, :2] * 2**number
-        shift = matrix[:, 2] + 0.5 * linear.sum(1) - 0.5
-        flags = cv2.INTER_CUBIC if magnification(linear) > 0.9 else cv2.INTER_LINEAR
-        return cv2.warpAffine(
-            self.level(number), np.column_stack([linear, shift]), size, flags=flags, borderMode=border
-        )
+    def points(self, picture: Tensor) -> np.ndarray | None:
+        """`frame.POINTS` (5, 2) of a picture (1, 3, R, R) of the frame in its pixels, or None if they are unsure."""
+        return self.read(Photo(to_uint8(picture)[0]))
 
-    def to_frame(self, matrix: np.ndarray, size: int) -> Tensor:
-        """The part that `matrix` maps to the frame, area-resampled: (1, 3, size, size) in [-1, 1]."""
-        fine = self.warp(matrix * 4, (4 * size, 4 * size))
-        return to_tensor(Image.fromarray(cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA)))
+    def read(self, photo: Photo) -> np.ndarray | None:
+        """The points of a photo that is taken to be in the frame, in frame pixels, or None if they are unsure."""
+        plain = self.middle.matrix(*photo.size)
+        view = READING.matrix(unproject(plain, np.array(self.frame.points)))
+        points, spread = self.landmarks.read(photo.view(view, SIZE)[None], mirrored=True)
+        return project(plain, unproject(view, points[0])) if spread[0] < UNSURE else None
