@@ -16,6 +16,7 @@ from lelsd_core.faces import AlignedFace, Candidate, Nudge
 from lelsd_core.inversion import BALANCED
 from lelsd_core.inversion.pivotal import Tuning
 
+STILL = Nudge()
 SHOWN = 1280  # pixels of a whole photo on a page, on its longer side
 
 
@@ -67,7 +68,7 @@ class Fit:
 
     face: int = 0
     aligned: bool | None = None
-    nudge: Nudge = Nudge()
+    nudge: Nudge = STILL
     closeness: str = BALANCED
     steps: int | None = None
     tune: bool = False

@@ -14,7 +14,7 @@ SOURCES = sorted([*ROOT.glob("lelsd_core/**/*.py"), *ROOT.glob("demo/*.py"), ROO
 PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*/make/*.py")])
 LEVELS = (  # a file imports only from its own line (within a package) or from lines above
     {"errors", "progress"},
-    {"catalog"},
+    {"catalog", "intake"},
     {"cache"},
     {"transfer"},
     {"hub"},
@@ -28,8 +28,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"faces"},
     {"specs", "session"},
     {"samples", "evaluation", "sphere", "protect"},
-    {"painter"},
-    {"plateau"},
+    {"painter", "plateau"},
     {"run_state"},
     {"discovery"},
     {"calibration", "ablation"},
@@ -38,7 +37,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"registry"},
     {"shelf"},
     {"bench", "doctor"},
-    {"bench_generators", "bench_official", "bench_e4e"},
+    {"bench_generators", "bench_official", "bench_e4e", "bench_photos"},
     {"bench_inversion"},
     {"commands"},
     {"__main__"},

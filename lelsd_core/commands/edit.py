@@ -59,7 +59,7 @@ class Settings:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("photo", help="picture with a face (JPEG, PNG, WebP, BMP, TIFF ...), or a folder of them")
+    parser.add_argument("photo", help="picture with a face (JPEG, PNG, WebP, HEIC, BMP, TIFF ...), or a folder of them")
     parser.add_argument(
         "out", help="picture to write, its ending says the format; for a folder, the folder to write to"
     )
@@ -95,7 +95,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def edit_file(options: argparse.Namespace, settings: Settings, wanted: dict[str, float]) -> dict[str, Any]:
     """One photo."""
     from lelsd_core.errors import UserError
-    from lelsd_core.image import check_output, read_photo
+    from lelsd_core.image import check_output
+    from lelsd_core.intake import read_photo
 
     if options.format:
         raise UserError(f"--format is for folders; {options.out} says its format by its ending.")
@@ -152,7 +153,7 @@ class PhotoEditor:
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """Edit and write one photo; its line of the batch's report."""
-        from lelsd_core.image import read_photo
+        from lelsd_core.intake import read_photo
 
         figures, _ = self.edit(read_photo(job.photo), job.out)
         return {"photo": str(job.photo), "out": str(job.out), **figures}
