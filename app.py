@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import TYPE_CHECKING
 
-from demo.options import Settings, read_settings
+from demo.options import AUTO, Settings, read_settings
 from lelsd_core.errors import UserError
+
+if TYPE_CHECKING:
+    from lelsd_core.shelf import Shelf
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is sent anywhere
 
@@ -27,26 +31,44 @@ def start(settings: Settings) -> None:
     from demo.gpu import LentEditor, lent
     from lelsd_core.device import choose_device
     from lelsd_core.registry import load_editor
+    from lelsd_core.shelf import SHIPPED, Shelf
     from lelsd_core.specs import generator_spec
 
-    spec = generator_spec(settings.generator)
-    editor = load_editor(settings.generator, choose_device(settings.device), directions=settings.directions)
+    device, name = choose_device(settings.device), SHIPPED if settings.generator == AUTO else settings.generator
+    spec, editor = generator_spec(name), load_editor(name, device, directions=settings.directions)
     if lent():
-        editor = LentEditor(editor, spec.first_seed, load_editor(settings.generator).random_face(spec.first_seed))
+        editor = LentEditor(editor, spec.first_seed, load_editor(name).random_face(spec.first_seed))
     from demo.page import build_page
     from demo.serve import MEGABYTE, serve
 
+    shelf = Shelf(editor, device)
     page = build_page(
-        editor,
-        spec.discover,
+        shelf,
         seed=spec.first_seed,
         live="SPACE_ID" not in os.environ,
         queue_size=settings.queue_size,
         max_bytes=settings.max_upload_mb * MEGABYTE,
     )
     if not lent():
-        threading.Thread(target=editor.warm_up).start()  # while the page starts
+        threading.Thread(target=behind, args=[shelf, settings]).start()  # while the page starts
     serve(page, settings)
+
+
+def behind(shelf: Shelf, settings: Settings) -> None:
+    """What goes on behind the page: first uses made quick, sliders searched, the large model fetched for a GPU."""
+    from lelsd_core.doctor import hub
+    from lelsd_core.hub import is_offline
+    from lelsd_core.shelf import FLAGSHIP, choose, missing_files
+
+    editor = shelf.editor(shelf.first)
+    editor.warm_up()
+    if settings.directions is None:
+        shelf.fill_first()
+    cuda = editor.generator.device.type == "cuda"
+    if settings.generator == AUTO and cuda:
+        reachable, cached = not hub().how, not missing_files(FLAGSHIP)
+        if wanted := choose(cuda=cuda, reachable=reachable, offline=is_offline(), cached=cached).wanted:
+            shelf.start(wanted)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Callbacks:
         """Before and after: the face or the whole photo, in the photo's own detail or as the model paints it."""
         view, detail, _ = how
         if view == WHOLE and source is not None:
-            small = replace(session, matrix=session.matrix * source.reduced)
+            small = replace(session, matrix=session.matrix @ source.reduced)
             way = "change" if detail else "replace"
             return source.shown, self.editor(session).paste(small, source.shown, edited, amounts, how=way)
         if detail and session.photo is not None:

@@ -11,7 +11,7 @@ from demo.callbacks import Callbacks, told_to_the_user
 from demo.news import News
 from demo.words import describe_model
 from lelsd_core.editor import Fit, Session, Source
-from lelsd_core.registry import GENERATORS, generator_spec
+from lelsd_core.specs import generator_names, generator_spec
 
 POLL = 2.0  # seconds between two looks at a model that is being prepared
 UNDER_WAY = ("fetching", "loading", "filling")
@@ -31,10 +31,15 @@ class ModelPanel:
 def model_panel(first: str) -> ModelPanel:
     """Lay it out, closed, with the model that the page opened with."""
     with gr.Accordion(f"Model: {first}", open=False, elem_id="models") as models:
-        model = gr.Dropdown(list(GENERATORS), value=first, label="Model", filterable=False, elem_id="model")
+        model = gr.Dropdown(list(usable()), value=first, label="Model", filterable=False, elem_id="model")
         about = gr.Markdown(elem_id="about-model", elem_classes="caption")
         use = gr.Button("In use", interactive=False, elem_id="use-model")
     return ModelPanel(models, model, about, use, gr.Timer(POLL, active=False))
+
+
+def usable() -> tuple[str, ...]:
+    """Generators whose parts some segmenter tells apart."""
+    return tuple(name for name in generator_names() if generator_spec(name).segmenter)
 
 
 class Models:
@@ -50,7 +55,7 @@ class Models:
         label = "In use" if used else f"Use {name}" if usable else f"Get {name}"
         news: News = {
             "models": gr.update(label=f"Model: {session.generator}"),
-            "about": describe_model(generator_spec(name).about, state),
+            "about": describe_model(generator_spec(name), state),
             "use": gr.update(value=label, interactive=not used and (usable or state.stage in ("absent", "failed"))),
             "timer": gr.Timer(active=any(other.stage in UNDER_WAY for other in self.shelf.states())),
         }

@@ -23,6 +23,8 @@ LELSD_QUEUE_SIZE=8 LELSD_AUTH=me:secret python app.py   the same from the enviro
 WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 KINDS = {int: "a whole number", bool: "1 or 0"}
 
+AUTO = "auto"
+
 
 def option(default: Any, kind: type, words: str, *also: str, metavar: str | None = None) -> Any:
     """A field of `Settings`: its default, its type, what it is in words, and more variables that may give it."""
@@ -39,7 +41,12 @@ class Settings:
     auth: tuple[tuple[str, str], ...] = option(
         (), str, "who may come in; may be repeated, in the environment one a line", metavar="USER:PASSWORD"
     )
-    generator: str = option("digiface-64", str, "registry name of the generator [digiface-64]", metavar="NAME")
+    generator: str = option(
+        AUTO,
+        str,
+        "registry name of the generator [auto: digiface-64 at once, ffhq-1024 when a GPU can have it]",
+        metavar="NAME",
+    )
     directions: str | None = option(None, str, "folder with directions of this generator [its own]", metavar="DIR")
     queue_size: int = option(32, int, "how many visitors may wait; the next is told to come back [32]", metavar="N")
     max_upload_mb: int = option(30, int, "largest photo that is taken, in MB [30]", metavar="N")

@@ -8,6 +8,7 @@ from lelsd_core.directions import Direction
 from lelsd_core.discovery import Progress
 from lelsd_core.editor import Locality, Session
 from lelsd_core.shelf import ShelfState
+from lelsd_core.specs import GeneratorSpec
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -56,7 +57,7 @@ def describe_kept(direction: Direction) -> str:
     )
 
 
-def describe_model(about: str, state: ShelfState) -> str:
+def describe_model(spec: GeneratorSpec, state: ShelfState) -> str:
     """What a model is, its licences included, and where it stands."""
     share = "" if state.share is None or state.stage == "ready" else f" ({state.share:.0%})"
-    return f"{about}\n\n{state.words}{share}"
+    return f"{spec.about} Weights: {spec.licence}. Trained on {spec.data}.\n\n{state.words}{share}"

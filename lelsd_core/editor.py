@@ -25,7 +25,7 @@ from lelsd_core.discovery import Progress, discover
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.image import to_pil
-from lelsd_core.inversion import CLOSENESS, Inversion, Inverter
+from lelsd_core.inversion import Inversion, Inverter, closeness_of
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
 from lelsd_core.inversion.pivotal import Tuning, tune
 from lelsd_core.painter import PREVIEW, Painter
@@ -163,7 +163,7 @@ class Editor(Painter):
 
     def steps(self, fit: Fit) -> int:
         """Steps of a refinement."""
-        usual = SKETCHED_STEPS if self.refined_at else CLOSENESS[fit.closeness].steps
+        usual = SKETCHED_STEPS if self.refined_at else closeness_of(fit.closeness).steps
         return usual if fit.steps is None else fit.steps
 
     @property

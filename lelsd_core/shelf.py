@@ -27,6 +27,7 @@ from lelsd_core.specs import generator_spec
 if TYPE_CHECKING:
     import torch
 
+SHIPPED, FLAGSHIP = "digiface-64", "ffhq-1024"
 SLOW = 0.5  # seconds a picture from which a person is told
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def choose(*, cuda: bool, reachable: bool, offline: bool, cached: bool = False) 
         cached: whether all files of the large model are on this machine, so that no network is needed.
     """
     available = cached or (reachable and not offline)
-    return Choice("digiface-64", "ffhq-1024" if cuda and available else None)
+    return Choice(SHIPPED, FLAGSHIP if cuda and available else None)
 
 
 class Shelf:
@@ -95,6 +96,11 @@ class Shelf:
                 return
             self._states[name] = ShelfState(name, "fetching", f"Looking for the files of {name}.")
         threading.Thread(target=self._prepare, args=[name], name=f"prepare {name}", daemon=True).start()
+
+    def fill_first(self) -> None:
+        """Search sliders for the model that the page opened with, if none ship and none are published."""
+        if generator_spec(self.first).directions is None:
+            self._prepare(self.first)
 
     def state(self, name: str) -> ShelfState:
         """Where a model stands. UserError for an unknown name."""
@@ -130,9 +136,7 @@ class Shelf:
     def _prepare(self, name: str) -> None:
         """Fetch, load, fill; the thread of one model. Whatever goes wrong, the other models stay as they are."""
         try:
-            self._fetch(name)
-            self._tell(name, "loading", f"Loading {name}.")
-            editor = load_editor(name, self.device, directions=self.directions)
+            editor = self._loaded(name)
             speed = speed_words(editor)
             self._put(name, editor)
             if self.directions is None and generator_spec(name).directions is None:
@@ -146,6 +150,14 @@ class Shelf:
         except Exception as problem:
             log.exception("%s could not be prepared", name)
             self._tell(name, "failed", trouble_words(name, problem))
+
+    def _loaded(self, name: str) -> Editor:
+        """The models of a name, from this shelf or from their files."""
+        if name in self._editors:
+            return self._editors[name]
+        self._fetch(name)
+        self._tell(name, "loading", f"Loading {name}.")
+        return load_editor(name, self.device, directions=self.directions)
 
     def _fetch(self, name: str) -> None:
         """Everything that belongs to a model and is not here. UserError for what cannot be had."""

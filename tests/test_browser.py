@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from demo.page import build_page
 from demo.theme import CSS, THEME
-from lelsd_core.specs import GENERATORS
+from lelsd_core.shelf import Shelf
 from tests.browser import chromium, watched_page
 
 pytestmark = pytest.mark.browser
@@ -24,7 +24,7 @@ SLOW = 60_000  # milliseconds; for machines that are busy with something else
 
 @pytest.fixture(scope="module")
 def address(editor):
-    page = build_page(editor, GENERATORS["digiface-64"].discover, seed=45)
+    page = build_page(Shelf(editor), seed=45)
     _, url, _ = page.launch(
         prevent_thread_lock=True, quiet=True, run_history=False, ssr_mode=False, theme=THEME, css=CSS, footer_links=[]
     )

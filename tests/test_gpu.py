@@ -159,6 +159,6 @@ def test_a_gpu_is_lent_where_the_space_says_so(monkeypatch, value, expected):
 def test_the_package_is_imported_before_torch(tmp_path):
     (tmp_path / "spaces.py").write_text("import sys\nassert 'torch' not in sys.modules, 'torch came first'\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "app.py", "--directions", "no/where", "--offline"]
+    command = [sys.executable, "app.py", "--directions", "nowhere/at/all", "--offline"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert "There are no directions" in done.stderr, done.stderr
+    assert "There is no folder" in done.stderr, done.stderr

@@ -35,13 +35,12 @@ def read_fit(options: argparse.Namespace) -> Fit:
     """Options -> fit. UserError for what makes no sense."""
     from lelsd_core.errors import UserError, unknown_name
     from lelsd_core.faces import Nudge
-    from lelsd_core.inversion import BALANCED, CLOSENESS
+    from lelsd_core.inversion import BALANCED, closeness_of
     from lelsd_core.recipe import read_setting
     from lelsd_core.session import Fit
 
     closeness = options.closeness or BALANCED
-    if closeness not in CLOSENESS:
-        raise UserError(unknown_name("closeness", closeness, CLOSENESS))
+    closeness_of(closeness)
     if options.face < 1:
         raise UserError(f"--face is {options.face}; faces are counted from 1, the largest first.")
     if options.steps is not None and options.steps < 0:

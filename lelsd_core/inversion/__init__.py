@@ -11,7 +11,7 @@ al., "Pivotal Tuning for Latent-based Editing of Real Images", 2021.
 from lelsd_core.inversion.base import Inversion, Inverter, Prior, sampled_prior
 from lelsd_core.inversion.face_encoder import FaceEncoder, build_encoder
 from lelsd_core.inversion.inverters import E4EInverter, EncoderInverter, GuessingInverter, SampleInverter
-from lelsd_core.inversion.refine import BALANCED, CLOSENESS, STEPS, Closeness, refine
+from lelsd_core.inversion.refine import BALANCED, CLOSENESS, STEPS, Closeness, closeness_of, refine
 
 __all__ = [
     "BALANCED",
@@ -27,6 +27,7 @@ __all__ = [
     "Prior",
     "SampleInverter",
     "build_encoder",
+    "closeness_of",
     "refine",
     "sampled_prior",
 ]

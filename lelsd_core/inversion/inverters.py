@@ -17,7 +17,7 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.inversion.base import Inversion, Prior, sampled_prior
 from lelsd_core.inversion.e4e import E4EEncoder
-from lelsd_core.inversion.refine import BALANCED, CLOSENESS, check_face, refine
+from lelsd_core.inversion.refine import BALANCED, check_face, closeness_of, refine
 from lelsd_core.inversion.sketch import Sketch
 
 GUESSES = range(300_000, 300_032)  # seeds that are tried where there is no encoder
@@ -97,9 +97,7 @@ class GuessingInverter(ABC):
         Raises:
             UserError: there is no such closeness.
         """
-        if closeness not in CLOSENESS:
-            raise UserError(unknown_name("closeness", closeness, CLOSENESS))
-        chosen, prior = CLOSENESS[closeness], self.prior_in(start.space)
+        chosen, prior = closeness_of(closeness), self.prior_in(start.space)
         prior = replace(prior, weight=prior.weight * chosen.prior)
         steps = chosen.steps if steps is None else steps
         generator: Generator | Sketch = self.generator

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lelsd_core.device import gradient
+from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.inversion.base import Inversion, Prior
 
@@ -41,6 +42,13 @@ CLOSENESS: Mapping[str, Closeness] = {
 }
 BALANCED = "balanced"
 STEPS = CLOSENESS[BALANCED].steps
+
+
+def closeness_of(name: str) -> Closeness:
+    """The closeness of that name. UserError if there is none."""
+    if name not in CLOSENESS:
+        raise UserError(unknown_name("closeness", name, CLOSENESS))
+    return CLOSENESS[name]
 
 
 def refine(
