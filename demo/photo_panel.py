@@ -33,13 +33,12 @@ def photo_panel() -> PhotoPanel:
             visible=False,
             allow_preview=False,
             columns=4,
-            height="auto",
             object_fit="cover",
             buttons=[],
             elem_id="faces",
         )
         closeness = gr.Radio(
-            list(CLOSENESS),
+            [(name.capitalize(), name) for name in CLOSENESS],
             value=BALANCED,
             label="Inversion",
             info="The closer the rebuilt face, the less room for edits.",

@@ -54,7 +54,7 @@ button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14
 #view .wrap { gap: 6px; }
 #view label { padding: 5px 11px; }
 .caption, .caption p { color: var(--body-text-color-subdued); font-size: .875rem; }
-#examples .grid-wrap { height: auto; min-height: 0; max-height: none; }
+#examples .grid-wrap, #faces .grid-wrap { height: auto; min-height: 0; max-height: none; }
 #examples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 #sliders { gap: 8px; }
 #sliders [data-testid="block-info"] { color: var(--body-text-color); font-weight: 500; }
