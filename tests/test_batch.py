@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lelsd_core import image
 from lelsd_core.__main__ import main
 from lelsd_core.batch import spread
 from lelsd_core.errors import UserError
@@ -78,6 +79,18 @@ def test_a_folder_is_edited_and_a_bad_file_stops_nothing(photos, tmp_path, capsy
             assert Image.open(row["out"]).size == Image.open(row["photo"]).size
     assert f"{bad['photo']}: {bad['error']}\n4 done, 1 failed, 2 other files ignored." in captured.out
     assert captured.err == "", "quiet: this stderr is no terminal"
+
+
+def test_a_bug_that_one_photo_shows_does_not_cost_the_others(photos, tmp_path, capsys, monkeypatch):
+    few = folder(tmp_path / "few")
+    for name in ("a.png", "c.png"):
+        shutil.copy(photos / name, few)
+    read = image.read_photo
+    monkeypatch.setattr(image, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
+    assert main(["edit", str(few), str(tmp_path / "out"), *AMOUNTS, "--json"]) == 1
+    told = answer(capsys)
+    assert (told["done"], told["failed"]) == (1, 1)
+    assert told["photos"][0]["error"] == "This photo met an error in the program: ZeroDivisionError: division by zero."
 
 
 def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capfd):
@@ -213,6 +226,7 @@ WRONG = {
     "an output folder nowhere": (["edit", "full", "no/where"], "There is no folder"),
     "an output over its input": (["edit", "full", "full"], "would be written over a photo"),
     "a picture over itself": (["edit", "full/a.png", "full/../full/a.png"], "would be written over a photo"),
+    "a link to its input": (["edit", "full/a.png", "link.png"], "would be written over a photo"),
     "a format that is none": (["edit", "full", "o", "--format", "pngg"], "no format named 'pngg'; did you mean png"),
     "a format for one photo": (["edit", "full/a.png", "o.png", "--format", "png"], "--format is for folders"),
     "a protection that is none": (["edit", "full", "o", "--protect", "2"], "it must be from 0 (off) to 1 (full)"),
@@ -232,6 +246,7 @@ def test_what_a_person_can_fix_is_one_sentence_before_anything_is_written(case, 
     monkeypatch.chdir(tmp_path)
     folder(tmp_path / "empty", "notes.txt"), folder(tmp_path / "full", "a.png")
     (tmp_path / "file.png").touch()
+    (tmp_path / "link.png").symlink_to(tmp_path / "full" / "a.png")
     (tmp_path / "foreign.json").write_text('{"generator": "digiface-46", "amounts": {"mouth": 1}}')
     (tmp_path / "typo.json").write_text('{"generator": "digiface-64", "amounts": {"mouht": 1}}')
     (tmp_path / "list.json").write_text("[" * 10_000)
