@@ -4,8 +4,8 @@
 
 Each worker loads the models once and works as a single run does: batch 1, as many threads, so that results are equal
 bit for bit. With GPUs, workers share them out evenly. Ray is optional (`pip install ray`) and does what process pools
-do not: a worker that dies costs the item that it was at and is started anew. It stays on this machine: loopback only,
-behind a random token, without its dashboard and its usage reports, its logs deleted at the end.
+do not: a worker that dies is started anew, and costs at most the item that it died over twice. It stays on this
+machine: loopback only, behind a random token, without its dashboard and its usage reports, its logs deleted at the end.
 """
 
 from __future__ import annotations
@@ -120,27 +120,34 @@ def spread_over_processes(
 def ray_running(ray: Any, workers: int, gpus: int) -> Iterator[None]:
     """Ray on this machine alone, for as long as it is needed."""
     home = str(Path(__file__).resolve().parents[1])
-    kept = dict(os.environ)
-    os.environ["RAY_AUTH_TOKEN"] = token()
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [home, kept.get("PYTHONPATH")]))  # for the workers
+    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))  # for the workers
     folder = "/tmp" if sys.platform == "darwin" else None  # Ray's sockets need a short path
+    kept = {name: os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "PYTHONPATH")}
     with tempfile.TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True) as logs:
+        os.environ.update({"RAY_AUTH_TOKEN": token(), "PYTHONPATH": path})
         try:
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                num_gpus=gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="critical",
-                object_store_memory=STORE,
-                _temp_dir=logs,
-            )
+            start(ray, num_cpus=workers, num_gpus=gpus, _temp_dir=logs)
             yield
         finally:
             ray.shutdown()
-            os.environ.clear()
-            os.environ.update(kept)
+            for name, value in kept.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def start(ray: Any, **options: Any) -> None:
+    """Start Ray: an own one, quiet, small. UserError if it does not."""
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="critical",
+            object_store_memory=STORE,
+            **options,
+        )
+    except Exception as problem:  # Ray raises many kinds, all of them reasons to do without it
+        reason = str(problem).strip().partition("\n")[0]
+        raise UserError(f"Ray could not start here ({reason}); leave --workers at 1.") from problem
 
 
 @cache

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
+from lelsd_core import image
 from lelsd_core.__main__ import main
-from lelsd_core.batch import spread
-from lelsd_core.errors import UserError
 from lelsd_core.evaluation import Evaluator
 from lelsd_core.progress import progress_bar
 from lelsd_core.registry import CHECKPOINTS, load_generator, load_segmenter
@@ -80,6 +75,18 @@ def test_a_folder_is_edited_and_a_bad_file_stops_nothing(photos, tmp_path, capsy
     assert captured.err == "", "quiet: this stderr is no terminal"
 
 
+def test_a_bug_that_one_photo_shows_does_not_cost_the_others(photos, tmp_path, capsys, monkeypatch):
+    few = folder(tmp_path / "few")
+    for name in ("a.png", "c.png"):
+        shutil.copy(photos / name, few)
+    read = image.read_photo
+    monkeypatch.setattr(image, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
+    assert main(["edit", str(few), str(tmp_path / "out"), *AMOUNTS, "--json"]) == 1
+    told = answer(capsys)
+    assert (told["done"], told["failed"]) == (1, 1)
+    assert told["photos"][0]["error"] == "This photo met an error in the program: ZeroDivisionError: division by zero."
+
+
 def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capfd):
     out, code = single
     assert code == 1
@@ -110,84 +117,6 @@ def test_two_workers_evaluate_to_the_same_rows_as_one(tmp_path, capsys, monkeypa
     assert [row["direction"] for row in alone["rows"]] == ["eyes", "hair", "mouth"]
 
 
-def toy(device: str) -> Callable[[int], tuple]:
-    """A worker that tells how it was set up; 3 is refused and 5 ends the process."""
-
-    def work(item: int) -> tuple:
-        if item == 3:
-            raise UserError("Three cannot be done.")
-        if item == 5:
-            os._exit(1)
-        told = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE")}
-        return item * item, device, os.environ.get("CUDA_VISIBLE_DEVICES"), torch.get_num_threads(), told
-
-    return work
-
-
-def descendants(root: int) -> set[int]:
-    """A process and everything that it started, from Linux's /proc."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it ended meanwhile
-            continue
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def listening(pids: set[int]) -> Iterator[str]:
-    """The addresses, in the kernel's hexadecimal, at which processes wait for TCP connections."""
-    held = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                held.add(os.readlink(link))
-            except OSError:  # it was closed meanwhile
-                continue
-    for table in ("tcp", "tcp6"):
-        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in held:
-                yield fields[1].partition(":")[0]
-
-
-LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
-
-
-def test_a_worker_that_dies_costs_its_own_item_and_all_stays_on_this_machine(monkeypatch, tmp_path):
-    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # somebody's cluster: not for this
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    results, addresses = [], set()
-    for result in spread(toy, range(8), workers=2, device="cuda"):
-        results.append(result)
-        addresses |= set(listening(descendants(os.getpid()))) if sys.platform == "linux" else set()
-    told = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
-    for i in (0, 1, 2, 4, 6, 7):
-        square, device, gpu, *rest = results[i]
-        assert (square, device) == (i * i, "cuda")
-        assert gpu in ("0", "1"), "each worker sees a GPU of its own"
-        assert rest == [torch.get_num_threads(), told]
-    assert str(results[3]) == "Three cannot be done."
-    assert isinstance(results[5], UserError)
-    assert "The worker died over this one" in str(results[5])
-    assert addresses <= LOOPBACK
-    assert addresses or sys.platform != "linux"
-    assert "RAY_AUTH_TOKEN" not in os.environ
-    assert not list(tmp_path.iterdir()), "nothing is left at home"
-
-
-def test_one_worker_works_here_and_passes_real_bugs_on():
-    work = spread(lambda _: lambda item: 6 / item, [2, 0], workers=1)
-    assert next(work) == 3
-    with pytest.raises(ZeroDivisionError):
-        next(work)
-    assert list(spread(toy, [])) == []
-
-
 @pytest.mark.parametrize("command", [["edit", str(ASTRONAUT.parent), "o"], ["evaluate"]], ids=["edit", "evaluate"])
 def test_workers_that_cannot_be_had_are_told(command, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -213,6 +142,7 @@ WRONG = {
     "an output folder nowhere": (["edit", "full", "no/where"], "There is no folder"),
     "an output over its input": (["edit", "full", "full"], "would be written over a photo"),
     "a picture over itself": (["edit", "full/a.png", "full/../full/a.png"], "would be written over a photo"),
+    "a link to its input": (["edit", "full/a.png", "link.png"], "would be written over a photo"),
     "a format that is none": (["edit", "full", "o", "--format", "pngg"], "no format named 'pngg'; did you mean png"),
     "a format for one photo": (["edit", "full/a.png", "o.png", "--format", "png"], "--format is for folders"),
     "a protection that is none": (["edit", "full", "o", "--protect", "2"], "it must be from 0 (off) to 1 (full)"),
@@ -232,6 +162,7 @@ def test_what_a_person_can_fix_is_one_sentence_before_anything_is_written(case, 
     monkeypatch.chdir(tmp_path)
     folder(tmp_path / "empty", "notes.txt"), folder(tmp_path / "full", "a.png")
     (tmp_path / "file.png").touch()
+    (tmp_path / "link.png").symlink_to(tmp_path / "full" / "a.png")
     (tmp_path / "foreign.json").write_text('{"generator": "digiface-46", "amounts": {"mouth": 1}}')
     (tmp_path / "typo.json").write_text('{"generator": "digiface-64", "amounts": {"mouht": 1}}')
     (tmp_path / "list.json").write_text("[" * 10_000)
@@ -266,12 +197,3 @@ def test_progress_is_for_people(monkeypatch, capsys):
     with progress_bar(2, "edit") as bar:
         bar.update()
     assert "edit:" in capsys.readouterr().err
-
-
-def test_an_evaluator_renders_its_samples_once(editor, monkeypatch):
-    measure = Evaluator(editor.generator, editor.segmenter, seeds=range(500_000, 500_002))
-    first, second = editor.directions[:2]
-    row = measure(first)
-    monkeypatch.setattr("lelsd_core.evaluation.held_out", None)
-    assert measure(replace(first, name="again")).score == row.score
-    assert measure(second).direction == second.name

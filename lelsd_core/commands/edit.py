@@ -153,9 +153,17 @@ class PhotoEditor:
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """Edit and write one photo; its line of the batch's report."""
+        from lelsd_core.errors import UserError
         from lelsd_core.intake import read_photo
 
-        figures, _ = self.edit(read_photo(job.photo), job.out)
+        try:
+            figures, _ = self.edit(read_photo(job.photo), job.out)
+        except UserError:
+            raise
+        except Exception as problem:  # a bug that one photo shows must not cost the others
+            raise UserError(
+                f"This photo met an error in the program: {type(problem).__name__}: {problem}."
+            ) from problem
         return {"photo": str(job.photo), "out": str(job.out), **figures}
 
     def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
@@ -223,10 +231,19 @@ def check_apart(jobs: list[Job]) -> None:
     """UserError if a picture would be written over one of the photos."""
     from lelsd_core.errors import UserError
 
-    photos = {job.photo.resolve() for job in jobs}
+    photos = {identity(job.photo) for job in jobs} - {None}
     for job in jobs:
-        if job.out.resolve() in photos:
+        if identity(job.out) in photos:
             raise UserError(f"{job.out} would be written over a photo; choose another place to write to.")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """The same for every name and link of a file; None if there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def tell_clamped(settings: Settings, wanted: dict[str, float]) -> None:
