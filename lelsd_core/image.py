@@ -43,7 +43,7 @@ def read_photo(source: str | os.PathLike[str] | IO[bytes], max_bytes: int = MAX_
         if not os.path.isfile(source):
             raise UserError(f"There is no file {os.fspath(source)}.")
         if (size := os.path.getsize(source)) > max_bytes:
-            raise UserError(f"This file has {size / 1e6:.0f} MB; at most {max_bytes / 1e6:.0f} MB are read.")
+            raise UserError(f"This file has {size / 1e6:.0f} MB; at most {max_bytes / 1e6:g} MB are read.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
