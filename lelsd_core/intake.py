@@ -66,7 +66,7 @@ def checked(source: Source, most: int) -> IO[bytes]:
     content = source.read(most + 1)
     if len(content) > most:
         size = source.seek(0, os.SEEK_END) if source.seekable() else len(content)
-        raise UserError(f"This file has {max(size, len(content)) / 1e6:.0f} MB; at most {most / 1e6:.0f} MB are read.")
+        raise UserError(f"This file has {max(size, len(content)) / 1e6:.0f} MB; at most {most / 1e6:g} MB are read.")
     return io.BytesIO(content)
 
 
