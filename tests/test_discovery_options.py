@@ -16,7 +16,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
 from lelsd_core.localization import COMBINE, DIFFERENCES
-from lelsd_core.samples import Samples, Shelf, View
+from lelsd_core.samples import Samples, LatestSamples, View
 from lelsd_core.sphere import Sphere, row_space
 from tests.toy import Blind, Halves, Painter
 
@@ -163,7 +163,7 @@ def test_the_untouched_samples_are_rendered_once_for_all_directions_and_discover
 
 
 def test_a_shelf_keeps_the_samples_of_the_latest_discovery():
-    painter, halves, shelf = Painter(), Halves(), Shelf()
+    painter, halves, shelf = Painter(), Halves(), LatestSamples()
     config = replace(QUICK, steps=8, samples=16).check(painter, halves)
     first = shelf.fitting(painter, halves, config)
     with ThreadPoolExecutor(8) as pool:

@@ -5,7 +5,8 @@
 Each pixel's numbers are its channels' roots, so that one strong unit does not drown the rest; blurred over 2×2
 pixels, because a transposed convolution paints even and odd pixels differently; compared with the same picture's mean,
 so that a dark picture is read like a bright one; and scaled so that every layer counts the same. Two more numbers say
-where the pixel is. Clusters, few-shot heads and painted regions differ only in how the linear reading is found.
+where the pixel is. Clusters, few-shot heads and painted regions differ only in how the linear reading is found; that
+of a painted region also has a map of where it is likely.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class Published:
     Args:
         about: what people call it.
         marker: the tensor it is known by.
-        build: makes it of its tensors, or of the folder that they lie in.
-        folder: whether it does not fit into one file.
+        build: makes it of its tensors, or of its file and what lies beside it.
+        folder: whether more files belong to it.
     """
 
     about: str
@@ -91,12 +91,12 @@ NETWORKS: Mapping[str, NetworkSpec] = {
     "cocostuff": NetworkSpec(
         "deeplabv2",
         "cocostuff",
-        "182 things and stuffs of scenes; code MIT, COCO's pictures under their owners' terms",
+        "182 things and stuffs of scenes; code MIT, COCO's pictures under their owners' terms.",
     ),
     "maskformer-cocostuff": NetworkSpec(
         "maskformer",
         "maskformer-cocostuff",
-        "171 things and stuffs of scenes, more exact; needs transformers; no licence of the weights is stated.",
+        "171 things and stuffs of scenes; needs transformers; no licence of the weights is stated.",
     ),
 }
 
@@ -132,7 +132,7 @@ def read_any(path: Path, spec: NetworkSpec | None) -> nn.Module:
         raise UserError(f"{path.name} holds {PUBLISHED[kind].about}, not {PUBLISHED[spec.kind].about}.")
     known = PUBLISHED[kind]
     if known.folder:
-        return known.build(path.parent)
+        return known.build(path)
     segmenter = known.build(tensors, **(spec.options if spec else {}))
     check_fit(segmenter)
     return segmenter

@@ -27,7 +27,7 @@ MARKER = "class_predictor.weight"
 TENSORS = "model.safetensors"
 PACKAGE = "transformers>=5"
 SIZE = 640  # the published network's; its feature pyramid wants a multiple of 32
-REMOTE = {"backbone": None, "use_pretrained_backbone": False, "use_timm_backbone": False}  # never fetch a backbone
+BACKBONES = ("resnet", "maskformer-swin", "swin")  # others may fetch a file
 
 
 class MaskFormer(nn.Module):
@@ -74,19 +74,19 @@ class SceneSegmenter(nn.Module):
         return scores / scores.sum(1, keepdim=True)
 
 
-def build_maskformer(folder: Path) -> SceneSegmenter:
-    """The segmenter of a folder as transformers saves it: config.json and model.safetensors.
+def build_maskformer(file: Path) -> SceneSegmenter:
+    """The segmenter of a model.safetensors as transformers saves it, config.json beside it.
 
     Raises:
-        UserError: transformers is not installed, a file is missing or of another model, or two classes share a name.
+        UserError: transformers is not installed, the files are others or of another model, or two classes share a name.
     """
-    config = read_config(folder / "config.json")
+    config = read_config(file.with_name("config.json"))
     classes = class_names(config)
-    if not (folder / TENSORS).is_file():
-        raise UserError(f"There is no {TENSORS} in {folder}; MaskFormer is read from safetensors alone.")
+    if file.name != TENSORS:
+        raise UserError(f"{file} holds a MaskFormer, which is read from {TENSORS} alone.")
     transformers = import_transformers()
     network, report = transformers.MaskFormerForInstanceSegmentation.from_pretrained(
-        folder,
+        file.parent,
         config=transformers.MaskFormerConfig.from_dict(config),
         local_files_only=True,
         use_safetensors=True,
@@ -98,17 +98,17 @@ def build_maskformer(folder: Path) -> SceneSegmenter:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config of a MaskFormer, without what could make transformers fetch a file."""
+    """The config of a MaskFormer. UserError if there is none, or one whose backbone transformers might fetch."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        kind = config["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):
+        kinds = config["model_type"], (config.get("backbone_config") or {}).get("model_type")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"There is no readable config.json in {path.parent}; it belongs beside the weights.") from None
+    if kinds[0] != "maskformer" or kinds[1] not in BACKBONES:
         raise UserError(
-            f"There is no readable config.json in {path.parent.name}; it belongs beside the weights."
-        ) from None
-    if kind != "maskformer" or not isinstance(config.get("backbone_config"), dict):
-        raise UserError(f"{path} is of a {kind!r}; a MaskFormer with its backbone's config was expected.")
-    return config | REMOTE
+            f"{path} is of a {kinds[0]!r} on a {kinds[1]!r}; a maskformer on one of {', '.join(BACKBONES)} would do."
+        )
+    return config | {"backbone": None, "use_pretrained_backbone": False}
 
 
 def import_transformers() -> Any:
