@@ -74,13 +74,7 @@ class Inverter(Protocol):
         ...
 
     def refine(
-        self,
-        face: Tensor,
-        start: Inversion,
-        *,
-        steps: int | None = None,
-        weights: Tensor | None = None,
-        closeness: str = "balanced",
+        self, face: Tensor, start: Inversion, *, steps: int | None, weights: Tensor | None, closeness: str
     ) -> Iterator[Inversion]:
         """Better and better codes, one `Inversion` a step."""
         ...
