@@ -16,7 +16,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
 from lelsd_core.localization import COMBINE, DIFFERENCES
-from lelsd_core.samples import Samples, LatestSamples, View
+from lelsd_core.samples import LatestSamples, Samples, View
 from lelsd_core.sphere import Sphere, row_space
 from tests.toy import Blind, Halves, Painter
 
