@@ -23,7 +23,8 @@ from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation import HELD_OUT
-from lelsd_core.image import MAX_BYTES, change_map, enlarge, grid
+from lelsd_core.image import change_map, enlarge, grid
+from lelsd_core.intake import MAX_BYTES
 from lelsd_core.paste import paste_change
 
 SIDE = 512  # pixels of every picture shown

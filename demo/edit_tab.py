@@ -11,7 +11,7 @@ import gradio as gr
 from demo.callbacks import VIEWS, Callbacks
 from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
 from demo.words import slider_words
-from lelsd_core.image import read_photo
+from lelsd_core.intake import read_photo
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 HOUR = 3600

@@ -10,7 +10,7 @@ from demo.edit_tab import HOUR, edit_tab
 from demo.theme import ABOUT
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor
-from lelsd_core.image import MAX_BYTES
+from lelsd_core.intake import MAX_BYTES
 
 SPARE = 8  # sliders for directions found on the page
 MASTHEAD = """<h1>Change one part of a face</h1>

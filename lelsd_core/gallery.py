@@ -62,7 +62,7 @@ class GalleryNews:
 
 
 def home(fingerprint: str) -> Path:
-    """Where the own gallery of a generator with that fingerprint is kept: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
+    """Where a generator's own gallery is kept: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     cache = os.environ.get("LELSD_CACHE") or Path(base, "lelsd")
     return Path(cache).expanduser() / "directions" / fingerprint

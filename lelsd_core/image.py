@@ -1,90 +1,23 @@
-"""The only place for files and uint8: photos in, pictures out.
+"""The only place for uint8: pictures as numbers for the networks, and back for people.
 
-    file --read_photo--> PIL RGB, upright, no metadata        (B, 3, H, W) in [-1, 1]  <--to_tensor / to_pil-->  PIL
-
-Photos are personal: what leaves here carries no EXIF, GPS, comment or colour profile of the original.
+file --intake.read_photo--> PIL RGB --to_tensor--> (B, 3, H, W) in [-1, 1] --to_pil--> PIL RGB --write_picture--> file
 """
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from lelsd_core.errors import UserError, check_folder
+from lelsd_core.intake import read_photo as read_photo
 
-MAX_PIXELS = 64_000_000
-MAX_BYTES = 30_000_000
 OUTPUTS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff")
-MIN_SIDE = 32  # a face of half this size has nothing left to edit
-
-
-def read_photo(source: str | os.PathLike[str] | IO[bytes], max_bytes: int = MAX_BYTES) -> Image.Image:
-    """Read a photo as a person would see it.
-
-    Args:
-        source: path or open binary file: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame); any mode.
-        max_bytes: the largest file that is read.
-
-    Returns:
-        RGB, upright, at most 64 megapixels, without metadata.
-
-    Raises:
-        UserError: missing file, not a picture, too large, too small, or cut off.
-    """
-    if isinstance(source, (str, os.PathLike)):
-        if not os.path.isfile(source):
-            raise UserError(f"There is no file {os.fspath(source)}.")
-        if (size := os.path.getsize(source)) > max_bytes:
-            raise UserError(f"This file has {size / 1e6:.0f} MB; at most {max_bytes / 1e6:.0f} MB are read.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
-            with Image.open(source) as opened:
-                check_size(*opened.size)
-                opened.draft("RGB", (2048, 2048))
-                upright = ImageOps.exif_transpose(opened)
-                return bare(upright)
-    except Image.DecompressionBombError as problem:  # Pillow's own check, which comes first and tells a number
-        count = int("".join(filter(str.isdigit, str(problem).partition(")")[0])) or 0) // 10**6
-        raise UserError(
-            f"This picture has {count} megapixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
-        ) from None
-    except UnidentifiedImageError:
-        raise UserError("This file is not a picture that can be read; use JPEG, PNG, WebP, BMP or TIFF.") from None
-    except (OSError, SyntaxError, EOFError):
-        raise UserError("This picture file is damaged or cut off; try saving or downloading it again.") from None
-
-
-def check_size(width: int, height: int) -> None:
-    """UserError if a picture is too large to decode or too small to hold a face."""
-    if width * height > MAX_PIXELS:
-        raise UserError(
-            f"This picture has {width}×{height} pixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
-        )
-    if min(width, height) < MIN_SIDE:
-        raise UserError(
-            f"This picture has only {width}×{height} pixels; at least {MIN_SIDE} each way are needed to find a face."
-        )
-
-
-def bare(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB without metadata: 16-bit grey scaled to 8, transparency laid on white, CMYK converted."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        grey = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if grey.max() > 255 else 255.0
-        image = Image.fromarray((grey.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return Image.fromarray(np.asarray(image.convert("RGB")))  # a new picture holds no EXIF, profile or comment
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -28,7 +28,7 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
 
     Args:
         path: the file.
-        kind: what the file must say it is: "generator", "segmenter", "encoder", "direction".
+        kind: what the file must say it is: "generator", "segmenter", "encoder", "landmarks", "direction".
 
     Returns:
         Tensors by name, on the CPU, and the facts of the header.

@@ -1,62 +1,99 @@
-"""Finding and aligning faces in real photos."""
+"""Aligning faces in real photos: which one, as it is or not, nudged, and always the same face in the frame."""
 
 from __future__ import annotations
 
-import cv2
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from lelsd_core import faces
 from lelsd_core.errors import UserError
-from lelsd_core.faces import Photo, cascade, distinct, similarity, unproject
+from lelsd_core.faces import FaceAligner, FfhqFrame, Found, Nudge
+from lelsd_core.faces.frame import project, unproject
+from lelsd_core.faces.notes import sharpness, sideways
 
-EYES = np.array([(203.4, 101.0), (246.6, 103.5)])  # irises of the astronaut, read off the photo by hand
-
-
-def eyes_in_frame(editor, face) -> np.ndarray:
-    """Where the astronaut's eyes are in the aligned picture."""
-    return EYES @ face.matrix[:, :2].T + face.matrix[:, 2]
-
-
-def test_opencv_brings_its_cascade():
-    assert not cascade().empty()
+TRUTH = json.loads((Path(__file__).parent / "data" / "points.json").read_text(encoding="utf-8"))
+IRISES = np.array(TRUTH["photo"][:2])
+HEAD = np.array([(203.0, 101), (247, 103), (224, 126), (203, 140), (244, 141)])  # the astronaut's points
 
 
-def test_a_missing_cascade_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(faces.cv2.data, "haarcascades", str(tmp_path))
-    with pytest.raises(UserError, match=r"brings no haarcascade_frontalface_alt2\.xml; install opencv"):
-        cascade.__wrapped__()
+class Given:
+    """A detector that finds what it is told to; counts how often it is asked."""
+
+    def __init__(self, *faces: np.ndarray) -> None:
+        self.faces, self.asked = faces, 0
+
+    def detect(self, photo: object) -> list[Found]:
+        self.asked += 1
+        return [Found(points, 0.9) for points in self.faces]
+
+
+def aligner_of(editor, *faces: np.ndarray) -> FaceAligner:
+    """The editor's aligner around a detector that finds these faces."""
+    return FaceAligner(editor.aligner.frame, editor.aligner.landmarks, Given(*faces))
 
 
 def test_the_astronaut_is_found_and_her_eyes_come_to_the_frames_points(editor, astronaut):
     face = editor.aligner.align(astronaut)
-    assert (face.faces, face.aligned_before) == (1, False)
+    assert (face.faces, face.aligned_before, face.notes) == (1, False, ())
     assert face.picture.shape == (1, 3, 64, 64)
     assert face.photo.size == (512, 512)
-    wanted = np.array(editor.aligner.frame.points[:2])
-    assert np.abs(eyes_in_frame(editor, face) - wanted).max() < 3
+    assert np.abs(project(face.matrix, IRISES) - np.array(editor.aligner.frame.points[:2])).max() < 3
 
 
-@pytest.mark.parametrize("angle", [-35, 20])
-def test_a_tilted_head_is_put_upright(editor, astronaut, angle):
-    tilted = astronaut.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(127, 127, 127))
-    straight, face = editor.aligner.align(astronaut), editor.aligner.align(tilted)
-    assert float((straight.picture - face.picture).abs().mean()) < 0.15
-    turn = np.degrees(np.arctan2(face.matrix[1, 0], face.matrix[0, 0]))
-    upright = np.degrees(np.arctan2(straight.matrix[1, 0], straight.matrix[0, 0]))
-    assert abs(turn - upright - angle) < 6
+@pytest.mark.parametrize(("angle", "scale", "right"), [(-35, 1.0, 0), (20, 0.6, 40), (-12, 1.7, -90), (0, 2.5, 150)])
+def test_a_photo_that_is_turned_scaled_or_moved_gives_the_same_face(editor, astronaut, angle, scale, right):
+    cos, sin = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
+    moved = np.array([[cos, -sin, 0], [sin, cos, 0]])
+    moved[:, 2] = [400 + right, 400] - moved[:, :2] @ [224, 130]  # the face comes near the middle
+    whole = np.vstack([moved, [0, 0, 1]])
+    coefficients = np.linalg.inv(whole)[:2].ravel()
+    other = astronaut.transform((800, 800), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
+    straight, face = editor.aligner.align(astronaut), editor.aligner.align(other)
+    there = project(moved, unproject(straight.matrix, np.array(editor.aligner.frame.points)))
+    assert np.abs(project(face.matrix, there) - np.array(editor.aligner.frame.points)).max() < 2
 
 
-def test_two_faces_are_told_and_the_larger_one_is_taken(editor, astronaut):
+def two_heads(astronaut: Image.Image) -> Image.Image:
+    """A picture with a small head on the left and a large one on the right."""
     head = astronaut.crop((100, 0, 340, 240))
     both = Image.new("RGB", (700, 300), (120, 120, 120))
     both.paste(head.resize((150, 150)), (40, 80))
     both.paste(head.resize((280, 280)), (380, 10))
-    face = editor.aligner.align(both)
-    assert face.faces == 2
-    middle = unproject(face.matrix, np.array([[32.0, 32.0]]))[0]
-    assert middle[0] > 380
+    return both
+
+
+def test_of_two_faces_the_larger_one_is_taken_and_the_other_one_can_be(editor, astronaut):
+    both = two_heads(astronaut)
+    found = editor.aligner.find(both)
+    middles = [unproject(c.matrix, np.array([[32.0, 32.0]]))[0, 0] for c in found]
+    assert middles[0] > 380 > 200 > middles[1]
+    assert [c.crop.size for c in found] == [(128, 128)] * 2
+    assert [c.faces for c in found] == [2, 2]
+    first, second = editor.aligner.align(both), editor.aligner.align(both, 1)
+    np.testing.assert_array_equal(first.matrix, found[0].matrix)
+    np.testing.assert_array_equal(second.matrix, found[1].matrix)
+
+
+@pytest.mark.parametrize("face", [2, -1])
+def test_a_face_that_is_not_there_is_told_with_how_many_there_are(editor, astronaut, face):
+    with pytest.raises(UserError, match=rf"no face {face} in this picture: 2 faces were found, counted from 0"):
+        aligner_of(editor, HEAD, HEAD / 2 + 200).align(astronaut, face)
+
+
+def test_a_nudge_goes_on_top_and_looks_for_nothing_again(editor, astronaut):
+    aligner = aligner_of(editor, HEAD)
+    face = aligner.align(astronaut)
+    again = aligner.cut(astronaut, face.candidate, Nudge(right=0.1, scale=1.2))
+    at_once = aligner.align(astronaut, nudge=Nudge(right=0.1, scale=1.2))
+    assert aligner.detector.asked == 2
+    np.testing.assert_allclose(again.matrix, at_once.matrix)
+    middle = unproject(face.matrix, np.array([[32.0, 32.0]]))
+    np.testing.assert_allclose(project(again.matrix, middle), [[38.4, 32]])
+    back = aligner.cut(astronaut, again.candidate)
+    np.testing.assert_array_equal(back.matrix, face.matrix)
 
 
 def test_a_picture_without_a_face_is_told(editor):
@@ -65,29 +102,50 @@ def test_a_picture_without_a_face_is_told(editor):
         editor.aligner.align(Image.fromarray(hills))
 
 
-def test_a_picture_of_the_frame_is_used_as_it_is(editor):
+def test_a_face_in_profile_only_is_told(editor, astronaut, monkeypatch):
+    monkeypatch.setattr("lelsd_core.faces.align.shows_profile", lambda photo: True)
+    with pytest.raises(UserError, match="a face in profile only"):
+        aligner_of(editor).align(astronaut)
+
+
+def test_a_picture_of_the_frame_is_used_as_it_is_unless_told_otherwise(editor):
     aligned = editor.random_face(45).original.resize((256, 256), Image.Resampling.BICUBIC)
     face = editor.aligner.align(aligned)
     assert face.aligned_before
     assert face.matrix.tolist() == [[0.25, 0, 0], [0, 0.25, 0]]
+    assert not editor.aligner.align(aligned, aligned=False).aligned_before
 
 
-def test_a_similarity_is_recovered_from_its_points():
-    angle, scale = 0.3, 1.7
-    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    points = np.random.default_rng(0).normal(size=(4, 2))
-    found = similarity(points, points @ linear.T + [3, -2])
-    np.testing.assert_allclose(found, np.column_stack([linear, [3, -2]]), atol=1e-9)
-    np.testing.assert_allclose(unproject(found, points @ linear.T + [3, -2]), points, atol=1e-9)
+def test_a_photo_that_is_to_be_taken_as_it_is_gives_its_middle(editor, astronaut):
+    wide = Image.new("RGB", (768, 512))
+    wide.paste(astronaut, (128, 0))
+    face = aligner_of(editor).align(wide, aligned=True)
+    assert face.aligned_before
+    assert face.matrix.tolist() == [[0.125, 0, -16], [0, 0.125, 0]]
 
 
-def test_a_frame_that_is_a_plain_resize_shows_the_area_mean():
-    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    frame = Photo(pixels).to_frame(np.array([[0.25, 0, 0], [0, 0.25, 0]]), 64)
-    expected = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 127.5 - 1
-    assert np.abs(frame[0].permute(1, 2, 0).numpy() - expected).mean() < 0.02
+def test_ffhqs_crop_needs_no_download_and_knows_its_own(editor, astronaut):
+    aligner = FaceAligner(FfhqFrame(256), editor.aligner.landmarks)
+    face = aligner.align(astronaut)
+    assert face.picture.shape == (1, 3, 256, 256)
+    assert not face.aligned_before
+    assert np.abs(project(face.matrix, IRISES) - np.array(aligner.frame.points[:2])).max() < 0.03 * 256
+    again = aligner.align(face.photo)
+    assert again.aligned_before
 
 
-def test_boxes_that_led_to_the_same_face_count_once():
-    here, nearly, there = (np.array([[1.0, 0, -x], [0, 1.0, 0]]) for x in (0, 3, 300))
-    assert len(distinct([here, nearly, there], 64)) == 2
+def test_notes_say_small_and_sideways_and_blurred(editor, astronaut):
+    aligner = aligner_of(editor, HEAD)
+    assert aligner.align(astronaut).notes == ()
+    (blurred,) = aligner.align(astronaut.filter(ImageFilter.GaussianBlur(4))).notes
+    assert blurred.startswith("The face is blurred")
+    small = astronaut.resize((128, 128), Image.Resampling.BOX)
+    (note,) = aligner_of(editor, HEAD / 4).align(small).notes
+    assert note.startswith("The face is small: its crop is 3")
+    turned = HEAD + np.array([(0, 0), (0, 0), (18, 0), (0, 0), (0, 0)])
+    assert sideways(turned) > 0.3 > sideways(HEAD)
+    assert aligner_of(editor, turned).align(astronaut).notes[-1].startswith("The face looks to the side")
+
+
+def test_a_plain_view_has_no_detail():
+    assert sharpness(np.full((128, 128, 3), 90, np.uint8)) == 0

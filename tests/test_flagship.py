@@ -15,18 +15,17 @@ import pytest
 import torch
 from PIL import Image
 
-from lelsd_core import gallery, shelf
+from lelsd_core import gallery
 from lelsd_core.__main__ import main
 from lelsd_core.catalog import CATALOG, Entry, File, Source
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.faces.frame import FfhqFrame, SquareFrame
-from lelsd_core.inversion import E4EInverter, SampleInverter
+from lelsd_core.faces.frame import FfhqFrame
+from lelsd_core.inversion import E4EInverter
 from lelsd_core.registry import load_editor
 from lelsd_core.segmenters.bisenet import FaceSegmenter
 from lelsd_core.shelf import Shelf, ShelfState
-from lelsd_core.specs import GENERATORS, generator_names, generator_spec
 from tests import official
 from tests.data.golden import golden
 from tests.hub_server import Fault, HubServer

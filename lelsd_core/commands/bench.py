@@ -5,6 +5,7 @@ python -m lelsd_core bench discover [--official]
 python -m lelsd_core bench start
 python -m lelsd_core bench generator
 python -m lelsd_core bench invert
+python -m lelsd_core bench align
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 
 from lelsd_core.commands.options import add_device
 
+WHAT = ("edit", "discover", "start", "generator", "invert", "align")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("what", choices=("edit", "discover", "start", "generator", "invert"), help="what to time")
+    parser.add_argument("what", choices=WHAT, help="what to time")
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
     parser.add_argument("--repeats", type=int, default=0, help="how often [enough for the time it takes]")
     parser.add_argument("--four-times", action="store_true", help="discover: also run with four times as many steps")
@@ -35,6 +38,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from lelsd_core import bench_generators
 
         return bench_generators.generator(options.repeats or 5)
+    if options.what == "align":
+        from lelsd_core import bench_photos
+
+        return bench_photos.align(options.generator, options.repeats or 15)
     if options.what == "invert":
         from lelsd_core import bench_inversion
 

@@ -15,7 +15,7 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("photo", help="JPEG, PNG, WebP, BMP or TIFF with a face")
+    parser.add_argument("photo", help="JPEG, PNG, WebP, HEIC, BMP or TIFF with a face")
     parser.add_argument("out", help="picture to write; its ending says the format")
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
     parser.add_argument(
@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Open the photo, move its codes, write the picture."""
     from lelsd_core.directions import clamp_amounts
-    from lelsd_core.image import check_output, read_photo, write_picture
+    from lelsd_core.image import check_output, write_picture
+    from lelsd_core.intake import read_photo
     from lelsd_core.paste import paste_change
     from lelsd_core.registry import load_editor
 

@@ -26,13 +26,24 @@ from lelsd_core.faces.photo import Photo
 
 READING = Frame(SIZE, ((22.3, 29.7), (41.8, 29.6), (32.1, 42.0), (24.2, 52.3), (40.1, 52.1)))  # what the network learnt
 BOX = (0.78, 0.5, 0.58)  # a cascade's box in that frame: width and centre, as shares
-DETECTION_SIDE = 640  # photos are reduced to this for the cascade
-SMALLEST_BOX = 32  # pixels of the reduced photo
-TURNS = (0, -25, 25, -50, 50)  # degrees tried until a face is found
-MARGIN = 0.25  # of the photo, on each side
+DETECTION_SIDE = 480  # photos are reduced to this for the cascade
+SMALLEST_BOX = 24  # pixels of the reduced photo
+STRICT, LOOSE = 2, 0  # how many windows of the cascade must agree
+ATTEMPTS = (
+    (0, STRICT),
+    (-25, STRICT),
+    (25, STRICT),
+    (0, LOOSE),
+    (-50, STRICT),
+    (50, STRICT),
+    (-25, LOOSE),
+    (25, LOOSE),
+)
+MARGIN = 0.12  # of the photo, on each side
 REFINEMENTS = 4
 STILL = 0.25  # pixels of the view: a refinement that moves no point further is the last
 UNSURE = 3.0  # pixels: the mean spread of the network's maps on something that is no face
+GIVE_UP = 1.5  # times that: a first view worse than this is dropped at once
 OUT_OF_PLACE = 0.14  # of the frame: how far a face's points may be from the mean ones
 YUNET_SIDES = (640, 320)  # the second one for a face that fills the photo
 YUNET_SCORE = 0.7
@@ -104,36 +115,40 @@ class CascadeDetector:
 
     def detect(self, photo: Photo) -> list[Found]:
         """Faces from the front or half turned; heads may be tilted."""
-        for turn in TURNS:
-            found = self.refine(photo, [box_to_view(box) for box in find_boxes(photo, turn)])
+        for turn, agree in ATTEMPTS:
+            found = self.refine(photo, [box_to_view(box) for box in find_boxes(photo, turn, agree)])
             if found:
                 return found
         return []
 
     def refine(self, photo: Photo, views: list[np.ndarray]) -> list[Found]:
         """Matrices (2, 3) of first views -> the faces among them, read again and again until they stand still."""
-        if not views:
-            return []
         for _ in range(REFINEMENTS):
-            points, _ = self.landmarks.read(self.cut(photo, views))
-            turned = [READING.matrix(unproject(view, seen)) for view, seen in zip(views, points, strict=True)]
+            points, spreads = self.read(photo, views)
+            sure = [i for i, spread in enumerate(spreads) if spread < GIVE_UP * UNSURE]
+            turned = [READING.matrix(points[i]) for i in sure]
             moves = [
-                np.abs(project(new, unproject(old, seen)) - seen).max()
-                for new, old, seen in zip(turned, views, points, strict=True)
+                np.abs(project(new, points[i]) - project(views[i], points[i]))
+                for new, i in zip(turned, sure, strict=True)
             ]
             views = turned
-            if max(moves) < STILL:
+            if np.max(moves, initial=0.0) < STILL:
                 break
-        points, spreads = self.landmarks.read(self.cut(photo, views), mirrored=True)
         return [
-            Found(unproject(view, seen), float(np.clip(1 - spread / (2 * UNSURE), 0, 1)))
-            for view, seen, spread in zip(views, points, spreads, strict=True)
-            if spread < UNSURE and in_place(seen)
+            Found(points, float(np.clip(1 - spread / (2 * UNSURE), 0, 1)))
+            for view, points, spread in zip(views, *self.read(photo, views, mirrored=True), strict=True)
+            if spread < UNSURE and in_place(project(view, points))
         ]
 
-    def cut(self, photo: Photo, views: list[np.ndarray]) -> np.ndarray:
-        """The views (N, 64, 64, 3) of a photo."""
-        return np.stack([photo.view(view, SIZE, fine=2) for view in views])
+    def read(
+        self, photo: Photo, views: list[np.ndarray], mirrored: bool = False
+    ) -> tuple[list[np.ndarray], list[float]]:
+        """Points (5, 2) in the photo for each view, and how unsure each is."""
+        if not views:
+            return [], []
+        pictures = np.stack([photo.view(view, SIZE, fine=2) for view in views])
+        seen, spreads = self.landmarks.read(pictures, mirrored)
+        return [unproject(view, points) for view, points in zip(views, seen, strict=True)], list(spreads)
 
 
 def in_place(points: np.ndarray) -> bool:
@@ -171,8 +186,8 @@ def cascade(name: str = "frontalface_alt2") -> cv2.CascadeClassifier:
     return found
 
 
-def find_boxes(photo: Photo, turn: float = 0) -> Iterator[np.ndarray]:
-    """Corners (3, 2) in the photo, top left, top right, bottom left, of each box the cascade finds, largest first."""
+def find_boxes(photo: Photo, turn: float = 0, agree: int = STRICT) -> Iterator[np.ndarray]:
+    """Corners (3, 2) in the photo, top left, top right, bottom left, of each box the cascade finds."""
     width, height = photo.size
     scale = DETECTION_SIDE / max(width, height)
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, 1.0)
@@ -180,9 +195,10 @@ def find_boxes(photo: Photo, turn: float = 0) -> Iterator[np.ndarray]:
     matrix *= scale
     size = tuple(round((1 + 2 * MARGIN) * scale * side) for side in (width, height))
     grey = cv2.cvtColor(photo.warp(matrix, size, cv2.BORDER_REPLICATE), cv2.COLOR_RGB2GRAY)
+    grey = cv2.createCLAHE(2.0, (8, 8)).apply(grey)  # faces in the shade
     with BUSY:
-        boxes = cascade().detectMultiScale(grey, 1.1, 3, minSize=(SMALLEST_BOX, SMALLEST_BOX))
-    for x, y, w, h in sorted(boxes, key=lambda box: -box[2]):
+        boxes = cascade().detectMultiScale(grey, 1.1, agree, minSize=(SMALLEST_BOX, SMALLEST_BOX))
+    for x, y, w, h in boxes:
         yield unproject(matrix, np.array([(x, y), (x + w, y), (x, y + h)], dtype=float))
 
 

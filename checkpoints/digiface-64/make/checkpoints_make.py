@@ -1,15 +1,16 @@
-"""What the training scripts of this folder share: random affine views and photo-like recolouring."""
+"""What the training scripts of this folder share: random affine views, photo-like recolouring, BatchNorm."""
 
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -64,3 +65,24 @@ def recolour(images: Tensor, random: torch.Generator) -> Tensor:
     x = x + mix * (blurred - x)
     x = x + draw(0.02).abs() * torch.randn(x.shape, generator=random)
     return (2 * x - 1).clamp(-1, 1)
+
+
+def with_batch_norm(network: nn.Module) -> nn.Module:
+    """Put a BatchNorm behind each 3×3 convolution that has a ReLU."""
+    for block in conv_blocks(network):
+        block.insert(1, nn.BatchNorm2d(block[0].out_channels))
+    return network
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """The same function without BatchNorm."""
+    plain = copy.deepcopy(network).eval()
+    for block in conv_blocks(plain):
+        block[0] = nn.utils.fusion.fuse_conv_bn_eval(block[0], block[1])
+        del block[1]
+    return plain
+
+
+def conv_blocks(network: nn.Module) -> list[nn.Sequential]:
+    """Its sequences that start with a convolution."""
+    return [m for m in network.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)]

@@ -16,7 +16,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from checkpoints_make import HERE, affine, load_labels, recipe, recolour  # beside this file
+from checkpoints_make import HERE, affine, folded, load_labels, recipe, recolour, with_batch_norm  # beside this file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -47,28 +47,6 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     overlap = (probabilities * truth).sum((0, 2, 3))
     dice = 1 - 2 * overlap / ((probabilities + truth).sum((0, 2, 3)) + 1)
     return F.cross_entropy(logits, labels) + dice.mean()
-
-
-def with_batch_norm(network: PartsNetwork) -> PartsNetwork:
-    """Put a BatchNorm behind each 3×3 convolution that has a ReLU."""
-    for block in [m for m in network.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)]:
-        block.insert(1, nn.BatchNorm2d(block[0].out_channels))
-    return network
-
-
-def folded(network: PartsNetwork) -> PartsNetwork:
-    """The same function without BatchNorm."""
-    plain = PartsNetwork(len(PARTS)).eval()
-    pairs = zip(
-        [m for m in plain.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)],
-        [m for m in network.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)],
-        strict=True,
-    )
-    fused = {id(to): nn.utils.fusion.fuse_conv_bn_eval(of[0], of[1]).state_dict() for to, of in pairs}
-    plain.load_state_dict({k: v for k, v in network.state_dict().items() if k in plain.state_dict()}, strict=False)
-    for block in [m for m in plain.modules() if id(m) in fused]:
-        block[0].load_state_dict(fused[id(block)])
-    return plain
 
 
 @torch.inference_mode()
