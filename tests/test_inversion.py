@@ -54,7 +54,7 @@ def test_closer_to_the_photo_is_closer_and_easier_to_edit_is_nearer_to_the_prior
     start, prior = editor.inverter.encode(face), editor.inverter.prior_in("S")
     ends = []
     for closeness in CLOSENESS:  # as many steps for all, so that only the prior differs
-        *_, found = editor.inverter.refine(face, start, closeness=closeness, steps=120)
+        *_, found = editor.inverter.refine(face, start, closeness=closeness, steps=60)
         ends.append(found)
     errors, costs = [found.l1 for found in ends], [float(prior.cost(found.codes)) for found in ends]
     assert errors == sorted(errors, reverse=True)
@@ -63,8 +63,8 @@ def test_closer_to_the_photo_is_closer_and_easier_to_edit_is_nearer_to_the_prior
 
 def test_an_unknown_closeness_is_told(editor):
     face = editor.synthesize(editor.random_face(1).codes, "S")
-    with pytest.raises(UserError, match="no closeness named 'closer'; did you mean closer to the photo"):
-        editor.inverter.refine(face, editor.inverter.encode(face), closeness="closer")
+    with pytest.raises(UserError, match="no closeness named 'closer to photo'; did you mean closer to the photo"):
+        editor.inverter.refine(face, editor.inverter.encode(face), closeness="closer to photo")
 
 
 def test_edits_work_on_the_inversion_of_the_astronaut(editor, opened):

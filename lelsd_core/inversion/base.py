@@ -78,10 +78,10 @@ class Inverter(Protocol):
         face: Tensor,
         start: Inversion,
         *,
-        steps: int | None,
-        weights: Tensor | None,
-        closeness: str,
-        side: int | None,
+        steps: int | None = None,
+        weights: Tensor | None = None,
+        closeness: str = "balanced",
+        side: int | None = None,
     ) -> Iterator[Inversion]:
         """Better and better codes, one `Inversion` a step."""
         ...

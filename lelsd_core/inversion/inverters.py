@@ -20,7 +20,8 @@ from lelsd_core.inversion.e4e import E4EEncoder
 from lelsd_core.inversion.refine import BALANCED, CLOSENESS, check_face, refine
 from lelsd_core.inversion.sketch import Sketch
 
-GUESSES = range(300_000, 300_032)  # seeds that a generator without an encoder is searched for
+GUESSES = range(300_000, 300_032)  # seeds that are tried where there is no encoder
+LARGEST_TRIED = 256  # pixels; larger pictures take so long that only the mean code is tried
 
 
 class GuessingInverter(ABC):
@@ -163,18 +164,20 @@ class E4EInverter(GuessingInverter):
 
 
 class SampleInverter(GuessingInverter):
-    """For a generator without an encoder: the closest of some samples and of the mean code."""
+    """For a generator without an encoder: the mean code or, of small pictures, the closest of it and some samples."""
 
     def __init__(self, generator: Generator, space: str | None = None) -> None:
         names = generator.space_names
         super().__init__(generator, "W+" if space is None and "W+" in names else space or names[-1])
 
     def guess(self, face: Tensor) -> Tensor:
+        tried = self.prior_in(self.space).centre[None]
+        if self.generator.resolution > LARGEST_TRIED:
+            return tried
         first = self.generator.space_names[0]
         samples = self.generator.lift(self.generator.sample(list(GUESSES)), first, self.space)
-        errors = []
-        for codes in (tried := torch.cat([self.prior_in(self.space).centre[None], samples])).split(1):
-            picture = self.generator.synthesize(codes, self.space).image
-            errors.append(float((picture - face).abs().mean()))
-        best = min(range(len(errors)), key=errors.__getitem__)
-        return tried[best : best + 1]
+
+        def error(codes: Tensor) -> float:
+            return float((self.generator.synthesize(codes, self.space).image - face).abs().mean())
+
+        return min(torch.cat([tried, samples]).split(1), key=error)
