@@ -7,7 +7,7 @@ import json
 import sys
 from importlib import import_module
 
-COMMANDS = ("edit", "discover", "evaluate", "weights", "bench")
+COMMANDS = ("edit", "discover", "evaluate", "weights", "bench", "doctor")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
         )
         module.add_arguments(command)
         command.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, code=0)
     return top
 
 
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if options.json:
         print(json.dumps(result))
-    return 0
+    return options.code
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def checked(source: Source, max_bytes: int) -> IO[bytes]:
     if len(content) > max_bytes:
         size = source.seek(0, os.SEEK_END) if source.seekable() else len(content)
         raise UserError(
-            f"This file has {max(size, len(content)) / 1e6:.0f} MB; at most {max_bytes / 1e6:.0f} MB are read."
+            f"This file has {max(size, len(content)) / 1e6:.0f} MB; at most {max_bytes / 1e6:g} MB are read."
         )
     return io.BytesIO(content)
 

@@ -189,6 +189,19 @@ def test_help_needs_no_torch_no_gradio_and_no_opencv():
     assert "--parts" in done.stdout
 
 
+def test_a_pipe_gets_results_and_no_progress(tmp_path):
+    code = (
+        "import lelsd_core.calibration as c; c.calibrate = lambda g, s, d: __import__('dataclasses').replace("
+        "d, score=0.3, area=0.02, gain=21.0, facts={'interval': (0.2, 0.4)})\n"
+        "import sys; from lelsd_core.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    task = [sys.executable, "-c", code, "discover", str(tmp_path / "d.safetensors"), "--steps", "2", "--json"]
+    done = subprocess.run(task, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 2
+    assert json.loads(done.stdout.splitlines()[-1])["steps"] == 2
+
+
 def start_page(*arguments: str) -> subprocess.CompletedProcess[str]:
     """What `python app.py` says when it cannot start."""
     command = [sys.executable, "app.py", "--offline", *arguments]

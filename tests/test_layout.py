@@ -36,7 +36,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"editor", "gallery"},
     {"registry"},
     {"shelf"},
-    {"bench"},
+    {"bench", "doctor"},
     {"bench_generators", "bench_official", "bench_e4e", "bench_photos"},
     {"bench_inversion"},
     {"commands"},

@@ -117,6 +117,16 @@ def test_an_unreadable_upload_is_told_by_the_event(do, tmp_path):
         next(do.open_photo(read, VIEWS[0], True))
 
 
+def test_a_photo_above_the_pages_own_limit_is_told(editor, tmp_path, astronaut):
+    page = build_page(editor, RECIPE, max_bytes=100_000, queue_size=3)
+    upload = next(block for block in page.blocks.values() if isinstance(block, PhotoInput))
+    astronaut.save(tmp_path / "photo.png")
+    read = upload.preprocess(ImageData(path=str(tmp_path / "photo.png")))
+    assert "at most 0.1 MB are read" in str(read)
+    assert PhotoInput(label="Photo").preprocess(ImageData(path=str(tmp_path / "photo.png"))).size == astronaut.size
+    assert page._queue.max_size == 3
+
+
 def test_a_cleared_upload_changes_nothing(do):
     assert PhotoInput(label="Photo").preprocess(None) is None
     (outputs,) = do.open_photo(None, VIEWS[0], True)

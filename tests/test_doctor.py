@@ -1,0 +1,134 @@
+"""`doctor`: what works here, what is missing, how to get it; with a Hub on loopback that answers badly or never."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from lelsd_core import doctor
+from lelsd_core.__main__ import main
+from lelsd_core.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def loopback(monkeypatch) -> Iterator[SimpleNamespace]:
+    """A Hub on loopback: answers with a status after some seconds, and notes what it was asked."""
+    hub = SimpleNamespace(status=200, seconds=0.0, asked=[])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            hub.asked.append(self.path)
+            time.sleep(hub.seconds)
+            self.send_response(hub.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield hub
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_hub_is_asked_for_nothing_but_its_headers(loopback):
+    found = doctor.hub()
+    assert not found.how
+    assert constants.ENDPOINT in found.words
+    assert loopback.asked == ["/"] or loopback.asked == [""]
+
+
+def test_any_answer_but_a_broken_one_means_that_the_hub_is_there(loopback):
+    loopback.status = 404
+    assert not doctor.hub().how
+    loopback.status = 503
+    assert "it answers 503" in doctor.hub().how
+
+
+def test_a_hub_that_hangs_is_not_waited_for(loopback, monkeypatch):
+    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    loopback.seconds = 1.0
+    assert doctor.hub().how.startswith(("no answer within 0.1 s", "timed out"))
+
+
+def test_a_hub_that_is_not_there_is_told_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    found = doctor.hub()
+    assert "cannot be reached at http://127.0.0.1:1" in found.words
+    assert "HF_ENDPOINT" in found.how
+
+
+def test_offline_means_that_nobody_is_asked(loopback, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set" in doctor.hub().words
+    assert loopback.asked == []
+
+
+def test_the_lines_and_the_json_say_the_same_and_all_is_well_here(loopback, capsys):
+    assert main(["doctor", "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    told = json.loads(last)
+    assert 7 <= len(lines) <= 12
+    assert len(lines) == len(told["ready"]) + len(told["missing"])
+    assert any("digiface-64 is whole" in words for words in told["ready"])
+    for missing in told["missing"]:
+        assert missing.keys() == {"what", "how"}
+        assert f"  –  {missing['what']}: {missing['how']}" in lines
+
+
+@pytest.mark.parametrize("problem", [UserError("generator.safetensors is damaged"), RuntimeError("no kernel\nat all")])
+def test_a_shipped_model_that_fails_is_exit_code_1_with_the_json(problem, loopback, monkeypatch, capsys):
+    def fails(*_):
+        raise problem
+
+    monkeypatch.setattr(doctor, "load_editor", fails)
+    assert main(["doctor", "--json"]) == 1
+    missing = json.loads(capsys.readouterr().out.splitlines()[-1])["missing"]
+    assert str(problem).partition("\n")[0] in [entry["what"] for entry in missing]
+
+
+def test_a_device_that_is_not_there_is_one_sentence(capsys):
+    assert main(["doctor", "--device", "gpu"]) == 1
+    assert "There is no device named 'gpu'" in capsys.readouterr().err
+
+
+def test_little_room_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
+    found = doctor.disk(tmp_path / "not" / "there" / "yet")
+    assert "1.0 GB free" in found.words
+    assert "HF_HUB_CACHE" in found.how
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e11))
+    assert not doctor.disk(tmp_path).how
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    assert "cannot be written to" in doctor.disk(tmp_path).how
+
+
+def test_little_memory_is_told(monkeypatch):
+    free, total = doctor.memory_bytes()
+    assert 0 < free <= total
+    monkeypatch.setattr(doctor, "memory_bytes", lambda: (1e9, 8e9))
+    assert doctor.memory() == doctor.Finding(
+        "Memory: 1.0 GB free of 8.0 GB", "close other programs; the page takes about 1 GB"
+    )
+    monkeypatch.setattr(doctor, "memory_bytes", lambda: (0.0, None))
+    assert not doctor.memory().how
+
+
+def test_missing_packages_come_with_their_install_command(monkeypatch):
+    monkeypatch.setattr(doctor, "find_spec", lambda _: None)
+    assert [found.how for found in doctor.optional()] == ["pip install pillow-heif", "pip install spaces"]
+    assert doctor.version_of("no-such-package-here") == "missing"
