@@ -54,24 +54,31 @@ def test_the_whole_picture_comes_closer_though_only_the_running_one_is_compared(
     assert seen_from_afar[1] < 0.8 * seen_from_afar[0]
 
 
-def test_no_step_renders_more_than_the_running_picture(generator, face, monkeypatch) -> None:
+def test_most_steps_render_no_more_than_the_running_picture(generator, face, monkeypatch) -> None:
     inverter = SampleInverter(generator)
     start = inverter.encode(face)
-    sizes = []
+    made = []
     for name, part in generator.parts.items():
         run = part.forward
-        monkeypatch.setattr(part, "forward", lambda *x, n=name, run=run: sizes.append(n) or run(*x))
-    list(inverter.refine(face, start, steps=3, side=16))
-    above = [name for name in sizes if name.startswith("32_")]
-    assert len(above) == 3  # once, to see what they add to the first picture
-    assert sizes.count("16_conv1") == 2 + 4  # the target's two passes, and one for each yield
+        monkeypatch.setattr(part, "forward", lambda *x, n=name, run=run: made.append(n) or run(*x))
+    list(inverter.refine(face, start, steps=11, side=16))  # 12 pictures
+    wholes = 2  # the first, and the ninth
+    assert made.count("32_torgb") == wholes
+    assert made.count("16_torgb") == 12 + wholes
 
 
-def test_the_first_target_is_off_by_what_the_whole_picture_is_off(generator, face) -> None:
-    start, sketch = SampleInverter(generator).encode(face), Sketch(generator, 16)
-    off = sketch.target(face, start) - sketch.synthesize(start.codes, start.space).image
-    whole = generator.synthesize(start.codes, start.space).image
-    torch.testing.assert_close(off, sketch.reduced(face - whole), atol=1e-5, rtol=1e-4)
+def test_a_sketch_is_the_whole_picture_reduced_whenever_it_looks(generator, face) -> None:
+    sketch = Sketch(generator, 16)
+    codes = generator.lift(generator.sample([7]), "Z", "W+").requires_grad_()
+    first = sketch.synthesize(codes, "W+").image
+    whole = generator.synthesize(codes, "W+").image
+    torch.testing.assert_close(first, sketch.reduced(whole), atol=1e-5, rtol=1e-4)
+    (slope,) = torch.autograd.grad(first.sum(), codes)
+    running = generator.preview(codes, "W+", side=16)
+    torch.testing.assert_close(slope, torch.autograd.grad(running.sum(), codes)[0])
+    moved = codes.detach() + 0.1
+    later = sketch.synthesize(moved, "W+").image - generator.preview(moved, "W+", side=16)
+    torch.testing.assert_close(later, (first - running).detach(), atol=1e-5, rtol=1e-4)
 
 
 def test_a_generator_without_a_running_picture_is_compared_whole(editor, face) -> None:
