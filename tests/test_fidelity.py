@@ -8,7 +8,7 @@ import lpips
 import pytest
 import torch
 import torchvision
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lelsd_core import UserError
 from lelsd_core.inversion.fidelity import measure
@@ -75,6 +75,7 @@ def test_what_is_not_there_is_none_and_told():
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*weight.*:UserWarning")
 def test_lpips_is_the_packages_own(alex):
     before, after = picture(1), picture(2)
     expected = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
@@ -94,6 +95,12 @@ def test_vgg_is_known_by_its_convolutions(tmp_path):
     filled = {f"features.{n}": torch.full(t.shape, 0.01, dtype=torch.float16) for n, t in state.items()}
     save_file(filled | {"head.fc.weight": torch.zeros(2)}, tmp_path / "vgg.safetensors")
     assert measure(picture(1), picture(1), backbone=tmp_path / "vgg.safetensors").lpips == 0
+
+
+def test_a_backbone_may_come_as_a_torch_file(alex, tmp_path):
+    torch.save(load_file(alex) | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / "alexnet.pth")
+    pair = picture(1), picture(2)
+    assert measure(*pair, backbone=tmp_path / "alexnet.pth").lpips == measure(*pair, backbone=alex).lpips
 
 
 def test_large_pictures_are_looked_at_at_256(alex):
@@ -119,7 +126,7 @@ def test_files_of_other_things_are_refused_in_a_sentence(sface, tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"not a network")
     with pytest.raises(UserError, match=r"x.onnx is not SFace's ONNX file, or is damaged"):
         measure(same, same, sface=tmp_path / "x.onnx", points=POINTS)
-    with pytest.raises(UserError, match=r"x.onnx cannot be read as LPIPS's backbone"):
+    with pytest.raises(UserError, match=r"x.onnx is damaged, incomplete or foreign .* VGG16 or AlexNet were expected"):
         measure(same, same, backbone=tmp_path / "x.onnx")
     save_file({"features.0.weight": torch.zeros(64, 3, 11, 11)}, tmp_path / "part.safetensors")
     with pytest.raises(UserError, match=r"part.safetensors is no backbone of LPIPS"):

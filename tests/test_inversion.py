@@ -14,6 +14,7 @@ from lelsd_core.inversion import (
     Prior,
     SampleInverter,
     build_encoder,
+    inverters,
     refine,
     sampled_prior,
 )
@@ -26,7 +27,7 @@ def opened(editor, astronaut):
 
 
 def test_the_astronaut_comes_back_closely(opened):
-    assert opened.inversion_l1 <= 0.08
+    assert opened.inversion_l1 <= 0.075
 
 
 def test_the_error_that_is_told_is_the_error_of_the_picture(editor, astronaut, opened):
@@ -73,12 +74,11 @@ def test_edits_work_on_the_inversion_of_the_astronaut(editor, opened):
     assert min(kept.values()) >= 0.5
 
 
-def test_a_bench_case_tells_what_the_refinement_told(editor):
-    faces = dict(bench_inversion.aligned_faces(editor))
-    assert list(faces)[:3] == ["photo", "tighter", "looser"]
-    assert len(faces) == 7 + len(bench_inversion.SEEDS)
-    seed = f"seed {bench_inversion.SEEDS[0]}"
-    case, found = bench_inversion.run_case(editor, seed, faces[seed], "easier to edit")
+def test_a_bench_case_tells_what_the_refinement_told(editor, astronaut):
+    names = [name for name, _ in bench_inversion.variants(astronaut)]
+    assert names == ["photo", "tighter", "looser", "turned 15", "turned -15", "darker", "JPEG 40"]
+    face = editor.synthesize(editor.random_face(45).codes, "S")
+    case, found = bench_inversion.run_case(editor, "seed 45", face, "easier to edit")
     assert found.step == CLOSENESS["easier to edit"].steps
     assert case.first_l1 > case.l1_3s >= case.l1_10s >= 0.9 * case.l1
     assert case.l1 == found.l1
@@ -104,6 +104,13 @@ def test_a_generator_without_an_encoder_is_searched(editor, space):
     *_, found = inverter.refine(face, start, steps=60)
     assert found.space == space
     assert found.l1 < 0.6 * start.l1
+
+
+def test_of_a_generator_of_large_pictures_only_the_mean_code_is_tried(editor, monkeypatch):
+    monkeypatch.setattr(inverters, "LARGEST_TRIED", 32)
+    inverter = SampleInverter(editor.generator, "Z")
+    face = editor.synthesize(editor.random_face(45).codes, "S")
+    assert torch.equal(inverter.encode(face).codes[0], inverter.prior_in("Z").centre)
 
 
 def test_an_encoder_brings_its_own_generator():

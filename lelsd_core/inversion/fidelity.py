@@ -23,10 +23,14 @@ from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
 from lelsd_core.image import to_uint8
+from lelsd_core.layouts import state_dict_of
+from lelsd_core.torchfile import is_torch_file, read_torch, told_in_one_sentence
 
 LARGEST = 256  # pixels across that LPIPS sees
 FACE_SIDE = 112  # pixels across that SFace sees
 FACE_POINTS = ((38.3, 51.7), (73.5, 51.5), (56.1, 92.3))  # where it expects left eye, right eye and mouth
+FEATURES = "features."
+EXPECTED = "the weights of torchvision's VGG16 or AlexNet were expected, .safetensors or .pth"
 FETCH = "python -m lelsd_core weights fetch"
 Points = Sequence[tuple[float, float]]
 
@@ -61,7 +65,7 @@ def measure(
 
     Args:
         before, after: (1, 3, R, R) in [-1, 1].
-        backbone: weights of LPIPS's VGG16 or AlexNet, a safetensors file with torchvision's names.
+        backbone: weights of LPIPS's VGG16 or AlexNet, .safetensors or .pth, with torchvision's names.
         sface: OpenCV's face_recognition_sface ONNX file.
         points: where the faces' eyes and mouth are, as a frame's points: left eye, right eye, nose, mouth, in pixels.
 
@@ -97,28 +101,35 @@ def perceptual(before: Tensor, after: Tensor, backbone: Path) -> float:
     return float(network(*small))
 
 
+def read_backbone(path: Path) -> dict[str, Tensor]:
+    """The convolutions of a classifier by torchvision's names, "features.0.weight". UserError for another file."""
+    with told_in_one_sentence(path.name, EXPECTED):
+        with open(path, "rb") as file:
+            if is_torch_file(file.read(512)):
+                whole = state_dict_of(read_torch(file, path.stat().st_size, mapped=path))[0]
+                return {name: tensor.float().clone() for name, tensor in whole.items() if name.startswith(FEATURES)}
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(FEATURES)]  # noqa: SIM118, not a dict
+            return {name: file.get_tensor(name).float() for name in names}
+
+
 @lru_cache(maxsize=1)
 def load_lpips(backbone: Path) -> nn.Module:
     """LPIPS with its published heads on a backbone's weights. UserError if the file is not one of its backbones."""
     import lpips  # takes a second
 
-    try:
-        with safe_open(backbone, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith("features.")]  # noqa: SIM118, not a dict
-            tensors = {name: file.get_tensor(name).float() for name in names}
-    except Exception as problem:  # a damaged file can break the reader at any place
-        raise UserError(f"{backbone.name} cannot be read as LPIPS's backbone in safetensors ({problem}).") from None
+    tensors = read_backbone(backbone)
     kind = "vgg" if sum(tensor.ndim == 4 for tensor in tensors.values()) == 13 else "alex"
     with warnings.catch_warnings(), torch.device("meta"):  # no random numbers drawn for weights that are there already
         warnings.simplefilter("ignore")  # torchvision's, about arguments that lpips still uses
         network = lpips.LPIPS(net=kind, pnet_rand=True, pretrained=False, verbose=False)
     heads = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{kind}.pth"
     network.load_state_dict(torch.load(heads, map_location="cpu", weights_only=True), strict=False, assign=True)
-    wanted = {name: f"features.{name.split('.', 1)[1]}" for name in network.net.state_dict()}
+    wanted = {name: FEATURES + name.split(".", 1)[1] for name in network.net.state_dict()}
     try:
         network.net.load_state_dict({name: tensors[theirs] for name, theirs in wanted.items()}, assign=True)
     except (KeyError, RuntimeError):
-        raise UserError(f"{backbone.name} is no backbone of LPIPS; VGG16 or AlexNet was expected.") from None
+        raise UserError(f"{backbone.name} is no backbone of LPIPS; {EXPECTED}.") from None
     return network.requires_grad_(False)
 
 
