@@ -55,6 +55,7 @@ def examine(device: torch.device) -> Iterator[Finding]:
     yield memory()
     yield disk(Path(constants.HF_HUB_CACHE))
     yield shipped_model(device)
+    yield large_models(device)
     yield hub()
     yield from optional()
 
@@ -121,6 +122,14 @@ def shipped_model(device: torch.device) -> Finding:
         how = "get the repository again" if isinstance(problem, UserError) else f"torch fails on {device}; reinstall it"
         return Finding(str(problem).partition("\n")[0], how, needed=True)
     return Finding(f"{SHIPPED} is whole (SHA-256) and paints faces of 64 pixels, at once on any CPU")
+
+
+def large_models(device: torch.device) -> Finding:
+    """Whether models of 1024 pixels can be used live."""
+    if device.type == "cpu":
+        how = "a GPU that torch can use; here a picture takes seconds"
+        return Finding("Models of 1024 pixels (FFHQ) while a slider moves", how)
+    return Finding(f"Models of 1024 pixels (FFHQ) run on {device}")
 
 
 def hub() -> Finding:

@@ -18,6 +18,9 @@ from lelsd_core.device import (
 from lelsd_core.directions import move
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
+from lelsd_core.generators import Generator
+from lelsd_core.registry import load_generator
+from tests import official
 from tests.toy import OnDevice, PictureHalves, toy_editor
 
 
@@ -121,3 +124,13 @@ def test_an_edit_runs_on_a_pretended_gpu_and_its_session_stays_on_the_cpu(monkey
         assert session.original.device.type == "cuda"
         edit = Editor.edit.__wrapped__(editor, session, {"left": 2.0})  # pretending does without inference mode
         assert edit.picture.device.type == "cuda"
+
+
+@pytest.mark.parametrize(("write", "half"), [(official.stylegan3, True), (official.small_stylegan1, False)])
+def test_a_pretended_gpu_loads_in_half_only_what_was_trained_in_it(write, half, tmp_path, monkeypatch):
+    monkeypatch.setattr("lelsd_core.registry.frozen", lambda network, _: network.eval().requires_grad_(False))
+    monkeypatch.setattr(Generator, "device", property(lambda _: torch.device("cuda")))
+    generator = load_generator(write(tmp_path), "cuda", dtype="auto")
+    assert (torch.float16 in {buffer.dtype for buffer in generator.buffers()}) is half
+    exact = load_generator(write(tmp_path), "cuda")
+    assert torch.float16 not in {buffer.dtype for buffer in exact.buffers()}

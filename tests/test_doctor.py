@@ -128,6 +128,11 @@ def test_little_memory_is_told(monkeypatch):
     assert not doctor.memory().how
 
 
+def test_large_models_want_a_gpu():
+    assert "takes seconds" in doctor.large_models(CPU).how
+    assert not doctor.large_models(torch.device("cuda")).how
+
+
 def test_missing_packages_come_with_their_install_command(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
     assert [found.how for found in doctor.optional()] == ["pip install pillow-heif", "pip install spaces"]
