@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lelsd_core.device import by_rows
@@ -121,6 +122,7 @@ def measure(
         masks = [part_mask(p, segmenter.parts, direction.parts) for p in (parts_before, parts_after)]
         mask = COMBINE["average"](*masks)
         change = after - before
+        inside = mask_at(mask, change)
         others = (mask == 0)[:, 0]
         kept = (parts_before.argmax(1) == parts_after.argmax(1)) & others
         columns.append(
@@ -128,12 +130,19 @@ def measure(
                 localization_score(before, after, mask),
                 mask.mean((1, 2, 3)),
                 change.square().mean((1, 2, 3)).sqrt(),
-                rms_under(change, 1 - mask),
+                rms_under(change, 1 - inside),
                 kept.sum((1, 2)) / others.sum((1, 2)).clamp_min(1),
-                (change * mask).mean((1, 2, 3)),
+                (change * inside).mean((1, 2, 3)),
             )
         )
     return Effect(*(torch.cat(column) for column in zip(*columns, strict=True)))
+
+
+def mask_at(mask: Tensor, picture: Tensor) -> Tensor:
+    """A mask (B, 1, h, w) at a picture's size."""
+    if mask.shape[-2:] == picture.shape[-2:]:
+        return mask
+    return F.interpolate(mask, picture.shape[-2:], mode="bilinear", antialias=True)
 
 
 def rms_under(change: Tensor, mask: Tensor) -> Tensor:

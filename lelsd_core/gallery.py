@@ -73,7 +73,7 @@ def fill(
     segmenter: Segmenter,
     folder: Path,
     parts: Sequence[str] | None = None,
-    config: DiscoverConfig = QUICK,
+    config: DiscoverConfig | None = None,
 ) -> Iterator[GalleryNews]:
     """Give a generator one direction for each part.
 
@@ -81,7 +81,7 @@ def fill(
         generator, segmenter: what renders and what tells the parts.
         folder: where directions are kept; those that are there already come first and are not searched again.
         parts: parts or groups; None = `usual_parts`.
-        config: the budget; its parts do not matter.
+        config: the budget, its parts do not matter; None = `QUICK`.
 
     Yields:
         News, several for each part; close the iterator to stop.
@@ -90,7 +90,7 @@ def fill(
         UserError: the config does not fit the generator, or the segmenter does not know a part.
     """
     wanted = tuple(usual_parts(segmenter) if parts is None else parts)
-    config = replace(fitted(config, generator), parts=wanted).check(generator, segmenter)
+    config = replace(fitted(config or QUICK, generator), parts=wanted).check(generator, segmenter)
     done, left = 0, []
     for part in wanted:
         direction, words = kept(path_of(folder, part), generator), reason_of(folder, part)
@@ -154,10 +154,10 @@ def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
     return tuple(found.values())
 
 
-def own_gallery(generator: Generator) -> tuple[Direction, ...]:
+def own_gallery(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
     """What `fill` found for a generator in earlier runs; what is damaged is left out, and searched again next time."""
-    paths = sorted(home(generator.fingerprint).glob("*.safetensors"))
-    found = [kept(path, generator) for path in paths]
+    folder = home(generator.fingerprint)
+    found = [kept(path_of(folder, part), generator) for part in usual_parts(segmenter)]
     return tuple(direction for direction in found if direction)
 
 

@@ -53,20 +53,22 @@ def read_photo(source: Source, max_bytes: int = MAX_BYTES) -> Image.Image:
             return bare(upright(opened))
 
 
-def checked(source: Source, most: int) -> IO[bytes]:
+def checked(source: Source, max_bytes: int) -> IO[bytes]:
     """A file of at most so many bytes, in memory. UserError if it is missing or larger."""
     if isinstance(source, (str, os.PathLike)):
         if not os.path.isfile(source):
             raise UserError(f"There is no file {os.fspath(source)}.")
         try:
             with open(source, "rb") as file:
-                return checked(file, most)
+                return checked(file, max_bytes)
         except OSError as problem:
             raise UserError(f"{os.fspath(source)} cannot be read: {problem.strerror}.") from None
-    content = source.read(most + 1)
-    if len(content) > most:
+    content = source.read(max_bytes + 1)
+    if len(content) > max_bytes:
         size = source.seek(0, os.SEEK_END) if source.seekable() else len(content)
-        raise UserError(f"This file has {max(size, len(content)) / 1e6:.0f} MB; at most {most / 1e6:g} MB are read.")
+        raise UserError(
+            f"This file has {max(size, len(content)) / 1e6:.0f} MB; at most {max_bytes / 1e6:g} MB are read."
+        )
     return io.BytesIO(content)
 
 

@@ -187,7 +187,7 @@ def load_editor(
     generator, inverter = load_pair(name, spec, device, dtype)
     segmenter = load_segmenter(spec.segmenter, device)
     source = directions or spec.directions
-    found = gallery(generator, source) if source else own_gallery(generator)
+    found = gallery(generator, source) if source else own_gallery(generator, segmenter)
     recipe = fitted(spec.discover, generator)
     return Editor(generator, inverter, segmenter, load_aligner(spec.frame), found, recipe=recipe)
 

@@ -127,5 +127,5 @@ def published(entry: Entry) -> GeneratorSpec:
         licence=entry.licence,
         data=entry.data,
         directions=next(iter(entry.directions), None),
-        repository=entry.sources[0].repository,
+        repository=entry.sources[0].repository if entry.sources else "",
     )

@@ -159,8 +159,9 @@ def test_files_that_are_no_e4e_files_are_refused_in_a_sentence(path, tmp_path):
     assert "its tensors (a) are those of no encoder known here" in refusal(tmp_path / "other.pt")
 
 
-def test_what_is_missing_or_too_much_is_told(path, editor):
-    with pytest.raises(UserError, match=r"e4e needs its weights: get e4e_ffhq_encode.pt from https"):
+def test_what_is_missing_or_too_much_is_told(path, editor, hub_home, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=r"e4e-ffhq is not on this machine, and the network is switched off"):
         load_inverter("e4e")
     with pytest.raises(UserError, match="digiface-encoder takes no weights; leave them out"):
         load_inverter("digiface-encoder", editor.generator, weights=path)

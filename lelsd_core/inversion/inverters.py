@@ -91,8 +91,8 @@ class GuessingInverter(ABC):
             face, start, weights: as there.
             steps: None = as many as the closeness has.
             closeness: key of `CLOSENESS`.
-            side: compare running pictures of at most so many pixels (see `sketch`), where the generator has them, at a
-                fraction of the cost; errors are those of the running picture. None = whole pictures.
+            side: compare pictures of at most so many pixels (see `sketch`), where the generator can stop there, at a
+                fraction of the cost; errors are those at that size. None = whole pictures.
 
         Raises:
             UserError: there is no such closeness.
@@ -103,7 +103,7 @@ class GuessingInverter(ABC):
         generator: Generator | Sketch = self.generator
         if side and self.generator.running_layer(side):
             generator = Sketch(self.generator, side)
-            face, weights = generator.target(face, start), None if weights is None else generator.reduced(weights)
+            face, weights = generator.reduced(face), None if weights is None else generator.reduced(weights)
         return refine(generator, prior, face, start, steps=steps, weights=weights, reach=chosen.reach)
 
 

@@ -1,9 +1,9 @@
 """Refinement at a fraction of the cost: the running picture of a lower layer stands for the whole one.
 
-    face (1, 3, R, R)  --area-->  (1, 3, s, s)  − what the layers above add to the first codes' picture  -->  target
-    codes  --synthesis, stopped early-->  running picture (1, 3, s, s)  --compared with the target-->  better codes
+    codes  --synthesis, stopped early-->  running picture (1, 3, s, s)  + what the layers above add, area-resampled
+           -->  the whole picture at s pixels, compared with the face at s pixels  -->  better codes
 
-What the layers above add changes little while the codes move little, so it is taken as it is at the start.
+What the layers above add changes slowly, so it is rendered now and then, and no gradient goes through it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lelsd_core.generators.base import Generator, Synthesis
-from lelsd_core.inversion.base import Inversion
+
+WHOLE_EVERY = 8  # pictures, between two looks at what the layers above add
 
 
 class Sketch:
-    """A generator seen through its running picture: what refinement asks of a generator, at a smaller resolution.
+    """What one refinement asks of a generator, at a smaller resolution.
 
     Args:
         generator: one that has a running picture of at most `side` pixels. ValueError if not.
@@ -29,16 +30,16 @@ class Sketch:
         if layer is None:
             raise ValueError(f"{generator.name} has no running picture of at most {side} pixels")
         self.generator, self.side, self.resolution = generator, side, generator.layers[layer].size
+        self.made = 0
 
     def synthesize(self, codes: Tensor, space: str) -> Synthesis:
-        """Codes (B, D) -> running pictures (B, 3, s, s), with their graph."""
-        return Synthesis(self.generator.preview(codes, space, side=self.side))
-
-    @torch.no_grad()
-    def target(self, face: Tensor, start: Inversion) -> Tensor:
-        """What the running picture (1, 3, s, s) should be for the whole one to be the face (1, 3, R, R)."""
-        whole = self.generator.synthesize(start.codes, start.space).image
-        return self.reduced(face - whole) + self.synthesize(start.codes, start.space).image
+        """Codes (1, D) -> the whole picture at the sketch's size (1, 3, s, s), with the running picture's graph."""
+        running = self.generator.preview(codes, space, side=self.side)
+        if self.made % WHOLE_EVERY == 0:
+            with torch.no_grad():
+                self.above = self.reduced(self.generator.synthesize(codes, space).image) - running
+        self.made += 1
+        return Synthesis(running + self.above)
 
     def reduced(self, picture: Tensor) -> Tensor:
         """A picture or a map (B, C, R, R), area-resampled to the sketch's size."""

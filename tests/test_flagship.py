@@ -1,0 +1,140 @@
+"""From the Hub to sliders: official-format files, small and filled by rule, fetched from a Hub on loopback.
+
+photo --aligned as FFHQ's--> e4e --> codes --> sliders searched with BiSeNet --> edits --> a second start finds them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lelsd_core import gallery
+from lelsd_core.__main__ import main
+from lelsd_core.catalog import CATALOG, Entry, File, Source
+from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.editor import Editor
+from lelsd_core.errors import UserError
+from lelsd_core.faces.frame import FfhqFrame
+from lelsd_core.inversion import E4EInverter
+from lelsd_core.registry import load_editor
+from lelsd_core.segmenters.bisenet import FaceSegmenter
+from lelsd_core.shelf import Shelf, ShelfState
+from tests import official
+from tests.data.golden import golden
+from tests.hub_server import Fault, HubServer
+
+NAME, REVISION = "tiny-ffhq-32", 40 * "a"
+E4E, PARSING = ("some/e4e", "tiny_encode.pt"), ("some/parsing", "79999_iter.pth")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], bytes]:
+    """An e4e file with its StyleGAN2 at 32 pixels, and a BiSeNet, as they would lie on the Hub."""
+    folder = tmp_path_factory.mktemp("files")
+    parsing = folder / "79999_iter.pth"
+    torch.save(golden.state_dict(official.GOLDEN / "bisenet128.json"), parsing, _use_new_zipfile_serialization=False)
+    return {E4E: official.small_e4e(folder).read_bytes(), PARSING: parsing.read_bytes()}
+
+
+def source(place: tuple[str, str], content: bytes) -> tuple[Source, ...]:
+    """Where a file lies, and what it must be."""
+    return (Source(place[0], REVISION, File(place[1], hashlib.sha256(content).hexdigest(), len(content)), sure="A"),)
+
+
+@pytest.fixture
+def hub(files, hub_server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., HubServer]:
+    """hub(faults) → a Hub with these files, which the catalogue names; everything is kept in tmp_path."""
+    monkeypatch.setenv("LELSD_CACHE", str(tmp_path / "lelsd"))
+    belongs = {"within": ("e4e-tiny",), "inverter": "e4e-tiny", "segmenter": "bisenet", "frame": "ffhq"}
+    entries = {
+        NAME: Entry("generator", "tiny faces", "of the test", source(E4E, files[E4E]), resolution=32, **belongs),
+        "e4e-tiny": Entry("inverter", "its encoder", "of the test", source(E4E, files[E4E])),
+        "bisenet": Entry("segmenter", "face parsing", "of the test", source(PARSING, files[PARSING])),
+    }
+    for name, entry in entries.items():
+        monkeypatch.setitem(CATALOG, name, entry)
+    return lambda faults=None: hub_server(files, faults)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget of seconds: BiSeNet sees small pictures, searches and measurements are short."""
+    monkeypatch.setattr(FaceSegmenter, "size", 32)
+    monkeypatch.setattr(gallery, "QUICK", DiscoverConfig(steps=3, batch=2, samples=4))
+    monkeypatch.setattr(gallery, "MEASURED_ON", range(500_000, 500_001))
+    monkeypatch.setattr(gallery, "LOOKS", 4)
+
+
+def settled(models: Shelf) -> ShelfState:
+    """The model's state once nothing is under way any more."""
+    until = time.monotonic() + 300
+    while (state := models.state(NAME)).stage in ("fetching", "loading", "filling"):
+        assert time.monotonic() < until, state
+        time.sleep(0.02)
+    return state
+
+
+def test_from_a_photo_to_sliders_that_stay(
+    hub, files, quick, editor: Editor, astronaut: Image.Image, monkeypatch, capsys
+) -> None:
+    server = hub()
+    models = Shelf(editor)
+    megabytes = sum(map(len, files.values())) / 1e6
+    assert models.state(NAME).words == f"{NAME} is not loaded; {megabytes:.0f} MB are to be fetched."
+    models.start(NAME)
+    state = settled(models)
+    assert state.stage == "ready", state.words
+    large = models.editor(NAME)
+    assert (large.generator.name, large.generator.resolution) == (NAME, 32)
+    assert isinstance(large.inverter, E4EInverter)
+    assert large.aligner.frame == FfhqFrame(32)
+    names = {direction.name for direction in large.directions}
+    assert len(names) >= 3
+    assert names < set(large.segmenter.parts)  # others never occur
+
+    *_, session = large.opening(astronaut, steps=4)
+    assert session.space == "W+"
+    assert session.original.size == (32, 32)
+    assert session.photo is not None
+    amounts = {direction.name: direction.high for direction in large.directions}
+    edit = large.edit(session, amounts)
+    assert set(edit.locality.parts) == names
+    assert not np.array_equal(edit.picture, session.original)
+    assert np.array_equal(large.render(session, dict.fromkeys(amounts, 0.0)), session.original)
+
+    seen = len(server.requests)
+    monkeypatch.setattr(gallery, "discover", None)  # a second start searches nothing
+    again = Shelf(editor)
+    again.start(NAME)
+    assert settled(again).words == state.words
+    assert len(server.requests) == seen  # and fetches nothing
+    for ours, theirs in zip(again.editor(NAME).directions, large.directions, strict=True):
+        assert torch.equal(ours.vector, theirs.vector)
+    assert {d.name for d in load_editor(NAME).directions} == names
+
+    assert main(["weights", "push-directions", "me/tiny", "--generator", NAME, "--dry-run"]) == 0
+    card = capsys.readouterr().out
+    assert all(f"| {name} | {name} |" in card for name in names)
+    assert "Weights: of the test." in card
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [(Fault(status=404), "404"), (Fault(status=403), "403"), (Fault(body=b"wrong"), NAME)]
+)
+def test_a_failed_download_leaves_the_page_as_it_was(hub, editor: Editor, fault: Fault, words: str) -> None:
+    hub({E4E: [fault]})
+    models = Shelf(editor)
+    models.start(NAME)
+    state = settled(models)
+    assert state.stage == "failed"
+    assert "e4e-tiny could not be fetched" in state.words or words in state.words
+    assert models.editor("digiface-64") is editor
+    with pytest.raises(UserError, match="cannot be used yet"):
+        models.editor(NAME)

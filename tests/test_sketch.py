@@ -1,0 +1,151 @@
+"""Refinement on the running picture, and editors of generators that are no shipped one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lelsd_core.editor import MIDDLE, Editor
+from lelsd_core.errors import UserError
+from lelsd_core.faces.frame import SquareFrame
+from lelsd_core.generators import Generator
+from lelsd_core.inversion import SampleInverter
+from lelsd_core.inversion.sketch import Sketch
+from lelsd_core.registry import directions_of, load_aligner, load_editor, load_generator
+from lelsd_core.segmenters.files import NETWORKS
+from lelsd_core.specs import CATALOG, GENERATORS, INVERTERS, SEGMENTERS, generator_names, generator_spec
+from tests import official
+from tests.toy import PictureHalves
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
+    """A StyleGAN2 at 32 pixels, narrow, from an official file."""
+    return load_generator(official.small_rosinality(tmp_path_factory.mktemp("generator")))
+
+
+@pytest.fixture
+def face(generator: Generator) -> torch.Tensor:
+    """A picture that the generator can paint."""
+    with torch.no_grad():
+        return generator.synthesize(generator.lift(generator.sample([5]), "Z", "W+"), "W+").image
+
+
+def editor_of(generator: Generator, preview: int) -> Editor:
+    """An editor for pictures of no face."""
+    return Editor(
+        generator, SampleInverter(generator), PictureHalves(), load_aligner(SquareFrame(32)), (), preview=preview
+    )
+
+
+def test_the_whole_picture_comes_closer_though_only_the_running_one_is_compared(generator, face) -> None:
+    inverter = SampleInverter(generator)
+    start = inverter.encode(face)
+    *_, found = inverter.refine(face, start, steps=25, side=16)
+    with torch.no_grad():
+        before, after = (generator.synthesize(c.codes, c.space).image - face for c in (start, found))
+    assert float(after.abs().mean()) < float(before.abs().mean())
+    seen_from_afar = [float(Sketch(generator, 16).reduced(error).abs().mean()) for error in (before, after)]
+    assert seen_from_afar[1] < 0.8 * seen_from_afar[0]
+
+
+def test_most_steps_render_no_more_than_the_running_picture(generator, face, monkeypatch) -> None:
+    inverter = SampleInverter(generator)
+    start = inverter.encode(face)
+    made = []
+    for name, part in generator.parts.items():
+        run = part.forward
+        monkeypatch.setattr(part, "forward", lambda *x, n=name, run=run: made.append(n) or run(*x))
+    list(inverter.refine(face, start, steps=11, side=16))  # 12 pictures
+    wholes = 2  # the first, and the ninth
+    assert made.count("32_torgb") == wholes
+    assert made.count("16_torgb") == 12 + wholes
+
+
+def test_a_sketch_is_the_whole_picture_reduced_whenever_it_looks(generator, face) -> None:
+    sketch = Sketch(generator, 16)
+    codes = generator.lift(generator.sample([7]), "Z", "W+").requires_grad_()
+    first = sketch.synthesize(codes, "W+").image
+    whole = generator.synthesize(codes, "W+").image
+    torch.testing.assert_close(first, sketch.reduced(whole), atol=1e-5, rtol=1e-4)
+    (slope,) = torch.autograd.grad(first.sum(), codes)
+    running = generator.preview(codes, "W+", side=16)
+    torch.testing.assert_close(slope, torch.autograd.grad(running.sum(), codes)[0])
+    moved = codes.detach() + 0.1
+    later = sketch.synthesize(moved, "W+").image - generator.preview(moved, "W+", side=16)
+    torch.testing.assert_close(later, (first - running).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_generator_without_a_running_picture_is_compared_whole(editor, face) -> None:
+    with pytest.raises(ValueError, match="digiface-64 has no running picture of at most 32 pixels"):
+        Sketch(editor.generator, 32)
+    picture = editor.synthesize(*editor.made_up(1)).clone()
+    start = editor.inverter.encode(picture)
+    ours, theirs = (list(editor.inverter.refine(picture, start, steps=1, side=side)) for side in (32, None))
+    assert [one.l1 for one in ours] == [one.l1 for one in theirs]
+
+
+def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator, astronaut: Image.Image) -> None:
+    editor = editor_of(generator, 16)
+    assert editor.refined_at == 16
+    assert editor_of(generator, 32).refined_at is None
+    sessions = list(editor.opening(astronaut, steps=8))
+    assert len(sessions) == 1 + 4  # the guess, and every quarter of so few steps
+    picture = editor.aligner.align(astronaut).picture
+    for session in (sessions[0], sessions[-1]):
+        error = editor.synthesize(session.codes, session.space) - picture
+        assert session.inversion_l1 == pytest.approx(float(error.abs().mean()), abs=1e-5)
+        assert np.array_equal(session.rough, editor.preview(session, {}))
+    assert sessions[-1].note == MIDDLE
+
+
+def test_pictures_of_no_face_weigh_all_pixels_alike(generator, face) -> None:
+    editor = editor_of(generator, 256)
+    assert editor.likeness_weights(face) is None
+    assert 0 <= editor.clear_seed(np.random.default_rng(0)) < 100_000
+
+
+def test_a_made_up_picture_is_truncated_where_the_family_can(generator, editor) -> None:
+    codes, space = editor_of(generator, 256).made_up(4)
+    assert torch.equal(codes, generator.lift(generator.sample([4]), "Z", "S", truncation=0.7))
+    assert space == "S"
+    codes, space = editor.made_up(4)
+    assert torch.equal(codes, editor.generator.lift(editor.generator.sample([4]), "Z", space))
+
+
+@pytest.mark.parametrize("name", generator_names())
+def test_every_generator_names_what_there_is(name: str) -> None:
+    spec = generator_spec(name)
+    assert spec.segmenter is None or spec.segmenter in {*SEGMENTERS, *NETWORKS}
+    assert spec.inverter is None or spec.inverter in INVERTERS or CATALOG[spec.inverter].kind == "inverter"
+    assert spec.licence
+    assert spec.data
+    assert spec.frame.size == (64 if name in GENERATORS else CATALOG[name].resolution)
+    assert (spec.weights is None) == (name not in GENERATORS)
+
+
+def test_what_has_no_segmenter_or_no_name_is_refused_before_anything_is_fetched(monkeypatch) -> None:
+    monkeypatch.setitem(CATALOG, "ffhq-1024", replace(CATALOG["ffhq-1024"], segmenter=None))
+    with pytest.raises(UserError, match="No segmenter is known for what ffhq-1024 paints"):
+        load_editor("ffhq-1024")
+    with pytest.raises(UserError, match="did you mean ffhq-1024"):
+        load_editor("ffhq-1042")
+
+
+def test_directions_to_publish_must_be_there_and_belong(tmp_path: Path, editor) -> None:
+    assert [d.name for d in directions_of("digiface-64")] == [d.name for d in editor.directions]
+    with pytest.raises(UserError, match="no directions of digiface-64 in"):
+        directions_of("digiface-64", tmp_path)
+    replace(editor.directions[0], generator="another").save(tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="belongs to 'another', not to 'digiface-64'"):
+        directions_of("digiface-64", tmp_path)
+
+
+def test_without_files_there_is_nothing_to_publish(hub_home) -> None:
+    with pytest.raises(UserError, match="no directions of ffhq-1024 on this machine"):
+        directions_of("ffhq-1024")
