@@ -6,10 +6,24 @@ import pytest
 
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
-from lelsd_core.registry import CHECKPOINTS, GENERATORS, INVERTERS, SEGMENTERS, find, load_editor, load_generator
+from lelsd_core.registry import (
+    CHECKPOINTS,
+    GENERATORS,
+    INVERTERS,
+    LANDMARKS,
+    SEGMENTERS,
+    find,
+    load_editor,
+    load_generator,
+)
 from lelsd_core.weights import sha256_of
 
-SHIPPED = [*(spec.weights for spec in GENERATORS.values()), *SEGMENTERS.values(), *INVERTERS.values()]
+SHIPPED = [
+    *(spec.weights for spec in GENERATORS.values()),
+    *SEGMENTERS.values(),
+    *INVERTERS.values(),
+    *LANDMARKS.values(),
+]
 PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")
 SMALL = ("brows", "eyes", "mouth", "nose")
 CARD = (CHECKPOINTS / "digiface-64" / "README.md").read_text(encoding="utf-8")

@@ -26,8 +26,8 @@ from lelsd_core.faces.photo import Photo
 
 READING = Frame(SIZE, ((22.3, 29.7), (41.8, 29.6), (32.1, 42.0), (24.2, 52.3), (40.1, 52.1)))  # what the network learnt
 BOX = (0.78, 0.5, 0.58)  # a cascade's box in that frame: width and centre, as shares
-DETECTION_SIDE = 480  # photos are reduced to this for the cascade
-SMALLEST_BOX = 24  # pixels of the reduced photo
+DETECTION_SIDE = 384  # photos are reduced to this for the cascade
+SMALLEST_BOX = 20  # pixels of the reduced photo: the cascade's own window
 STRICT, LOOSE = 2, 0  # how many windows of the cascade must agree
 ATTEMPTS = (
     (0, STRICT),
