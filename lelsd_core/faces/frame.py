@@ -33,7 +33,7 @@ class Frame:
     faces: ClassVar[bool] = True
 
     def matrix(self, points: np.ndarray) -> np.ndarray:
-        """Points (5, 2) of a photo -> (2, 3), photo pixels -> frame pixels. A turn moves the nose: it does not count."""
+        """Points (5, 2) of a photo -> (2, 3), photo pixels -> frame pixels; the nose, which turns move, is left out."""
         return similarity(points[STEADY], np.array(self.points)[STEADY])
 
 
