@@ -217,7 +217,7 @@ def load_pair(
 
 
 def directions_of(name: str, source: str | Path | None = None) -> tuple[Direction, ...]:
-    """A generator's directions without loading it, for publishing: from a folder, shipped, or found on this machine.
+    """A generator's directions without loading it: from a folder, shipped, or found on this machine.
 
     Raises:
         UserError: none there, or of another generator.
@@ -228,9 +228,7 @@ def directions_of(name: str, source: str | Path | None = None) -> tuple[Directio
         path = local(name)
         folder = home(sha256_at(path)) if path else None
     if folder is None or not any(Path(folder).glob("*.safetensors")):
-        raise UserError(
-            f"There are no directions of {name} {f'in {source}' if source else 'on this machine'} to publish."
-        )
+        raise UserError(f"There are no directions of {name} {f'in {source}' if source else 'on this machine'} yet.")
     found = load_directions(folder)
     for direction in found:
         if direction.generator != name:

@@ -15,7 +15,8 @@ from lelsd_core import image
 from lelsd_core.__main__ import main
 from lelsd_core.evaluation import Evaluator
 from lelsd_core.progress import progress_bar
-from lelsd_core.registry import CHECKPOINTS, load_generator, load_segmenter
+from lelsd_core.registry import load_generator, load_segmenter
+from lelsd_core.specs import CHECKPOINTS
 
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
 TWO = ["--workers", "2"]

@@ -182,20 +182,21 @@ class PhotoEditor:
 
 def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, float]]:
     """Options -> settings, and the amounts as they were asked for."""
-    from lelsd_core.directions import clamp_amounts, load_directions
+    from lelsd_core.directions import clamp_amounts
     from lelsd_core.errors import UserError, unknown_name
     from lelsd_core.paste import PASTE
     from lelsd_core.protect import check_strength
     from lelsd_core.recipe import read_recipe, read_setting
-    from lelsd_core.registry import CHECKPOINTS, generator_spec
+    from lelsd_core.registry import directions_of
+    from lelsd_core.specs import generator_spec
 
     recipe = read_recipe(options.recipe) if options.recipe else None
     generator = options.generator or (recipe and recipe.generator) or GENERATOR
-    spec = generator_spec(generator)
+    generator_spec(generator)
     if recipe and recipe.generator not in (None, generator):
         raise UserError(f"{options.recipe} was made for {recipe.generator}; leave out --generator {generator}.")
     wanted = (recipe.amounts if recipe else {}) | dict(read_setting(text) for text in options.set)
-    amounts = clamp_amounts(load_directions(CHECKPOINTS / spec.directions), wanted)
+    amounts = clamp_amounts(directions_of(generator), wanted) if wanted else {}
     check_strength(options.protect)
     for kind, given, known in (("way to paste", options.paste, PASTE), ("format", options.format, FORMATS)):
         if given is not None and given not in known:
