@@ -8,7 +8,7 @@ from lelsd_core.cache import sha256_of
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
 from lelsd_core.registry import find, load_editor, load_generator
-from lelsd_core.specs import CHECKPOINTS, shipped
+from lelsd_core.specs import CHECKPOINTS, GENERATORS, shipped
 
 SHIPPED = list(shipped().values())
 PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")

@@ -96,7 +96,7 @@ def test_what_cannot_be_published_is_told_before_anything_is_sent(machine: None)
     for repository, given, words in (
         ("no-owner", directions(), "named OWNER/NAME"),
         ("me/a b", directions(), "named OWNER/NAME"),
-        ("me/painted", [], "There are no directions"),
+        ("me/painted", [], "no directions to publish"),
         ("me/painted", two, r"several generators \(painter, other\)"),
     ):
         with pytest.raises(UserError, match=words):
