@@ -23,13 +23,19 @@ from huggingface_hub import constants
 from lelsd_core.device import describe
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
+from lelsd_core.shelf import missing_files
 
 SHIPPED = "digiface-64"
 PATIENCE = 3.0  # seconds for the Hub's answer
 LEAST_DISK = 5e9  # bytes; models of the Hub are up to 1.2 GB each
 LEAST_MEMORY = 2e9  # bytes; the page with the shipped model takes about 1 GB
+WANTED = {  # published weights -> what they are for
+    ("ffhq-1024",): "faces of 1024 pixels",
+    ("yunet", "sface", "lpips-vgg"): "faces found more surely, and likeness in numbers",
+}
 OPTIONAL = {  # package -> what it is for
-    "pillow_heif": ("pillow-heif", "photos of iPhones (HEIC)"),
+    "ray": ("ray", "batches over several processes"),
+    "transformers": ("transformers", "the segmenter maskformer-cocostuff"),
     "spaces": ("spaces", "GPUs that are lent call by call, on a ZeroGPU Space only"),
 }
 
@@ -57,6 +63,7 @@ def examine(device: torch.device) -> Iterator[Finding]:
     yield shipped_model(device)
     yield large_models(device)
     yield hub()
+    yield from published()
     yield from optional()
 
 
@@ -163,8 +170,18 @@ def within(seconds: float, task: Callable[[], str]) -> str:
     return answer[0] if answer else f"no answer within {seconds:g} s"
 
 
+def published() -> Iterator[Finding]:
+    """Weights from the Hub that make more possible, and whether they are on this machine."""
+    for names, use in WANTED.items():
+        missing = [part for name in names for part in missing_files(name)]
+        how = f"python -m lelsd_core weights fetch {' '.join(names)}" if missing else ""
+        yield Finding(f"{', '.join(names)}, for {use}", how)
+
+
 def optional() -> Iterator[Finding]:
-    """Packages that the project can do without."""
+    """Packages that the project can do without; `spaces` is of use on a Space only."""
     for module, (package, use) in OPTIONAL.items():
+        if module == "spaces" and "SPACE_ID" not in os.environ:
+            continue
         there = find_spec(module) is not None
         yield Finding(f"{package}, for {use}", "" if there else f"pip install {package}")

@@ -26,6 +26,7 @@ from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.image import to_pil
 from lelsd_core.inversion import Inversion, Inverter, closeness_of
+from lelsd_core.inversion.fidelity import Judge
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
 from lelsd_core.inversion.pivotal import Tuning, tune
 from lelsd_core.painter import PREVIEW, Painter
@@ -51,6 +52,7 @@ class Editor(Painter):
         generator, inverter, segmenter, aligner: loaded and matching.
         directions: shipped directions, each made for this very generator.
         recipe: what a discovery with this generator uses unless told otherwise.
+        judge: tells how true an inversion is.
         preview: pixels of a preview, for generators that can stop there.
     """
 
@@ -63,13 +65,14 @@ class Editor(Painter):
         directions: Sequence[Direction],
         *,
         recipe: DiscoverConfig | None = None,
+        judge: Judge | None = None,
         preview: int = PREVIEW,
     ) -> None:
         super().__init__(generator, segmenter, preview)
         for direction in directions:
             direction.check(generator)
         self.inverter, self.aligner, self.directions = inverter, aligner, tuple(directions)
-        self.recipe, self.samples = recipe or DiscoverConfig(), LatestSamples()
+        self.recipe, self.judge, self.samples = recipe or DiscoverConfig(), judge or Judge(), LatestSamples()
 
     def extended(self, found: Sequence[Direction]) -> Editor:
         """The same models with more directions; this editor stays as it is."""
@@ -118,8 +121,9 @@ class Editor(Painter):
     def opening(self, photo: Image.Image | Source, fit: Fit | None = None) -> Iterator[Session]:
         """The same, a first session at once from the inverter's guess and better ones every few steps."""
         fit = fit or Fit()
+        began = time.perf_counter()
         source = photo if isinstance(photo, Source) else self.look(photo, fit.aligned)
-        yield from self.inverting(self.cut(source, fit), fit)
+        yield from self.inverting(self.cut(source, fit), fit, began)
 
     def look(self, photo: Image.Image, aligned: bool | None = None) -> Source:
         """Find what can be taken from a photo (RGB); `aligned` as in `Fit`. UserError if there is no face."""
@@ -129,37 +133,44 @@ class Editor(Painter):
         """One face of a photo in the generator's frame; nothing is looked for again. UserError: no such face."""
         return self.aligner.cut(source.photo, source.candidate(fit.face), fit.nudge)
 
-    def inverting(self, face: AlignedFace, fit: Fit) -> Iterator[Session]:
+    def inverting(self, face: AlignedFace, fit: Fit, began: float | None = None) -> Iterator[Session]:
         """Codes for an aligned face: the guess at once, then refined, then the generator tuned where that is wanted.
+
+        Args:
+            face: from `cut`.
+            fit: how close, in how many steps, tuned or not.
+            began: when the clock of `Session.seconds` started; None = now.
 
         On a CPU a large StyleGAN2 is refined at the preview's size, in fewer steps (see `inversion.sketch`).
         """
-        began = time.perf_counter()
+        began = time.perf_counter() if began is None else began
         picture = face.picture.to(self.generator.device)
-        note = describe(face, fit.face) if self.aligner.frame.faces else MIDDLE
+        empty = Session(torch.empty(0), "", (), face.photo, face.photo, face.matrix)
+        empty = replace(empty, note=describe(face, fit.face) if self.aligner.frame.faces else MIDDLE)
+        for found, tuning, last in self.codes_of(picture, fit):
+            made = self.synthesize(found.codes, found.space, tuning)
+            untuned = made if tuning is None else self.synthesize(found.codes, found.space)
+            judged = self.judge(picture, made) if last or empty.guess is None else None
+            empty = replace(empty, guess=empty.guess or judged)
+            session = self.session_of(found, empty, made, tuning)
+            l1, seconds = float((untuned - picture).abs().mean()), time.perf_counter() - began
+            yield replace(session, inversion_l1=l1, fidelity=judged, seconds=seconds)
 
-        def session(found: Inversion, tuning: Tuning | None = None) -> Session:
-            shown = self.session_of(found, note, tuning)
-            seconds = time.perf_counter() - began
-            return replace(shown, photo=face.photo, matrix=face.matrix, inversion_l1=found.l1, seconds=seconds)
-
+    def codes_of(self, picture: Tensor, fit: Fit) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
+        """Better and better codes, some steps apart, the tuning that goes with them, and whether these are the last."""
         found = self.inverter.encode(picture)
-        yield session(found)
-        weights = self.likeness_weights(picture)
-        steps, side = self.steps(fit), self.refined_at
+        weights, steps = self.likeness_weights(picture), self.steps(fit)
+        yield found, None, not steps and not fit.tune
         refining = self.inverter.refine(
-            picture, found, steps=steps, weights=weights, closeness=fit.closeness, side=side
+            picture, found, steps=steps, weights=weights, closeness=fit.closeness, side=self.refined_at
         )
         for found in refining:
-            if found.step == steps or (found.step and found.step % min(EVERY, max(1, steps // 4)) == 0):
-                if side:
-                    error = self.synthesize(found.codes, found.space) - picture
-                    found = replace(found, l1=float(error.abs().mean()))
-                yield session(found)
+            if found.step and (found.step == steps or found.step % min(EVERY, max(1, steps // 4)) == 0):
+                yield found, None, found.step == steps and not fit.tune
         if fit.tune:
             for tuning in tune(self.generator, picture, found.codes, found.space, weights=weights):
-                if tuning.step == TUNING_STEPS or (tuning.step and tuning.step % EVERY == 0):
-                    yield session(replace(found, l1=tuning.l1), tuning)
+                if tuning.step and (tuning.step == TUNING_STEPS or tuning.step % EVERY == 0):
+                    yield found, tuning, tuning.step == TUNING_STEPS
 
     def steps(self, fit: Fit) -> int:
         """Steps of a refinement."""
@@ -172,16 +183,15 @@ class Editor(Painter):
         on_cpu = self.generator.device.type == "cpu"
         return self.preview_size if on_cpu and self.generator.running_layer(self.preview_size) else None
 
-    def session_of(self, found: Inversion, note: str, tuning: Tuning | None = None) -> Session:
-        """A session around codes."""
-        codes, space = found.codes, found.space
-        return Session(
-            codes.cpu(),
-            space,
-            self.directions,
-            to_pil(self.synthesize(codes, space, tuning)),
-            note=note,
-            rough=self.sketch(codes, space, tuning),
+    def session_of(self, found: Inversion, like: Session, made: Tensor, tuning: Tuning | None = None) -> Session:
+        """A session around codes and their picture, in all else like another one."""
+        return replace(
+            like,
+            codes=found.codes.cpu(),
+            space=found.space,
+            directions=self.directions,
+            original=to_pil(made),
+            rough=self.sketch(found.codes, found.space, tuning),
             generator=self.generator.name,
             tuning=tuning,
         )
@@ -200,7 +210,10 @@ class Editor(Painter):
 
     def random_face(self, seed: int) -> Session:
         """A face that the generator made up; the same for the same seed."""
-        return self.session_of(Inversion(*self.made_up(seed), 0.0), f"A face that the generator made up, seed {seed}.")
+        codes, space = self.made_up(seed)
+        made = self.synthesize(codes, space)
+        like = Session(codes, space, (), to_pil(made), note=f"A face that the generator made up, seed {seed}.")
+        return self.session_of(Inversion(codes, space, 0.0), like, made)
 
     @torch.no_grad()
     def made_up(self, seed: int) -> tuple[Tensor, str]:

@@ -25,6 +25,7 @@ from lelsd_core.gallery import fitted, gallery, home, own_gallery
 from lelsd_core.generators import Generator
 from lelsd_core.hub import Bar, fetch
 from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
+from lelsd_core.inversion.fidelity import Judge
 from lelsd_core.inversion.files import read_e4e
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, read_segmenter
@@ -189,7 +190,8 @@ def load_editor(
     source = directions or spec.directions
     found = gallery(generator, source) if source else own_gallery(generator, segmenter)
     recipe = fitted(spec.discover, generator)
-    return Editor(generator, inverter, segmenter, load_aligner(spec.frame), found, recipe=recipe)
+    judge = Judge(local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(spec.frame, "points", None))
+    return Editor(generator, inverter, segmenter, load_aligner(spec.frame), found, recipe=recipe, judge=judge)
 
 
 def load_landmarks(name_or_path: str | Path) -> Landmarks:

@@ -14,6 +14,7 @@ from lelsd_core.directions import Direction, free_name
 from lelsd_core.errors import UserError
 from lelsd_core.faces import AlignedFace, Candidate, Nudge
 from lelsd_core.inversion import BALANCED
+from lelsd_core.inversion.fidelity import Fidelity
 from lelsd_core.inversion.pivotal import Tuning
 
 STILL = Nudge()
@@ -85,8 +86,9 @@ class Session:
         original: the unedited picture at model size.
         photo: the aligned photo for people, None for a random face.
         matrix: (2, 3), photo pixels -> frame pixels; None for a random face.
-        inversion_l1: mean absolute error of the inversion in [-1, 1], None for a random face.
-        seconds: what the inversion took.
+        inversion_l1: mean absolute error of the inversion in [-1, 1], generator untuned; None for a random face.
+        guess, fidelity: how true the inverter's guess was, and the inversion as it is now; None where not measured.
+        seconds: what alignment and inversion took.
         note: one sentence for people about how the face was found.
         rough: the unedited picture as `Editor.preview` renders it; None where that renders whole pictures.
         generator: name of the generator whose codes these are.
@@ -100,6 +102,8 @@ class Session:
     photo: Image.Image | None = None
     matrix: np.ndarray | None = None
     inversion_l1: float | None = None
+    guess: Fidelity | None = None
+    fidelity: Fidelity | None = None
     seconds: float = 0.0
     note: str = ""
     rough: Image.Image | None = None

@@ -10,7 +10,7 @@ folder one bad file does not stop the others: what failed is told at the end, an
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +177,7 @@ class PhotoEditor:
             edited = editor.paste(session, photo, edited, settings.amounts, how=settings.paste)
         write_picture(edited, out)
         figures = {"inversion_l1": session.inversion_l1, "seconds": session.seconds, "amounts": settings.amounts}
+        figures["fidelity"] = {"guess": asdict(session.guess), "inversion": asdict(session.fidelity)}
         return figures, session.note
 
 

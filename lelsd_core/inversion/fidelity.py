@@ -53,6 +53,25 @@ class Fidelity:
     missing: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Judge:
+    """`measure` with the networks that are on this machine, and the frame's points: left and right eye, nose, mouth.
+
+    Args:
+        backbone, sface, points: as for `measure`; a frame that gives both mouth corners means the middle of them.
+    """
+
+    backbone: Path | None = None
+    sface: Path | None = None
+    points: Points | None = None
+
+    def __call__(self, before: Tensor, after: Tensor) -> Fidelity:
+        points = self.points
+        if points is not None and len(points) == 5:
+            points = (*points[:3], tuple(np.mean(points[3:], axis=0)))
+        return measure(before, after, backbone=self.backbone, sface=self.sface, points=points)
+
+
 def measure(
     before: Tensor,
     after: Tensor,
