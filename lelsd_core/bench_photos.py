@@ -23,10 +23,10 @@ def align(name: str, repeats: int) -> dict[str, Any]:
     from lelsd_core.intake import read_photo
     from lelsd_core.registry import load_editor
 
+    aligner = load_editor(name).aligner
     square = cv2.resize(np.asarray(read_photo(PHOTO)), (HEIGHT, HEIGHT), interpolation=cv2.INTER_CUBIC)
     side = (WIDTH - HEIGHT) // 2
     photo = Image.fromarray(cv2.copyMakeBorder(square, 0, 0, side, side, cv2.BORDER_REFLECT))
-    aligner = load_editor(name).aligner
     seconds = []
     for _ in range(repeats + 1):
         began = time.perf_counter()

@@ -8,9 +8,9 @@ from lelsd_core.cache import sha256_of
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
 from lelsd_core.registry import find, load_editor, load_generator
-from lelsd_core.specs import CHECKPOINTS, GENERATORS, INVERTERS, SEGMENTERS
+from lelsd_core.specs import CHECKPOINTS, GENERATORS, shipped
 
-SHIPPED = [*(spec.weights for spec in GENERATORS.values()), *SEGMENTERS.values(), *INVERTERS.values()]
+SHIPPED = list(shipped().values())
 PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")
 SMALL = ("brows", "eyes", "mouth", "nose")
 CARD = (CHECKPOINTS / "digiface-64" / "README.md").read_text(encoding="utf-8")

@@ -148,6 +148,7 @@ WRONG = {
     "a folder without directions": (["evaluate", "--directions", "no/where"], "There are no directions"),
     "a generator to evaluate": (["evaluate", "--generator", "x"], "no generator named 'x'"),
     "a generator to time": (["bench", "edit", "--generator", "x"], "no generator named 'x'"),
+    "a generator to align for": (["bench", "align", "--generator", "x"], "no generator named 'x'"),
     "a generator to search": (["bench", "discover", "--generator", "x"], "no generator named 'x'"),
     "a generator to race": (["bench", "discover", "--official", "--generator", "x"], "no generator named 'x'"),
 }

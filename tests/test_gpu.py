@@ -24,7 +24,7 @@ from demo.gpu import SECONDS, LentEditor
 from demo.page import build_page
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.registry import GENERATORS
+from lelsd_core.specs import GENERATORS
 
 ROOT = Path(__file__).parents[1]
 RECIPE = GENERATORS["digiface-64"].discover

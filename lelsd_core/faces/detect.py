@@ -26,18 +26,19 @@ from lelsd_core.faces.photo import Photo
 
 READING = Frame(SIZE, ((22.3, 29.7), (41.8, 29.6), (32.1, 42.0), (24.2, 52.3), (40.1, 52.1)))  # what the network learnt
 BOX = (0.78, 0.5, 0.58)  # a cascade's box in that frame: width and centre, as shares
-DETECTION_SIDE = 480  # photos are reduced to this for the cascade
-SMALLEST_BOX = 24  # pixels of the reduced photo
-STRICT, LOOSE = 2, 0  # how many windows of the cascade must agree
-ATTEMPTS = (
-    (0, STRICT),
-    (-25, STRICT),
-    (25, STRICT),
-    (0, LOOSE),
-    (-50, STRICT),
-    (50, STRICT),
-    (-25, LOOSE),
-    (25, LOOSE),
+DETECTION_SIDE = 384  # photos are reduced to this for the cascade
+SMALLEST_BOX = 20  # pixels of the reduced photo: the cascade's own window
+QUICK = (1.2, 1)  # the cascade's step from one window size to the next, and how many windows must agree
+THOROUGH = (1.1, 0)
+ATTEMPTS = (  # degrees turned, until a face is found
+    (0, QUICK),
+    (-25, QUICK),
+    (25, QUICK),
+    (0, THOROUGH),
+    (-50, QUICK),
+    (50, QUICK),
+    (-25, THOROUGH),
+    (25, THOROUGH),
 )
 MARGIN = 0.12  # of the photo, on each side
 REFINEMENTS = 4
@@ -115,8 +116,8 @@ class CascadeDetector:
 
     def detect(self, photo: Photo) -> list[Found]:
         """Faces from the front or half turned; heads may be tilted."""
-        for turn, agree in ATTEMPTS:
-            found = self.refine(photo, [box_to_view(box) for box in find_boxes(photo, turn, agree)])
+        for turn, effort in ATTEMPTS:
+            found = self.refine(photo, [box_to_view(box) for box in find_boxes(photo, turn, effort)])
             if found:
                 return found
         return []
@@ -186,7 +187,7 @@ def cascade(name: str = "frontalface_alt2") -> cv2.CascadeClassifier:
     return found
 
 
-def find_boxes(photo: Photo, turn: float = 0, agree: int = STRICT) -> Iterator[np.ndarray]:
+def find_boxes(photo: Photo, turn: float, effort: tuple[float, int]) -> Iterator[np.ndarray]:
     """Corners (3, 2) in the photo, top left, top right, bottom left, of each box the cascade finds."""
     width, height = photo.size
     scale = DETECTION_SIDE / max(width, height)
@@ -197,7 +198,7 @@ def find_boxes(photo: Photo, turn: float = 0, agree: int = STRICT) -> Iterator[n
     grey = cv2.cvtColor(photo.warp(matrix, size, cv2.BORDER_REPLICATE), cv2.COLOR_RGB2GRAY)
     grey = cv2.createCLAHE(2.0, (8, 8)).apply(grey)  # faces in the shade
     with BUSY:
-        boxes = cascade().detectMultiScale(grey, 1.1, agree, minSize=(SMALLEST_BOX, SMALLEST_BOX))
+        boxes = cascade().detectMultiScale(grey, *effort, minSize=(SMALLEST_BOX, SMALLEST_BOX))
     for x, y, w, h in boxes:
         yield unproject(matrix, np.array([(x, y), (x + w, y), (x, y + h)], dtype=float))
 

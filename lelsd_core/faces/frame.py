@@ -15,6 +15,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
+STEADY = [0, 1, 3, 4]  # eyes and mouth
 FFHQ_POINTS = ((0.377, 0.469), (0.623, 0.469), (0.501, 0.613), (0.393, 0.725), (0.611, 0.725))  # shares of the side
 
 
@@ -32,8 +33,8 @@ class Frame:
     faces: ClassVar[bool] = True
 
     def matrix(self, points: np.ndarray) -> np.ndarray:
-        """Points (5, 2) of a photo -> (2, 3), photo pixels -> frame pixels."""
-        return similarity(points, np.array(self.points))
+        """Points (5, 2) of a photo -> (2, 3), photo pixels -> frame pixels; the nose, which turns move, is left out."""
+        return similarity(points[STEADY], np.array(self.points)[STEADY])
 
 
 @dataclass(frozen=True)
