@@ -33,13 +33,12 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
     from lelsd_core.device import choose_device
-    from lelsd_core.directions import load_directions
     from lelsd_core.evaluation import evaluate
-    from lelsd_core.registry import load_generator, load_segmenter
-    from lelsd_core.specs import CHECKPOINTS, generator_spec
+    from lelsd_core.registry import directions_of, load_generator, load_segmenter
+    from lelsd_core.specs import generator_spec
 
     spec, device = generator_spec(options.generator), choose_device(options.device)
-    directions = load_directions(options.directions or CHECKPOINTS / spec.directions)
+    directions = directions_of(options.generator, options.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
     print(f"{'low':>6} {'high':>6} {'change':>13}")
