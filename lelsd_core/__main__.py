@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> object:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. 0: done; 1: a person can fix it; 2: unknown options (argparse)."""
+    """Run one command. 0: done; 1: a person can fix it, or some of a batch failed; 2: unknown options (argparse)."""
     from lelsd_core.errors import UserError
 
     options = parser().parse_args(arguments)
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if options.json:
         print(json.dumps(result))
-    return options.code
+    return options.code or (1 if result.get("failed") else 0)
 
 
 if __name__ == "__main__":

@@ -136,6 +136,12 @@ def clamp_amounts(directions: Sequence[Direction], wanted: Mapping[str, float]) 
     return {name: known[name].clamp(float(amount)) for name, amount in wanted.items()}
 
 
+def moved_parts(directions: Sequence[Direction], amounts: Mapping[str, float]) -> tuple[str, ...]:
+    """The parts of all directions with an amount other than 0, each once."""
+    moved = [direction for direction in directions if amounts.get(direction.name)]
+    return tuple(dict.fromkeys(part for direction in moved for part in direction.parts))
+
+
 def move(codes: Tensor, directions: Sequence[Direction], amounts: Sequence[float] | Tensor) -> Tensor:
     """Codes moved along directions; always from the original codes, so order does not matter.
 

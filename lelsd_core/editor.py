@@ -19,20 +19,22 @@ from torch import Tensor
 
 from lelsd_core.calibration import calibrate
 from lelsd_core.device import first_that_fits
-from lelsd_core.directions import Direction, clamp_amounts, free_name, move
+from lelsd_core.directions import Direction, clamp_amounts, free_name, move, moved_parts
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Progress, discover
+from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation import render
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator, Synthesis
-from lelsd_core.image import to_pil
+from lelsd_core.image import to_pil, to_tensor
 from lelsd_core.inversion import STEPS, Inversion, Inverter
+from lelsd_core.likeness import likeness_weights
 from lelsd_core.localization import COMBINE, localization_score
+from lelsd_core.paste import PASTE
+from lelsd_core.protect import blend_outside, check_strength, face_mask, protected_layers, soft_mask
 from lelsd_core.segmenters import Segmenter, part_mask
 from lelsd_core.session import Edit, Locality, Session, describe
 
-LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
-LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
 SKETCHED_STEPS = 40  # of a refinement at the preview's size, on a CPU
 PREVIEW = 256  # pixels of a picture while a slider moves
@@ -83,13 +85,6 @@ class Editor:
         new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in there)]
         return self.with_directions(session, new) if new else session
 
-    def seconds_a_picture(self) -> float:
-        """How long one whole picture takes on this machine: the second of two."""
-        for _ in range(2):
-            began = time.perf_counter()
-            self.random_face(0)
-        return time.perf_counter() - began
-
     def warm_up(self) -> None:
         """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
         session = self.random_face(0)
@@ -116,7 +111,7 @@ class Editor:
         face = replace(face, picture=face.picture.to(self.generator.device))
         start = self.inverter.encode(face.picture)
         yield self.session_of(face, start, began)
-        weights = self.likeness_weights(face.picture)
+        weights = likeness_weights(self.segmenter, face.picture)
         for found in self.inverter.refine(face.picture, start, steps=steps, weights=weights, side=self.refined_at):
             if found.step == steps or (found.step and found.step % every == 0):
                 if self.refined_at:
@@ -127,8 +122,8 @@ class Editor:
     @property
     def refined_at(self) -> int | None:
         """Pixels at which an inversion is refined; None for whole pictures."""
-        on_cpu = self.generator.device.type == "cpu"
-        return self.preview_size if on_cpu and self.generator.running_layer(self.preview_size) else None
+        small = self.generator.device.type == "cpu" and self.generator.running_layer(self.preview_size)
+        return self.preview_size if small else None
 
     def session_of(self, face: AlignedFace, found: Inversion, began: float) -> Session:
         """A session from an aligned face and its inversion."""
@@ -144,17 +139,6 @@ class Editor:
             describe(face) if self.aligner.frame.faces else MIDDLE,
             self.sketch(found.codes, found.space),
         )
-
-    @torch.no_grad()
-    def likeness_weights(self, face: Tensor) -> Tensor | None:
-        """(1, 1, R, R) with mean 1: how much each pixel matters for recognising the person; None where nobody tells."""
-        wanted = [i for i, name in enumerate(self.segmenter.parts) if name in LIKENESS]
-        if not wanted or self.segmenter.needs:
-            return None
-        probabilities = self.segmenter.segment(Synthesis(face))
-        matters = F.interpolate(probabilities[:, wanted].sum(1, keepdim=True), face.shape[-2:], mode="area")
-        weights = 1 + (LIKENESS_WEIGHT - 1) * matters
-        return weights / weights.mean()
 
     def random_face(self, seed: int) -> Session:
         """A face that the generator made up; the same for the same seed."""
@@ -223,32 +207,77 @@ class Editor:
                 codes = move(codes, here, [amounts[direction.name] for direction in here])
         return codes, space
 
-    def render(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
-        """Slider amounts by direction name -> the edited face at model size."""
+    def render(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Image.Image:
+        """Slider amounts by direction name -> the edited face at model size; `protect` as in `edit`."""
+        if protect:
+            return self.edit(session, amounts, protect=protect).picture
         return to_pil(self.synthesize(*self.moved(session, amounts)))
 
     def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
-        """The edited face while a slider moves: rendered up to the preview's size where the generator can stop there.
-
-        Compare it with `session.rough`, or with `session.original` where that is None.
-        """
+        """The edited face while a slider moves, as `session.rough` is rendered, or `session.original` without one."""
         return self.sketch(*self.moved(session, amounts)) or self.render(session, amounts)
 
     @torch.inference_mode()
-    def edit(self, session: Session, amounts: Mapping[str, float]) -> Edit:
-        """The edited face, and where it changed: untouched and moved codes go through the networks together."""
+    def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
+        """The edited face, and where it changed: untouched and moved codes go through the networks together.
+
+        `protect`, 0 (off) to 1, takes back what changed outside the parts, at the cost of the fine layers of one more
+        picture. UserError for any other number, and for an unknown name.
+        """
+        check_strength(protect)
         amounts = clamp_amounts(session.directions, amounts)
-        used = [direction for direction in session.directions if amounts.get(direction.name)]
-        if not used:
+        parts = moved_parts(session.directions, amounts)
+        if not any(amounts.values()):
             return Edit(session.original, None)
-        parts = tuple(dict.fromkeys(part for direction in used for part in direction.parts))
         codes, space = self.moved(session, amounts)
         untouched = self.generator.lift(session.codes.to(codes), session.space, space)
-        pictures, answer = self.pictures(torch.cat([untouched, codes]), space)
-        before, after = pictures.split(1)
-        mask = COMBINE["average"](*part_mask(answer, self.segmenter.parts, parts).split(1))
+        if protect:
+            before, after, masks = self.protected(untouched, codes, space, parts, protect)
+        else:
+            pictures, answer = self.pictures(torch.cat([untouched, codes]), space)
+            (before, after), masks = pictures.split(1), part_mask(answer, self.segmenter.parts, parts)
+        mask = COMBINE["average"](*masks.split(1))
         score = float(localization_score(before, after, mask))
         return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
+
+    def protected(
+        self, untouched: Tensor, codes: Tensor, space: str, parts: Sequence[str], strength: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (1, 3, R, R) before and after, what changed outside the parts taken back, and both masks."""
+        generator, segmenter = self.generator, self.segmenter
+        keep = {*segmenter.needs, *protected_layers(generator)}
+        both = generator.synthesize(torch.cat([untouched, codes]), space, keep=keep)
+        masks = part_mask(segmenter.segment(both), segmenter.parts, parts)
+        weight = soft_mask(masks)
+        made = blend_outside(generator, both, codes, space, weight, strength=strength, keep=segmenter.needs)
+        masks = torch.cat([masks[:1], part_mask(segmenter.segment(made), segmenter.parts, parts)])
+        return both.image[:1], made.image, masks
+
+    @torch.inference_mode()
+    def paste(
+        self,
+        session: Session,
+        photo: Image.Image,
+        edited: Image.Image,
+        amounts: Mapping[str, float],
+        *,
+        how: str = "change",
+    ) -> Image.Image:
+        """An edited face back in its photo.
+
+        Args:
+            session: the face, opened from this photo.
+            photo: RGB, the whole of it.
+            edited: what `render` or `edit` made of the face with these amounts.
+            how: key of `paste.PASTE`: add the change, or replace the face. UserError for another.
+        """
+        if how not in PASTE:
+            raise UserError(unknown_name("way to paste", how, PASTE))
+        mask = None
+        if how == "replace" and not self.segmenter.needs:
+            seen = self.segmenter.segment(Synthesis(to_tensor(edited).to(self.generator.device)))
+            mask = face_mask(seen, self.segmenter.parts, moved_parts(session.directions, amounts))
+        return PASTE[how](photo, session.original, edited, session.matrix, mask)
 
     def discover(self, session: Session, config: DiscoverConfig) -> Iterator[tuple[Progress, Session]]:
         """Look for new directions; each step comes with a session that has them as its last directions."""

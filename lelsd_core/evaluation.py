@@ -151,16 +151,26 @@ def rms_under(change: Tensor, mask: Tensor) -> Tensor:
     return ((squares * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp_min(1)).sqrt()
 
 
+class Evaluator:
+    """Measures directions of a generator, all on the same held-out samples, which are rendered once for each space."""
+
+    def __init__(self, generator: Generator, segmenter: Segmenter, seeds: Sequence[int] = HELD_OUT) -> None:
+        self.generator, self.segmenter, self.seeds = generator, segmenter, seeds
+        self.samples: dict[str, HeldOut] = {}
+
+    def __call__(self, direction: Direction) -> Row:
+        """Its `Row`, over both ends of its range; samples that do not show the part are left out."""
+        direction.check(self.generator)
+        if direction.space not in self.samples:
+            self.samples[direction.space] = held_out(self.generator, self.segmenter, direction.space, self.seeds)
+        return evaluate_one(self.generator, self.segmenter, direction, self.samples[direction.space])
+
+
 def evaluate(
     generator: Generator, segmenter: Segmenter, directions: Sequence[Direction], seeds: Sequence[int] = HELD_OUT
 ) -> Iterator[Row]:
-    """One `Row` for each direction, over both ends of its range; samples that do not show the part are left out."""
-    samples: dict[str, HeldOut] = {}
-    for direction in directions:
-        direction.check(generator)
-        if direction.space not in samples:
-            samples[direction.space] = held_out(generator, segmenter, direction.space, seeds)
-        yield evaluate_one(generator, segmenter, direction, samples[direction.space])
+    """One `Row` for each direction."""
+    yield from map(Evaluator(generator, segmenter, seeds), directions)
 
 
 def evaluate_one(generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut) -> Row:

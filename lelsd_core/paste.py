@@ -1,45 +1,129 @@
-"""Put an edit back into a photo by adding what changed, so that the photo keeps its own detail.
+"""Put an edited face back into its photo: add what changed, or replace the face.
 
-    photo + feather · warp(enlarged(edit − inversion))
+    change:   photo + feather · warp(enlarged(edit − inversion))
+    replace:  photo + warp(face · (enlarged edit − photo))
 
-No change gives the photo back bit for bit, and nothing outside the frame is touched.
+Adding the change keeps the photo's own detail, and no change gives the photo back bit for bit; replacing shows the
+model's own picture. Either way only the frame's box of the photo is worked on, and nothing outside it is touched.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
 from PIL import Image
 
-BORDER = 0.08  # of the frame's width: the change fades out towards its edge
-ENLARGE = 8  # the change is enlarged smoothly before it is warped
+BORDER = 0.08  # of the frame's width: what is pasted fades out towards its edge
+SMOOTH = 512  # pixels that small pictures are smoothly enlarged to before they are warped
+OVAL = (0.5, 0.54, 0.36, 0.46)  # centre and half-axes, in frames, of a face that no segmenter has outlined
 
 
-def paste_change(photo: Image.Image, before: Image.Image, after: Image.Image, matrix: np.ndarray) -> Image.Image:
+def paste_change(
+    photo: Image.Image,
+    before: Image.Image,
+    after: Image.Image,
+    matrix: np.ndarray,
+    mask: np.ndarray | None = None,
+) -> Image.Image:
     """The photo with the change from `before` to `after` added.
 
     Args:
         photo: RGB.
         before, after: the inversion and its edit, RGB at model size.
         matrix: (2, 3), photo pixels -> frame pixels, both measured from pixel edges.
+        mask: (h, w) in [0, 1] over the frame: where to paste; None = all of it.
 
     Returns:
         RGB, the photo's size.
     """
+    box = frame_box(photo.size, matrix, after.width)
+    if box is None:
+        return photo.copy()
     change = np.asarray(after, dtype=np.float32) - np.asarray(before, dtype=np.float32)
-    side = change.shape[0] * ENLARGE
-    fine = cv2.resize(change * feather(change.shape[0]), (side, side), interpolation=cv2.INTER_CUBIC)
-    back = matrix * ENLARGE
+    weight = feather(len(change)) if mask is None else feather(len(change)) * sized(mask, len(change))
+    return with_box(photo, box, np.float32(photo.crop(box)) + warped(change * weight, matrix, box))
+
+
+def paste_face(
+    photo: Image.Image,
+    before: Image.Image,
+    after: Image.Image,
+    matrix: np.ndarray,
+    mask: np.ndarray | None = None,
+) -> Image.Image:
+    """The photo with the face replaced by the model's, in the photo's colours; arguments as for `paste_change`.
+
+    Colours are matched by what the inversion lacks on average, so that an edit of colour stays. Without a mask an oval
+    is replaced.
+    """
+    box = frame_box(photo.size, matrix, after.width)
+    if box is None:
+        return photo.copy()
+    size = after.width
+    inside = feather(size) * (oval(size) if mask is None else sized(mask, size))
+    weight = warped(np.repeat(inside, 3, 2), matrix, box).clip(0, 1)
+    pixels = np.float32(photo.crop(box))
+    model, edited = (warped(np.float32(picture), matrix, box) for picture in (before, after))
+    missing = (weight * (pixels - model)).sum((0, 1)) / weight.sum((0, 1)).clip(1e-6)
+    return with_box(photo, box, pixels + weight * (edited + missing - pixels))
+
+
+PASTE: Mapping[str, Callable[..., Image.Image]] = {"change": paste_change, "replace": paste_face}
+
+
+def frame_box(size: tuple[int, int], matrix: np.ndarray, frame: int) -> tuple[int, int, int, int] | None:
+    """The box (left, top, right, bottom) of a photo of `size` that holds the frame; None if they do not meet."""
+    corners = np.array([(0, 0), (frame, 0), (0, frame), (frame, frame)], dtype=float)
+    places = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    left, top = np.maximum(np.floor(places.min(0)), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(places.max(0)), size).astype(int)
+    return (int(left), int(top), int(right), int(bottom)) if left < right and top < bottom else None
+
+
+def warped(picture: np.ndarray, matrix: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """A picture (R, R, 3) of the frame, in a box of the photo (H, W, 3); 0 outside the frame."""
+    left, top, right, bottom = box
+    across = len(picture) / np.sqrt(abs(np.linalg.det(matrix[:, :2])))  # the frame's width in the photo
+    grows = across >= len(picture)
+    side = max(len(picture), SMOOTH) if grows else max(1, round(across))
+    fine = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+    linear, shift = matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ (left, top)
+    back = np.column_stack([linear, shift]) * (side / len(picture))
     centred = np.column_stack([back[:, :2], back[:, 2] + 0.5 * back[:, :2].sum(1) - 0.5])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(fine, centred, photo.size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    pixels = np.asarray(photo).astype(np.float32) + warped
-    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+    return cv2.warpAffine(fine, centred, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+
+
+def with_box(photo: Image.Image, box: tuple[int, int, int, int], pixels: np.ndarray) -> Image.Image:
+    """The photo with a box of it painted anew, from pixels (H, W, 3) of 0 to 255."""
+    result = photo.copy()
+    result.paste(Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8)), box[:2])
+    return result
+
+
+def sized(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask (h, w) at the frame's size, (size, size, 1)."""
+    way = cv2.INTER_AREA if len(mask) > size else cv2.INTER_LINEAR
+    return cv2.resize(mask.astype(np.float32), (size, size), interpolation=way)[..., None]
+
+
+def oval(size: int) -> np.ndarray:
+    """(size, size, 1): 1 on a face in the middle of the frame, falling smoothly to 0 around it."""
+    x, y, half_width, half_height = OVAL
+    places = (np.arange(size) + 0.5) / size
+    distance = np.hypot.outer((places - y) / half_height, (places - x) / half_width)
+    return smooth((1 - distance) / BORDER / 2)[..., None]
 
 
 def feather(size: int) -> np.ndarray:
     """(size, size, 1): 1 inside, falling smoothly to 0 at the edge."""
-    distance = (np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5) / (BORDER * size)
+    ramp = smooth((np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5) / (BORDER * size))
+    return np.minimum.outer(ramp, ramp)[..., None]
+
+
+def smooth(distance: np.ndarray) -> np.ndarray:
+    """0 up to distance 0, 1 from distance 1 on, without corners between."""
     ramp = np.clip(distance, 0, 1)
-    ramp = ramp * ramp * (3 - 2 * ramp)
-    return np.minimum.outer(ramp, ramp)[..., None].astype(np.float32)
+    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)

@@ -117,6 +117,7 @@ def test_a_discovery_adds_its_direction_to_a_new_session_only(editor):
 def test_names_that_are_taken_get_a_number():
     assert free_name("eyes", {"mouth"}) == "eyes"
     assert free_name("eyes", {"eyes", "eyes-2"}) == "eyes-3"
+    assert free_name("Eyes", {"eyes"}) == "Eyes-2", "both may become files where case does not count"
 
 
 def test_an_editor_refuses_directions_of_another_generator(editor):

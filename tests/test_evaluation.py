@@ -13,7 +13,7 @@ from lelsd_core.calibration import MOST_CHANGE, STEP, calibrate, crossing, reach
 from lelsd_core.directions import Direction
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation import clustered_mean, evaluate, held_out, measure
+from lelsd_core.evaluation import Evaluator, clustered_mean, evaluate, held_out, measure
 from tests.toy import Blind, Halves, Painter
 
 SEEDS = range(16)
@@ -139,3 +139,12 @@ def test_an_ablation_tells_every_setting_and_part(monkeypatch):
     for row in rows:
         assert row.score > 0.7
         assert 0 <= row.variety <= 1
+
+
+def test_an_evaluator_renders_its_samples_once(editor, monkeypatch):
+    evaluator = Evaluator(editor.generator, editor.segmenter, seeds=range(500_000, 500_002))
+    first, second = editor.directions[:2]
+    row = evaluator(first)
+    monkeypatch.setattr("lelsd_core.evaluation.held_out", None)
+    assert evaluator(first) == row
+    assert evaluator(second).direction == second.name

@@ -161,7 +161,7 @@ def test_where_samples_do_not_differ_amounts_stay(editor) -> None:
 def test_a_config_that_makes_no_sense_is_left_to_its_check(nonsense: dict) -> None:
     config = replace(SHORT, **nonsense)
     assert fitted(config, Painter()) is config
-    with pytest.raises(UserError, match="no latent space named 'W'|amounts run from"):
+    with pytest.raises(UserError, match=r"no latent space named 'W'|amounts run from"):
         next(fill(Painter(), Halves(), Path("unused"), config=config))
 
 

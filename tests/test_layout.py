@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("lelsd_core/**/*.py"), *ROOT.glob("demo/*.py"), ROOT / "app.py"])
 PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*/make/*.py")])
 LEVELS = (  # a file imports only from its own line (within a package) or from lines above
-    {"errors"},
+    {"errors", "progress"},
     {"catalog"},
     {"cache"},
     {"transfer"},
@@ -21,13 +21,14 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"device"},
     {"intake"},
     {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile", "folding"},
+    {"recipe", "batch"},
     {"generators", "nvidia"},
     {"layouts"},
     {"formats"},
     {"segmenters", "inversion", "directions", "paste"},
     {"faces"},
     {"specs"},
-    {"samples", "evaluation", "sphere"},
+    {"samples", "evaluation", "sphere", "protect", "likeness"},
     {"plateau"},
     {"run_state"},
     {"discovery"},

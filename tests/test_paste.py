@@ -1,11 +1,15 @@
-"""Putting an edit back: nothing moves that was not edited, and change lands where it belongs."""
+"""Putting an edit back: nothing moves that was not edited, and what is pasted lands where it belongs."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from lelsd_core.paste import paste_change
+from lelsd_core.errors import UserError
+from lelsd_core.paste import PASTE, paste_change, paste_face
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(60, 200, (200, 300, 3), dtype=np.uint8))
 FACE = Image.fromarray(np.random.default_rng(1).integers(60, 200, (64, 64, 3), dtype=np.uint8))
@@ -46,3 +50,104 @@ def test_the_edge_of_the_frame_shows_no_seam():
     grey = Image.new("RGB", (64, 64), (100, 100, 100))
     pasted = paste_change(Image.new("RGB", (300, 200), (100, 100, 100)), grey, Image.new("RGB", (64, 64)), INTO_FRAME)
     assert np.abs(np.diff(np.asarray(pasted)[100, :, 0].astype(int))).max() <= 25
+
+
+@st.composite
+def frames(draw) -> np.ndarray:
+    """Photo pixels -> frame pixels: any size, turn and place, also partly or wholly beside the photo."""
+    scale, turn = draw(st.floats(0.1, 8)), draw(st.floats(-180, 180))
+    centre = np.array([draw(st.floats(-100, 400)), draw(st.floats(-100, 300))])
+    cos, sin = scale * np.cos(np.radians(turn)), scale * np.sin(np.radians(turn))
+    linear = np.array([[cos, -sin], [sin, cos]])
+    return np.column_stack([linear, 32 - linear @ centre])
+
+
+def in_frame(matrix: np.ndarray) -> np.ndarray:
+    """True where a pixel of the photo lies in the frame, or within a pixel of it."""
+    y, x = np.mgrid[:200, :300] + 0.5
+    places = np.stack([x, y], 2) @ matrix[:, :2].T + matrix[:, 2]
+    slack = max(1.0, np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    return ((places > -slack) & (places < 64 + slack)).all(2)
+
+
+@given(frames(), st.sampled_from(sorted(PASTE)))
+def test_whatever_the_frame_nothing_outside_it_is_touched(matrix, how):
+    pasted = np.asarray(PASTE[how](PHOTO, FACE, Image.fromarray(255 - np.asarray(FACE)), matrix))
+    assert pasted.shape == (200, 300, 3)
+    outside = ~in_frame(matrix)
+    assert (pasted[outside] == np.asarray(PHOTO)[outside]).all()
+
+
+@given(frames())
+def test_whatever_the_frame_no_change_is_the_photo_bit_for_bit(matrix):
+    assert (np.asarray(paste_change(PHOTO, FACE, FACE, matrix)) == np.asarray(PHOTO)).all()
+
+
+@given(frames())
+def test_two_halves_of_a_change_add_up(matrix):
+    before, after = FACE, brighter((slice(10, 50), slice(20, 40)))
+    middle = Image.fromarray(((np.asarray(before).astype(int) + np.asarray(after)) // 2).astype(np.uint8))
+    once = paste_change(PHOTO, before, after, matrix)
+    twice = paste_change(paste_change(PHOTO, before, middle, matrix), middle, after, matrix)
+    assert np.abs(np.asarray(once).astype(int) - np.asarray(twice)).max() <= 1
+
+
+def test_a_frame_with_more_pixels_than_its_place_in_the_photo_is_averaged():
+    stripes = np.asarray(FACE).copy()
+    stripes[:, ::2] += 40
+    stripes[:, 1::2] -= 40
+    small = INTO_FRAME * 6  # ~ 17 pixels of the photo for 64 of the frame
+    change = np.asarray(paste_change(PHOTO, FACE, Image.fromarray(stripes), small)).astype(int) - np.asarray(PHOTO)
+    assert np.abs(change).max() <= 6
+
+
+def grey(level: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """One grey."""
+    return Image.new("RGB", size, (level, level, level))
+
+
+def test_a_replaced_face_has_the_photos_colours_and_the_edit():
+    edited = np.asarray(grey(90)).copy()
+    edited[28:36, 28:36] = 130
+    pasted = np.asarray(paste_face(grey(100, (300, 200)), grey(90), Image.fromarray(edited), INTO_FRAME))
+    assert (pasted[100, 150] == 140).all(), "40 brighter than the face around it, as the model painted it"
+    assert np.abs(pasted[80, 130].astype(int) - 100).max() <= 1, "the photo's 100, not the model's 90"
+
+
+def test_a_replaced_face_is_the_models_in_the_mask_and_the_photos_around_it():
+    mask = np.zeros((32, 32))
+    mask[:, :16] = 1
+    inside, outside = (slice(70, 130), slice(115, 140)), (slice(70, 130), slice(155, 190))
+    pasted = np.asarray(paste_face(PHOTO, grey(90), grey(90), INTO_FRAME, mask))
+    assert (pasted[outside] == np.asarray(PHOTO)[outside]).all()
+    assert pasted[inside].std(axis=(0, 1)).max() < 1, "nothing of the photo shows through"
+
+
+def test_without_a_mask_an_oval_is_replaced():
+    pasted = np.asarray(paste_face(PHOTO, FACE, FACE, INTO_FRAME))
+    changed = (pasted != np.asarray(PHOTO)).any(2)
+    assert changed[104, 150]
+    assert changed[65, 150]
+    assert not changed[58:62, 108:112].any(), "the frame's corner"
+
+
+def test_the_editor_replaces_the_face_and_leaves_the_background(editor, astronaut):
+    session = editor.open(astronaut, steps=5)
+    amounts = {"mouth": 4.0}
+    edited = editor.render(session, amounts)
+    added, replaced = (
+        np.asarray(editor.paste(session, astronaut, edited, amounts, how=how)).astype(int)
+        for how in ("change", "replace")
+    )
+    before = np.asarray(astronaut).astype(int)
+    x, y = np.linalg.solve(session.matrix[:, :2], np.array([32, 36]) - session.matrix[:, 2]).round().astype(int)
+    between_the_eyes = (slice(y - 8, y + 8), slice(x - 8, x + 8))
+    assert np.abs(replaced - before)[between_the_eyes].mean() > 2 * np.abs(added - before)[between_the_eyes].mean()
+    x, y = np.linalg.solve(session.matrix[:, :2], np.array([4, 50]) - session.matrix[:, 2]).round().astype(int)
+    assert np.abs(replaced - before)[y, x].max() <= 5, "beside the face"
+
+
+def test_an_unknown_way_to_paste_is_told(editor, astronaut):
+    session = editor.random_face(1)
+    with pytest.raises(UserError, match="no way to paste named 'replase'; did you mean replace"):
+        editor.paste(session, astronaut, session.original, {}, how="replase")

@@ -17,6 +17,7 @@ from lelsd_core.faces.frame import SquareFrame
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import SampleInverter
 from lelsd_core.inversion.sketch import Sketch
+from lelsd_core.likeness import likeness_weights
 from lelsd_core.registry import directions_of, load_aligner, load_editor, load_generator
 from lelsd_core.segmenters.files import NETWORKS
 from lelsd_core.specs import CATALOG, GENERATORS, INVERTERS, SEGMENTERS, generator_names, generator_spec
@@ -107,7 +108,7 @@ def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator,
 
 def test_pictures_of_no_face_weigh_all_pixels_alike(generator, face) -> None:
     editor = editor_of(generator, 256)
-    assert editor.likeness_weights(face) is None
+    assert likeness_weights(editor.segmenter, face) is None
     assert 0 <= editor.clear_seed(np.random.default_rng(0)) < 100_000
 
 

@@ -86,11 +86,10 @@ def search(
     checkpoint: str | None,
 ) -> Progress:
     """The last progress of a discovery, with a bar while it runs."""
-    from tqdm import tqdm
-
     from lelsd_core.discovery import discover
+    from lelsd_core.progress import progress_bar
 
-    with tqdm(total=config.steps * config.count, disable=None) as bar:
+    with progress_bar(config.steps * config.count) as bar:
         for progress in discover(generator, segmenter, config, against=against, checkpoint=checkpoint):
             bar.update(progress.step - bar.n)
             bar.set_postfix(score=f"{progress.score:.3f}", refresh=False)

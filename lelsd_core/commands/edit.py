@@ -1,76 +1,248 @@
-"""Edit the face of a photo.
+"""Edit the face of a photo, or of each photo in a folder.
 
     python -m lelsd_core edit photo.jpg edited.png --set mouth=3 --set hair=-4
+    python -m lelsd_core edit photos/ edited/ --recipe recipe.json --protect 1 --workers 2
 
-The whole photo is written with the change added to it; --crop writes the aligned face as the model paints it.
+The whole photo is written with the change added to it; --crop writes the aligned face as the model paints it. In a
+folder one bad file does not stop the others: what failed is told at the end, and the exit code is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from lelsd_core.editor import Editor
+
+PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+FORMATS = ("png", "jpg", "webp")
+GENERATOR = "digiface-64"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo: where it is, and where its edit goes."""
+
+    photo: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every photo is edited.
+
+    Args:
+        generator: registry name.
+        amounts: by direction name, each within its range.
+        steps: refinement steps of the inversion; None = the usual ones.
+        crop: the aligned face alone instead of the whole photo.
+        protect: strength of the outside protection.
+        paste: key of `paste.PASTE`.
+    """
+
+    generator: str
+    amounts: dict[str, float]
+    steps: int | None
+    crop: bool
+    protect: float
+    paste: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("photo", help="JPEG, PNG, WebP, HEIC, BMP or TIFF with a face")
-    parser.add_argument("out", help="picture to write; its ending says the format")
-    parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
+    parser.add_argument("photo", help="picture with a face (JPEG, PNG, WebP, BMP, TIFF ...), or a folder of them")
+    parser.add_argument(
+        "out", help="picture to write, its ending says the format; for a folder, the folder to write to"
+    )
+    parser.add_argument("--generator", help=f"registry name [the recipe's, or {GENERATOR}]")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=AMOUNT", help="how far along a direction; may be repeated"
     )
     parser.add_argument("--recipe", help='JSON file with {"amounts": {NAME: AMOUNT}}; --set goes on top')
     parser.add_argument("--steps", type=int, help="refinement steps of the inversion [as the page]")
     parser.add_argument("--crop", action="store_true", help="write the aligned face instead of the whole photo")
+    parser.add_argument(
+        "--protect", type=float, default=0.0, metavar="AMOUNT", help="0 to 1: keep what is outside the parts [0]"
+    )
+    parser.add_argument("--paste", default="change", help="add the change to the photo, or replace the face [change]")
+    parser.add_argument("--format", help=f"of a folder's pictures: {', '.join(FORMATS)} [{FORMATS[0]}]")
+    parser.add_argument("--workers", type=int, default=1, help="processes for a folder; more than 1 need Ray [1]")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Open the photo, move its codes, write the picture."""
-    from lelsd_core.directions import clamp_amounts
-    from lelsd_core.image import check_output, write_picture
+    """Open each photo, move its codes, write the picture; all that a person can fix is told before."""
+    from lelsd_core.batch import check_workers
+
+    check_workers(options.workers)
+    settings, wanted = read_settings(options)
+    if Path(options.photo).is_dir():
+        return edit_folder(options, settings, wanted)
+    return edit_file(options, settings, wanted)
+
+
+def edit_file(options: argparse.Namespace, settings: Settings, wanted: dict[str, float]) -> dict[str, Any]:
+    """One photo."""
+    from lelsd_core.errors import UserError
+    from lelsd_core.image import check_output
     from lelsd_core.intake import read_photo
-    from lelsd_core.paste import paste_change
-    from lelsd_core.registry import load_editor
 
-    wanted = read_recipe(options.recipe) | dict(read_setting(text) for text in options.set)
-    check_output(options.out)  # told before the slow work, like everything else that a person can fix
-    photo = read_photo(options.photo)
-    editor = load_editor(options.generator)
-    amounts = clamp_amounts(editor.directions, wanted)
-    editor.warm_up()
-    session = editor.open(photo, steps=options.steps)
-    edited = editor.render(session, amounts)
-    write_picture(
-        edited if options.crop else paste_change(photo, session.original, edited, session.matrix), options.out
-    )
-    for name in wanted:
-        if amounts[name] != wanted[name]:
-            print(f"{name}: {wanted[name]:g} is outside its range; {amounts[name]:g} was used.")
-    print(f"{session.note} Inversion error {session.inversion_l1:.3f} in {session.seconds:.1f} s. Wrote {options.out}.")
-    return {"inversion_l1": session.inversion_l1, "seconds": session.seconds, "amounts": amounts}
+    if options.format:
+        raise UserError(f"--format is for folders; {options.out} says its format by its ending.")
+    job = Job(Path(options.photo), Path(options.out))
+    check_output(job.out)
+    check_apart([job])
+    photo = read_photo(job.photo)
+    result, note = PhotoEditor(settings, "cpu").edit(photo, job.out)
+    tell_clamped(settings, wanted)
+    print(f"{note} Inversion error {result['inversion_l1']:.3f} in {result['seconds']:.1f} s. Wrote {options.out}.")
+    return result
 
 
-def read_setting(text: str) -> tuple[str, float]:
-    """NAME=AMOUNT -> (name, amount). UserError if it is something else."""
+def edit_folder(options: argparse.Namespace, settings: Settings, wanted: dict[str, float]) -> dict[str, Any]:
+    """Each photo of a folder; what failed is told at the end."""
+    from lelsd_core.batch import spread
+    from lelsd_core.errors import UserError
+    from lelsd_core.progress import progress_bar
+
+    jobs, ignored = folder_jobs(Path(options.photo), Path(options.out), options.format or FORMATS[0])
+    check_apart(jobs)
+    jobs[0].out.parent.mkdir(exist_ok=True)
+    photos = []
+    with progress_bar(len(jobs), "edit", "photo") as bar:
+        for job, result in zip(
+            jobs, spread(partial(PhotoEditor, settings), jobs, workers=options.workers), strict=True
+        ):
+            failed = isinstance(result, UserError)
+            photos.append({"photo": str(job.photo), "error": str(result)} if failed else result)
+            bar.update()
+    tell_clamped(settings, wanted)
+    failures = [row for row in photos if "error" in row]
+    for row in failures:
+        print(f"{row['photo']}: {row['error']}")
+    done = len(photos) - len(failures)
+    print(f"{done} done, {len(failures)} failed, {ignored} other files ignored. Wrote to {options.out}.")
+    return {"photos": photos, "done": done, "failed": len(failures), "ignored": ignored}
+
+
+class PhotoEditor:
+    """Edits one photo after another; what a worker of a batch is.
+
+    Args:
+        settings: how.
+        device: where the networks run.
+    """
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        from lelsd_core.registry import load_editor
+
+        self.settings = settings
+        self.editor: Editor = load_editor(settings.generator, device)
+        self.editor.warm_up()
+
+    def __call__(self, job: Job) -> dict[str, Any]:
+        """Edit and write one photo; its line of the batch's report."""
+        from lelsd_core.errors import UserError
+        from lelsd_core.intake import read_photo
+
+        try:
+            figures, _ = self.edit(read_photo(job.photo), job.out)
+        except UserError:
+            raise
+        except Exception as problem:  # a bug that one photo shows must not cost the others
+            raise UserError(
+                f"This photo met an error in the program: {type(problem).__name__}: {problem}."
+            ) from problem
+        return {"photo": str(job.photo), "out": str(job.out), **figures}
+
+    def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
+        """Edit a photo and write it; figures, and a sentence about how its face was found."""
+        from lelsd_core.image import write_picture
+
+        editor, settings = self.editor, self.settings
+        session = editor.open(photo, steps=settings.steps)
+        edited = editor.render(session, settings.amounts, protect=settings.protect)
+        if not settings.crop:
+            edited = editor.paste(session, photo, edited, settings.amounts, how=settings.paste)
+        write_picture(edited, out)
+        figures = {"inversion_l1": session.inversion_l1, "seconds": session.seconds, "amounts": settings.amounts}
+        return figures, session.note
+
+
+def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, float]]:
+    """Options -> settings, and the amounts as they were asked for."""
+    from lelsd_core.directions import clamp_amounts
+    from lelsd_core.errors import UserError, unknown_name
+    from lelsd_core.paste import PASTE
+    from lelsd_core.protect import check_strength
+    from lelsd_core.recipe import read_recipe, read_setting
+    from lelsd_core.registry import directions_of
+    from lelsd_core.specs import generator_spec
+
+    recipe = read_recipe(options.recipe) if options.recipe else None
+    generator = options.generator or (recipe and recipe.generator) or GENERATOR
+    generator_spec(generator)  # an unknown name is told first
+    if recipe and recipe.generator not in (None, generator):
+        raise UserError(f"{options.recipe} was made for {recipe.generator}; leave out --generator {generator}.")
+    wanted = (recipe.amounts if recipe else {}) | dict(read_setting(text) for text in options.set)
+    amounts = clamp_amounts(directions_of(generator), wanted)
+    check_strength(options.protect)
+    for kind, given, known in (("way to paste", options.paste, PASTE), ("format", options.format, FORMATS)):
+        if given is not None and given not in known:
+            raise UserError(unknown_name(kind, given, known))
+    return Settings(generator, amounts, options.steps, options.crop, options.protect, options.paste), wanted
+
+
+def folder_jobs(folder: Path, out: Path, kind: str) -> tuple[list[Job], int]:
+    """A job for each picture of a folder, by name, and how many other files there are.
+
+    Raises:
+        UserError: no pictures, or no place for the results.
+    """
+    from lelsd_core.directions import free_name
+    from lelsd_core.errors import UserError, check_folder
+
+    check_folder(out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; for a folder of photos OUT is a folder.")
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    photos = [path for path in files if path.suffix.lower() in PHOTOS and not path.name.startswith(".")]
+    if not photos:
+        raise UserError(f"There are no pictures in {folder}, and {len(files)} other files; use {', '.join(PHOTOS)}.")
+    jobs, taken = [], set()
+    for photo in photos:
+        name = free_name(photo.stem, taken)
+        taken.add(name)
+        jobs.append(Job(photo, out / f"{name}.{kind}"))
+    return jobs, len(files) - len(photos)
+
+
+def check_apart(jobs: list[Job]) -> None:
+    """UserError if a picture would be written over one of the photos."""
     from lelsd_core.errors import UserError
 
-    name, _, amount = text.partition("=")
+    photos = {identity(job.photo) for job in jobs} - {None}
+    for job in jobs:
+        if identity(job.out) in photos:
+            raise UserError(f"{job.out} would be written over a photo; choose another place to write to.")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """The same for every name and link of a file; None if there is none."""
     try:
-        return name.strip(), float(amount)
-    except ValueError:
-        raise UserError(f"--set takes NAME=AMOUNT such as mouth=2.5, got {text!r}.") from None
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
-def read_recipe(path: str | None) -> dict[str, float]:
-    """The amounts of a recipe file; none without a file. UserError if it is not a recipe."""
-    from lelsd_core.errors import UserError
-
-    if path is None:
-        return {}
-    try:
-        amounts = json.loads(Path(path).read_text(encoding="utf-8"))["amounts"]
-        return {str(name): float(amount) for name, amount in amounts.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f'{path} is not a recipe; it should hold {{"amounts": {{"mouth": 2.5}}}}.') from None
+def tell_clamped(settings: Settings, wanted: dict[str, float]) -> None:
+    """Say which amounts were outside their ranges."""
+    for name, amount in settings.amounts.items():
+        if amount != wanted[name]:
+            print(f"{name}: {wanted[name]:g} is outside its range; {amount:g} was used.")

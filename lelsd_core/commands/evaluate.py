@@ -7,7 +7,10 @@ python -m lelsd_core evaluate --ablate       (ways to combine masks; scores read
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lelsd_core.evaluation import Evaluator
 
 from lelsd_core.commands.options import add_device
 
@@ -16,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
     parser.add_argument("--directions", help="folder with directions [the generator's own]")
+    parser.add_argument("--workers", type=int, default=1, help="processes for the directions; more than 1 need Ray [1]")
     parser.add_argument("--ablate", action="store_true", help="compare settings of a discovery instead")
     parser.add_argument("--parts", nargs="+", default=["eyes", "mouth", "hair"], help="parts to ablate [%(default)s]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds to ablate [%(default)s]")
@@ -31,19 +35,24 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def table(options: argparse.Namespace) -> dict[str, Any]:
     """One row for each direction."""
     from dataclasses import asdict
+    from functools import partial
 
+    from lelsd_core.batch import check_workers, spread
     from lelsd_core.device import choose_device
-    from lelsd_core.evaluation import evaluate
-    from lelsd_core.registry import directions_of, load_generator, load_segmenter
+    from lelsd_core.errors import UserError
+    from lelsd_core.registry import directions_of
     from lelsd_core.specs import generator_spec
 
-    spec, device = generator_spec(options.generator), choose_device(options.device)
+    check_workers(options.workers)
+    spec, device = generator_spec(options.generator), str(choose_device(options.device))
     directions = directions_of(options.generator, options.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
     print(f"{'low':>6} {'high':>6} {'change':>13}")
-    networks = load_generator(options.generator, device), load_segmenter(spec.segmenter, device)
-    for row in evaluate(*networks, directions):
+    build = partial(evaluator, options.generator, spec.segmenter)
+    for row in spread(build, directions, workers=options.workers, device=device):
+        if isinstance(row, UserError):
+            raise row
         rows.append(asdict(row))
         print(
             f"{row.direction:12} {row.part:12} {row.score:6.3f} {row.interval[0]:6.3f} {row.interval[1]:6.3f} "
@@ -51,6 +60,14 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
             flush=True,
         )
     return {"rows": rows}
+
+
+def evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
+    """What measures one direction after another, its networks loaded by name."""
+    from lelsd_core.evaluation import Evaluator
+    from lelsd_core.registry import load_generator, load_segmenter
+
+    return Evaluator(load_generator(generator, device), load_segmenter(segmenter, device))
 
 
 def ablation(options: argparse.Namespace) -> dict[str, Any]:

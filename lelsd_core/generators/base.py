@@ -198,6 +198,7 @@ class Generator(nn.Module, ABC):
         *,
         keep: Collection[str] = (),
         resume: tuple[str, State] | None = None,
+        change: Callable[[Layer, State], State] | None = None,
         image: bool = True,
     ) -> Synthesis:
         """Render codes.
@@ -207,6 +208,7 @@ class Generator(nn.Module, ABC):
             space: name of the latent space the codes live in.
             keep: layers whose states are wanted.
             resume: (layer, state): start after that layer with that state; earlier slots are not read.
+            change: what a layer made -> what is kept and goes on in its place; not asked about the layer resumed from.
             image: False stops after the last kept layer.
 
         Returns:
@@ -229,6 +231,7 @@ class Generator(nn.Module, ABC):
         states = {resume[0]: resume[1]} if resume and resume[0] in keep else {}
         for step in self.steps[start:stop]:
             state = step.run(state, tuple(slots[i] for i in step.slots))
+            state = change(step.layer, state) if change else state
             if step.layer.name in keep:
                 states[step.layer.name] = state
         return Synthesis(self.finish(state) if image else None, states, self.layers)
