@@ -23,6 +23,7 @@ from lelsd_core.editor import Editor
 from lelsd_core.evaluation import HELD_OUT, HeldOut, evaluate_one, render
 from lelsd_core.intake import read_photo
 from lelsd_core.inversion import CLOSENESS, Inversion
+from lelsd_core.likeness import likeness_weights
 from lelsd_core.registry import load_editor
 
 PHOTO = ROOT / "tests" / "data" / "astronaut.png"
@@ -123,7 +124,7 @@ def run_case(editor: Editor, name: str, face: Tensor, closeness: str) -> tuple[C
     editor.synthesize(first.codes, first.space)
     first_s = seconds = time.perf_counter() - began
     reached = dict.fromkeys(MARKS, first.l1)
-    weights = editor.likeness_weights(face)
+    weights = likeness_weights(editor.segmenter, face)
     for found in editor.inverter.refine(face, first, weights=weights, closeness=closeness):
         seconds = time.perf_counter() - began
         reached |= {mark: found.l1 for mark in MARKS if seconds <= mark}

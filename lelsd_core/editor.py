@@ -14,7 +14,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -23,21 +22,20 @@ from lelsd_core.directions import Direction
 from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.discovery import Progress, discover
 from lelsd_core.faces import AlignedFace, FaceAligner
-from lelsd_core.generators.base import Generator, Synthesis
+from lelsd_core.generators.base import Generator
 from lelsd_core.image import to_pil
 from lelsd_core.inversion import Inversion, Inverter, closeness_of
 from lelsd_core.inversion.fidelity import Judge
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
 from lelsd_core.inversion.pivotal import Tuning, tune
+from lelsd_core.likeness import likeness_weights
 from lelsd_core.painter import PREVIEW, Painter
 from lelsd_core.samples import LatestSamples
-from lelsd_core.segmenters import Parts, Segmenter
+from lelsd_core.segmenters import Segmenter
 from lelsd_core.session import Edit, Fit, Locality, Session, Source, describe
 
 __all__ = ["Edit", "Editor", "Fit", "Locality", "Session", "Source"]
 
-LIKENESS = ("brows", "eyes", "nose", "mouth")  # the parts that make a person; they count more in an inversion
-LIKENESS_WEIGHT = 3.0
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
 MIDDLE = "The middle of this picture is used."  # the note where no face is looked for
 DARK = -0.4  # mean of a picture in [-1, 1]
@@ -87,13 +85,6 @@ class Editor(Painter):
         there = [direction.vector for direction in session.directions]
         new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in there)]
         return session.with_directions(new) if new else session
-
-    def seconds_a_picture(self) -> float:
-        """How long one whole picture takes on this machine: the second of two."""
-        for _ in range(2):
-            began = time.perf_counter()
-            self.random_face(0)
-        return time.perf_counter() - began
 
     def warm_up(self) -> None:
         """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
@@ -159,7 +150,7 @@ class Editor(Painter):
     def codes_of(self, picture: Tensor, fit: Fit) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
         """Better and better codes, some steps apart, the tuning that goes with them, and whether these are the last."""
         found = self.inverter.encode(picture)
-        weights, steps = self.likeness_weights(picture), self.steps(fit)
+        weights, steps = likeness_weights(self.segmenter, picture), self.steps(fit)
         yield found, None, not steps and not fit.tune
         refining = self.inverter.refine(
             picture, found, steps=steps, weights=weights, closeness=fit.closeness, side=self.refined_at
@@ -180,8 +171,8 @@ class Editor(Painter):
     @property
     def refined_at(self) -> int | None:
         """Pixels at which an inversion is refined; None for whole pictures."""
-        on_cpu = self.generator.device.type == "cpu"
-        return self.preview_size if on_cpu and self.generator.running_layer(self.preview_size) else None
+        small = self.generator.device.type == "cpu" and self.generator.running_layer(self.preview_size)
+        return self.preview_size if small else None
 
     def session_of(self, found: Inversion, like: Session, made: Tensor, tuning: Tuning | None = None) -> Session:
         """A session around codes and their picture, in all else like another one."""
@@ -195,18 +186,6 @@ class Editor(Painter):
             generator=self.generator.name,
             tuning=tuning,
         )
-
-    @torch.no_grad()
-    def likeness_weights(self, face: Tensor) -> Tensor | None:
-        """(1, 1, R, R) with mean 1: how much each pixel matters for recognising the person; None: all the same."""
-        parts = Parts(self.segmenter.parts)
-        wanted = [parts.index(name) for group in LIKENESS if group in parts.names for name in parts.expand([group])]
-        if not wanted or self.segmenter.needs:
-            return None
-        probabilities = self.segmenter.segment(Synthesis(face))
-        matters = F.interpolate(probabilities[:, wanted].sum(1, keepdim=True), face.shape[-2:], mode="area")
-        weights = 1 + (LIKENESS_WEIGHT - 1) * matters
-        return weights / weights.mean()
 
     def random_face(self, seed: int) -> Session:
         """A face that the generator made up; the same for the same seed."""

@@ -174,9 +174,13 @@ def fitted(config: DiscoverConfig, generator: Generator) -> DiscoverConfig:
     """The config with the slots, amounts and micro-batches that suit a generator.
 
     Slots that feed a toRGB are left out: they recolour the whole picture. Amounts are stretched to the distance
-    between codes, so that they mean as much in any space; spaces in which samples do not differ keep the config's.
+    between codes, so that they mean as much in any space; spaces in which samples do not differ keep the config's. A
+    config that makes no sense comes back as it is, for its `check` to tell why.
     """
-    space = generator.space(config.space or generator.space_names[-1])
+    name = config.space or generator.space_names[-1]
+    if name not in generator.space_names or config.most <= 0:
+        return config
+    space = generator.space(name)
     slots = config.slots
     if not slots and any(slot.name.endswith("torgb") for slot in space.slots):
         slots = tuple(slot.name for slot in space.slots if slot.movable and not slot.name.endswith("torgb"))
@@ -186,7 +190,8 @@ def fitted(config: DiscoverConfig, generator: Generator) -> DiscoverConfig:
         writable = space.column_mask(generator.expand_groups(slots, space.name)).to(codes)
         distance = float(((codes[::2] - codes[1::2]) * writable).norm(dim=1).mean())
     stretch = REACH * distance / config.most if distance > 1e-3 else 1.0
-    micro = min(config.micro or config.batch, max(1, PIXELS // generator.resolution**2))
+    fits = max(1, PIXELS // generator.resolution**2)
+    micro = config.micro or (fits if fits < config.batch else 0)
     return replace(config, slots=slots, least=config.least * stretch, most=config.most * stretch, micro=micro)
 
 

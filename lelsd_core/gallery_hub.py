@@ -204,7 +204,8 @@ def fetch_folder(repository: str) -> Path:
         return Path(snapshot_download(repository, **options, **access))
     except LocalEntryNotFoundError:
         raise UserError(
-            f"The directions of {repository} were never fetched on this machine, and there is no network."
+            f"There are no directions in {repository}: it is no folder here, it was never fetched from the Hub on this "
+            "machine, and there is no network."
         ) from None
     except (HTTPError, OSError) as problem:
         raise UserError(f"The directions of {repository} could not be fetched: {why(problem)}.") from None

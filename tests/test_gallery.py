@@ -157,11 +157,19 @@ def test_where_samples_do_not_differ_amounts_stay(editor) -> None:
     assert (config.least, config.most) == (SHORT.least, SHORT.most)
 
 
+@pytest.mark.parametrize("nonsense", [{"space": "W"}, {"most": 0.0}])
+def test_a_config_that_makes_no_sense_is_left_to_its_check(nonsense: dict) -> None:
+    config = replace(SHORT, **nonsense)
+    assert fitted(config, Painter()) is config
+    with pytest.raises(UserError, match=r"no latent space named 'W'|amounts run from"):
+        next(fill(Painter(), Halves(), Path("unused"), config=config))
+
+
 def test_a_large_picture_is_searched_in_small_batches(editor) -> None:
     large = Painter()
     large.resolution = 1024
     assert fitted(SHORT, large).micro == 1
-    assert fitted(SHORT, Painter()).micro == SHORT.batch
+    assert fitted(SHORT, Painter()).micro == 0
 
 
 def test_where_galleries_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_a_fetched_gallery_serves_without_network(hub: Hub, monkeypatch: pytest.
     seen = len(hub.seen)
     assert len(gallery(Painter(), "me/painted")) == 2
     assert len(hub.seen) == seen
-    with pytest.raises(UserError, match="me/other were never fetched on this machine"):
+    with pytest.raises(UserError, match="no directions in me/other: it is no folder here, it was never fetched"):
         gallery(Painter(), "me/other")
 
 

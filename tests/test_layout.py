@@ -27,7 +27,7 @@ LEVELS = (  # a file imports only from its own line (within a package) or from l
     {"segmenters", "inversion", "directions", "paste"},
     {"faces"},
     {"specs", "session"},
-    {"samples", "evaluation", "sphere", "protect"},
+    {"samples", "evaluation", "sphere", "protect", "likeness"},
     {"painter", "plateau"},
     {"run_state"},
     {"discovery"},

@@ -231,7 +231,7 @@ def test_a_page_that_closes_ends_what_is_under_way(shelf: Shelf, world: SimpleNa
 
 
 def test_a_slow_machine_is_told(shelf: Shelf, world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Editor, "seconds_a_picture", lambda self: 3.04)
+    monkeypatch.setattr(module, "seconds_a_picture", lambda editor: 3.04)
     shelf.start(NAME)
     assert settled(shelf).words.endswith(" A picture takes about 3.0 s on this machine.")
     monkeypatch.setattr(Painter, "running_layer", lambda self, side: "8.paint")

@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from lelsd_core.__main__ import main
 from lelsd_core.editor import MIDDLE, Editor
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import SquareFrame
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import SampleInverter
 from lelsd_core.inversion.sketch import Sketch
+from lelsd_core.likeness import likeness_weights
 from lelsd_core.registry import directions_of, load_aligner, load_editor, load_generator
 from lelsd_core.segmenters.files import NETWORKS
 from lelsd_core.specs import CATALOG, GENERATORS, INVERTERS, SEGMENTERS, generator_names, generator_spec
@@ -106,7 +108,7 @@ def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator,
 
 def test_pictures_of_no_face_weigh_all_pixels_alike(generator, face) -> None:
     editor = editor_of(generator, 256)
-    assert editor.likeness_weights(face) is None
+    assert likeness_weights(editor.segmenter, face) is None
     assert 0 <= editor.clear_seed(np.random.default_rng(0)) < 100_000
 
 
@@ -137,15 +139,20 @@ def test_what_has_no_segmenter_or_no_name_is_refused_before_anything_is_fetched(
         load_editor("ffhq-1042")
 
 
-def test_directions_to_publish_must_be_there_and_belong(tmp_path: Path, editor) -> None:
+def test_directions_of_a_generator_are_had_without_loading_it(hub_home, tmp_path: Path, editor) -> None:
     assert [d.name for d in directions_of("digiface-64")] == [d.name for d in editor.directions]
-    with pytest.raises(UserError, match="no directions of digiface-64 in"):
+    with pytest.raises(UserError, match="There are no directions"):
         directions_of("digiface-64", tmp_path)
-    replace(editor.directions[0], generator="another").save(tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match="belongs to 'another', not to 'digiface-64'"):
-        directions_of("digiface-64", tmp_path)
-
-
-def test_without_files_there_is_nothing_to_publish(hub_home) -> None:
-    with pytest.raises(UserError, match="no directions of ffhq-1024 on this machine"):
+    with pytest.raises(UserError, match="No directions of ffhq-1024 were found on this machine"):
         directions_of("ffhq-1024")
+
+
+def test_only_a_generators_own_directions_are_published(tmp_path: Path, editor, capsys) -> None:
+    editor.directions[0].save(tmp_path / "x.safetensors")
+    push = ["weights", "push-directions", "me/mine", "--dry-run", "--directions", str(tmp_path)]
+    assert main([*push, "--json"]) == 0
+    assert '"commit": null' in capsys.readouterr().out
+    assert main([*push, "--generator", "ffhq-1024"]) == 1
+    assert "belongs to 'digiface-64', not to 'ffhq-1024'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["weights", "push-directions"])

@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.directions import Direction
     from lelsd_core.errors import check_folder
+    from lelsd_core.gallery import fitted
     from lelsd_core.registry import load_generator, load_segmenter
     from lelsd_core.specs import generator_spec
 
@@ -55,12 +56,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         check_folder(path)
     spec = generator_spec(options.generator)
     given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
-    config = replace(spec.discover, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     against = [Direction.load(path) for path in options.against]
     device = choose_device(options.device)
     generator = load_generator(options.generator, device)
     segmenter = load_segmenter(options.segmenter or spec.segmenter, device, weights=options.segmenter_weights)
-    config = config.check(generator, segmenter)
+    config = replace(fitted(replace(spec.discover, **given), generator), **given).check(generator, segmenter)
     began = time.perf_counter()
     progress = search(generator, segmenter, config, against, options.checkpoint)
     seconds = time.perf_counter() - began

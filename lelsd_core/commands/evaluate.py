@@ -39,17 +39,17 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
 
     from lelsd_core.batch import check_workers, spread
     from lelsd_core.device import choose_device
-    from lelsd_core.directions import load_directions
     from lelsd_core.errors import UserError
-    from lelsd_core.specs import CHECKPOINTS, generator_spec
+    from lelsd_core.registry import directions_of
+    from lelsd_core.specs import generator_spec
 
     check_workers(options.workers)
     spec, device = generator_spec(options.generator), str(choose_device(options.device))
-    build = partial(evaluator, options.generator, spec.segmenter)
-    directions = load_directions(options.directions or CHECKPOINTS / spec.directions)
+    directions = directions_of(options.generator, options.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
     print(f"{'low':>6} {'high':>6} {'change':>13}")
+    build = partial(evaluator, options.generator, spec.segmenter)
     for row in spread(build, directions, workers=options.workers, device=device):
         if isinstance(row, UserError):
             raise row

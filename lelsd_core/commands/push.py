@@ -11,6 +11,7 @@ from typing import Any
 
 def push_directions(options: argparse.Namespace) -> dict[str, Any]:
     """REPO: publish a generator's directions; --dry-run shows what would be sent."""
+    from lelsd_core.errors import UserError
     from lelsd_core.gallery_hub import Origin, files_of, push
     from lelsd_core.registry import directions_of
     from lelsd_core.specs import generator_spec
@@ -20,7 +21,14 @@ def push_directions(options: argparse.Namespace) -> dict[str, Any]:
     (repository,) = options.names
     spec = generator_spec(options.generator)
     origin = Origin(spec.about, spec.licence, spec.data, spec.repository)
-    files = files_of(repository, directions_of(options.generator, options.directions), origin)
+    directions = directions_of(options.generator, options.directions)
+    for direction in directions:
+        if direction.generator != options.generator:
+            raise UserError(
+                f"The direction {direction.name!r} belongs to {direction.generator!r}, not to {options.generator!r}; "
+                "say whose they are with --generator."
+            )
+    files = files_of(repository, directions, origin)
     sizes = {name: len(content) for name, content in files.items()}
     listed = ", ".join(f"{name} ({size / 1e3:.0f} kB)" for name, size in sizes.items())
     if options.dry_run:
