@@ -63,6 +63,8 @@ def checked(source: Source, max_bytes: int) -> IO[bytes]:
                 return checked(file, max_bytes)
         except OSError as problem:
             raise UserError(f"{os.fspath(source)} cannot be read: {problem.strerror}.") from None
+    if source.seekable():
+        source.seek(0)
     content = source.read(max_bytes + 1)
     if len(content) > max_bytes:
         size = source.seek(0, os.SEEK_END) if source.seekable() else len(content)

@@ -28,8 +28,8 @@ from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter,
 from lelsd_core.inversion.fidelity import Judge
 from lelsd_core.inversion.files import read_e4e
 from lelsd_core.segmenters import Segmenter
-from lelsd_core.segmenters.files import NETWORKS, read_segmenter
-from lelsd_core.segmenters.torchvision_weights import TORCHVISION, torchvision_file
+from lelsd_core.segmenters.files import NETWORKS, NetworkSpec, read_segmenter
+from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
 from lelsd_core.specs import GENERATORS, INVERTERS, LANDMARKS, SEGMENTERS, GeneratorSpec, Weights, generator_spec
 from lelsd_core.weights import read_safetensors
 
@@ -86,7 +86,7 @@ def load_segmenter(
     """
     spec = NETWORKS.get(str(name_or_path))
     if spec and weights is None:
-        weights = fetch(spec.weights, report=Bar())
+        weights = published_weights(str(name_or_path), spec)
     if weights is not None and spec is None:
         known = (*NETWORKS, *SEGMENTERS)
         fixed = str(name_or_path) in known or Path(name_or_path).is_file()
@@ -103,6 +103,16 @@ def load_segmenter(
     if generator is not None and segmenter.needs:
         segmenter.check(generator)
     return segmenter
+
+
+def published_weights(name: str, spec: NetworkSpec) -> Path:
+    """The published file of a network of `NETWORKS`. UserError if it cannot be had, with every other way to get it."""
+    try:
+        return fetch(spec.weights, report=Bar())
+    except UserError as problem:
+        if name not in OFFERED:
+            raise
+        raise UserError(f"{problem} Or give {TORCHVISION} as weights to download it.") from None
 
 
 def load_inverter(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lelsd_core import image
+from lelsd_core import intake
 from lelsd_core.__main__ import main
 from lelsd_core.evaluation import Evaluator
 from lelsd_core.progress import progress_bar
@@ -70,7 +70,7 @@ def test_a_folder_is_edited_and_a_bad_file_stops_nothing(photos, tmp_path, capsy
     assert "damaged or cut off" in bad["error"] or "not a picture" in bad["error"]
     for row in told["photos"]:
         if row is not bad:
-            assert row.keys() == {"photo", "out", "inversion_l1", "seconds", "amounts"}
+            assert row.keys() == {"photo", "out", "inversion_l1", "seconds", "amounts", "fidelity"}
             assert Image.open(row["out"]).size == Image.open(row["photo"]).size
     assert f"{bad['photo']}: {bad['error']}\n4 done, 1 failed, 2 other files ignored." in captured.out
     assert captured.err == "", "quiet: this stderr is no terminal"
@@ -80,8 +80,8 @@ def test_a_bug_that_one_photo_shows_does_not_cost_the_others(photos, tmp_path, c
     few = folder(tmp_path / "few")
     for name in ("a.png", "c.png"):
         shutil.copy(photos / name, few)
-    read = image.read_photo
-    monkeypatch.setattr(image, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
+    read = intake.read_photo
+    monkeypatch.setattr(intake, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
     assert main(["edit", str(few), str(tmp_path / "out"), *AMOUNTS, "--json"]) == 1
     told = answer(capsys)
     assert (told["done"], told["failed"]) == (1, 1)

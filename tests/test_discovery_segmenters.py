@@ -56,9 +56,10 @@ def test_the_command_takes_a_network_and_its_weights(
     monkeypatch.setattr("lelsd_core.calibration.calibrate", quick_figures)
     weights, out = tmp_path / "79999_iter.pth", tmp_path / "d.safetensors"
     torch.save(golden.state_dict(official.GOLDEN / "bisenet128.json"), weights)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     start = ["discover", str(out), "--segmenter", "bisenet", "--steps", "1", "--batch", "1", "--parts", "head"]
     assert main(start) == 1
-    assert "bisenet needs its weights: get 79999_iter.pth from" in capsys.readouterr().err
+    assert "bisenet could not be fetched" in capsys.readouterr().err
     assert main([*start, "--segmenter-weights", str(tmp_path / "no.pth")]) == 1
     assert "no.pth" in capsys.readouterr().err
     assert main([*start, "--segmenter-weights", str(weights)]) == 0

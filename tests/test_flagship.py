@@ -19,7 +19,7 @@ from lelsd_core import gallery
 from lelsd_core.__main__ import main
 from lelsd_core.catalog import CATALOG, Entry, File, Source
 from lelsd_core.discover_config import DiscoverConfig
-from lelsd_core.editor import Editor
+from lelsd_core.editor import Editor, Fit
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import FfhqFrame
 from lelsd_core.inversion import E4EInverter
@@ -99,7 +99,7 @@ def test_from_a_photo_to_sliders_that_stay(
     assert len(names) >= 3
     assert names < set(large.segmenter.parts)  # others never occur
 
-    *_, session = large.opening(astronaut, steps=4)
+    *_, session = large.opening(astronaut, Fit(steps=4))
     assert session.space == "W+"
     assert session.original.size == (32, 32)
     assert session.photo is not None

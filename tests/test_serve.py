@@ -115,9 +115,9 @@ def test_a_photo_is_edited_behind_a_login_and_nothing_else_is_written(served):
     assert too_large.status_code == 413
     uploaded = client.post("/gradio_api/upload", files={"files": ("photo.png", ASTRONAUT.read_bytes())}).json()[0]
     number = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "upload")
-    event = next(d["id"] for d in config["dependencies"] if [number, "input"] in d["targets"])
+    event = next(d["id"] for d in config["dependencies"] if [number, "input"] in d["targets"] and d["backend_fn"])
     photo = {"path": uploaded, "meta": {"_type": "gradio.FileData"}}
-    job = {"data": [photo, "Edited", True], "fn_index": event, "session_hash": "test"}
+    job = {"data": [None, photo, "balanced", "Edited", True, False], "fn_index": event, "session_hash": "test"}
     assert client.post("/gradio_api/queue/join", json=job).status_code == 200
     with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "test"}) as lines:
         messages = (json.loads(line[6:]) for line in lines.iter_lines() if line.startswith("data: "))
@@ -213,7 +213,7 @@ def wrong_start(*arguments: str, **environment: str) -> subprocess.CompletedProc
     ("arguments", "environment", "words"),
     [
         ([], {"LELSD_QUEUE_SIZE": "many"}, "LELSD_QUEUE_SIZE is 'many'"),
-        (["--directions", "no/where"], {}, "There are no directions (*.safetensors) in no/where."),
+        (["--directions", "no/where"], {}, "There are no directions in no/where"),
     ],
 )
 def test_a_page_that_cannot_start_says_why_in_one_sentence(arguments, environment, words):

@@ -144,7 +144,7 @@ def test_a_model_can_be_used_while_its_sliders_are_searched(shelf: Shelf, world:
 def test_a_slider_of_ones_own_keeps_its_place(shelf: Shelf, world: SimpleNamespace) -> None:
     own = replace(news()[1].direction, vector=-news()[1].direction.vector)
     editor = large()
-    session = editor.with_directions(editor.random_face(1), [own])
+    session = editor.random_face(1).with_directions([own])
     caught_up = editor.extended([news()[1].direction]).caught_up(session)
     assert [direction.name for direction in caught_up.directions] == ["left", "left-2"]
     assert caught_up.directions[0] is session.directions[0]

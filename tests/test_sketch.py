@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from lelsd_core.__main__ import main
-from lelsd_core.editor import MIDDLE, Editor
+from lelsd_core.editor import MIDDLE, Editor, Fit
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import SquareFrame
 from lelsd_core.generators import Generator
@@ -96,7 +96,7 @@ def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator,
     editor = editor_of(generator, 16)
     assert editor.refined_at == 16
     assert editor_of(generator, 32).refined_at is None
-    sessions = list(editor.opening(astronaut, steps=8))
+    sessions = list(editor.opening(astronaut, Fit(steps=8)))
     assert len(sessions) == 1 + 4  # the guess, and every quarter of so few steps
     picture = editor.aligner.align(astronaut).picture
     for session in (sessions[0], sessions[-1]):
