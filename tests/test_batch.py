@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lelsd_core import image
+from lelsd_core import intake
 from lelsd_core.__main__ import main
 from lelsd_core.evaluation import Evaluator
 from lelsd_core.progress import progress_bar
@@ -80,8 +80,8 @@ def test_a_bug_that_one_photo_shows_does_not_cost_the_others(photos, tmp_path, c
     few = folder(tmp_path / "few")
     for name in ("a.png", "c.png"):
         shutil.copy(photos / name, few)
-    read = image.read_photo
-    monkeypatch.setattr(image, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
+    read = intake.read_photo
+    monkeypatch.setattr(intake, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
     assert main(["edit", str(few), str(tmp_path / "out"), *AMOUNTS, "--json"]) == 1
     told = answer(capsys)
     assert (told["done"], told["failed"]) == (1, 1)
