@@ -21,7 +21,7 @@ from lelsd_core.bench import ROOT
 from lelsd_core.bench_e4e import e4e
 from lelsd_core.editor import Editor
 from lelsd_core.evaluation import HELD_OUT, HeldOut, evaluate_one, render
-from lelsd_core.image import read_photo
+from lelsd_core.intake import read_photo
 from lelsd_core.inversion import CLOSENESS, Inversion
 from lelsd_core.likeness import likeness_weights
 from lelsd_core.registry import load_editor
@@ -114,6 +114,7 @@ def variants(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
     yield "darker", ImageEnhance.Brightness(photo).enhance(0.5)
     file = io.BytesIO()
     photo.save(file, "JPEG", quality=40)
+    file.seek(0)
     yield "JPEG 40", read_photo(file)
 
 

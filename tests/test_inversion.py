@@ -55,7 +55,7 @@ def test_closer_to_the_photo_is_closer_and_easier_to_edit_is_nearer_to_the_prior
     start, prior = editor.inverter.encode(face), editor.inverter.prior_in("S")
     ends = []
     for closeness in CLOSENESS:  # as many steps for all, so that only the prior differs
-        *_, found = editor.inverter.refine(face, start, closeness=closeness, steps=60)
+        *_, found = editor.inverter.refine(face, start, closeness=closeness, steps=120)
         ends.append(found)
     errors, costs = [found.l1 for found in ends], [float(prior.cost(found.codes)) for found in ends]
     assert errors == sorted(errors, reverse=True)
