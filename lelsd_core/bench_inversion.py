@@ -114,6 +114,7 @@ def variants(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
     yield "darker", ImageEnhance.Brightness(photo).enhance(0.5)
     file = io.BytesIO()
     photo.save(file, "JPEG", quality=40)
+    file.seek(0)
     yield "JPEG 40", read_photo(file)
 
 

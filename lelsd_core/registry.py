@@ -34,10 +34,8 @@ from lelsd_core.specs import GENERATORS, INVERTERS, LANDMARKS, SEGMENTERS, Gener
 from lelsd_core.weights import read_safetensors
 
 Network = TypeVar("Network", bound=nn.Module)
-ENCODERS: Mapping[str, str] = {
-    "e4e": "e4e-ffhq"
-}  # names for any file of a kind, and the published one meant by default
-SEARCH = "samples"
+ENCODERS: Mapping[str, str] = {"e4e": "e4e-ffhq"}  # a kind of encoder, and the published one of that kind to take
+SEARCH = "samples"  # the inverter of generators without an encoder
 
 
 def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu", **options: Any) -> Generator:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,13 +79,18 @@ class Shelf:
     Args:
         first: the editor that the page opens with.
         device: where others run.
-        directions: folder or repository of the directions of others; None = their own galleries.
+        directions: folder, or repository on the Hub, of a generator's directions, by its name; others fill their own
+            galleries.
     """
 
     def __init__(
-        self, first: Editor, device: str | torch.device = "cpu", *, directions: str | Path | None = None
+        self,
+        first: Editor,
+        device: str | torch.device = "cpu",
+        *,
+        directions: Mapping[str, str | Path] | None = None,
     ) -> None:
-        self.first, self.device, self.directions = first.generator.name, device, directions
+        self.first, self.device, self.directions = first.generator.name, device, dict(directions or {})
         self._editors = {self.first: first}
         self._states = {self.first: ShelfState(self.first, "ready", ready_words(first), 1.0)}
         self._lock = threading.Lock()
@@ -140,10 +147,11 @@ class Shelf:
             editor = self._loaded(name)
             speed = speed_words(editor)
             self._put(name, editor)
-            if self.directions is None and generator_spec(name).directions is None:
+            if not (self.directions.get(name) or generator_spec(name).directions):
                 editor = self._fill(name, editor)
-            if not self._closed.is_set():
-                self._tell(name, "ready", ready_words(editor) + speed, 1.0)
+            if self._closed.is_set():
+                raise ClosedError
+            self._tell(name, "ready", ready_words(editor) + speed, 1.0)
         except ClosedError:
             self._tell(name, "failed", f"{name} was stopped.")
         except UserError as problem:
@@ -158,7 +166,7 @@ class Shelf:
             return self._editors[name]
         self._fetch(name)
         self._tell(name, "loading", f"Loading {name}.")
-        return load_editor(name, self.device, directions=self.directions)
+        return load_editor(name, self.device, directions=self.directions.get(name))
 
     def _fetch(self, name: str) -> None:
         """Everything that belongs to a model and is not here. UserError for what cannot be had."""
@@ -176,6 +184,9 @@ class Shelf:
 
             fetch(part, report=tell)
             before += entry_of(part).megabytes
+        if missing and generator_spec(name).frame.faces:
+            with suppress(UserError):  # a better detector; what ships finds faces, too
+                fetch("yunet")
 
     def _fill(self, name: str, editor: Editor) -> Editor:
         """Search the sliders that a generator does not have yet, and offer each as it is found; the last editor."""

@@ -135,5 +135,19 @@ def test_large_models_want_a_gpu():
 
 def test_missing_packages_come_with_their_install_command(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
-    assert [found.how for found in doctor.optional()] == ["pip install pillow-heif", "pip install spaces"]
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert [found.how for found in doctor.optional()] == ["pip install ray", "pip install transformers"]
+    monkeypatch.setenv("SPACE_ID", "me/page")
+    assert [found.how for found in doctor.optional()][-1] == "pip install spaces"
+
+
+def test_missing_weights_come_with_the_command_that_fetches_them(hub_home, monkeypatch):
+    hows = [found.how for found in doctor.published()]
+    assert hows[0] == "python -m lelsd_core weights fetch ffhq-1024"
+    assert "yunet" in hows[1]
+    monkeypatch.setattr(doctor, "missing_files", lambda _: ())
+    assert not any(found.how for found in doctor.published())
+
+
+def test_a_package_that_is_not_there_has_no_version():
     assert doctor.version_of("no-such-package-here") == "missing"

@@ -91,6 +91,7 @@ def test_from_a_photo_to_sliders_that_stay(
     models.start(NAME)
     state = settled(models)
     assert state.stage == "ready", state.words
+    assert any("face_detection_yunet" in path for _, path, _ in server.requests)  # is not there, and does no harm
     large = models.editor(NAME)
     assert (large.generator.name, large.generator.resolution) == (NAME, 32)
     assert isinstance(large.inverter, E4EInverter)

@@ -205,7 +205,7 @@ def test_with_somebodys_directions_nothing_is_searched(world: SimpleNamespace, t
         return large()
 
     world.load = load
-    shelf = Shelf(toy_editor(Painter(), Halves()), "cpu", directions="me/mine")
+    shelf = Shelf(toy_editor(Painter(), Halves()), "cpu", directions={NAME: "me/mine"})
     shelf.start(NAME)
     assert settled(shelf).stage == "ready"
     assert given == [(NAME, "cpu", "me/mine")]
