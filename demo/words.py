@@ -75,4 +75,4 @@ def describe_kept(direction: Direction) -> str:
 def describe_model(spec: GeneratorSpec, state: ShelfState) -> str:
     """What a model is, its licences included, and where it stands."""
     share = "" if state.share is None or state.stage == "ready" else f" ({state.share:.0%})"
-    return f"{spec.about} Weights: {spec.licence}. Trained on {spec.data}.\n\n{state.words}{share}"
+    return f"{spec.about} Weights: {spec.licence}. Training data: {spec.data}.\n\n{state.words}{share}"

@@ -199,7 +199,7 @@ class Shelf:
                 editor = editor.extended([news.direction])
                 self._put(name, editor)
             share = (news.done + (news.share if news.share < 1 else 0)) / news.total
-            words = f"{len(editor.directions)} sliders so far; {news.words or f'looking for {news.part}.'}"
+            words = f"{how_many(len(editor.directions))} so far; {news.words or f'looking for {news.part}.'}"
             self._tell(name, "filling", words, share)
         return editor
 
@@ -220,10 +220,15 @@ def absent_words(name: str) -> str:
     return f"{name} is not loaded; {megabytes:.0f} MB are to be fetched." if megabytes else f"{name} is not loaded."
 
 
+def how_many(sliders: int) -> str:
+    """1 slider, 2 sliders."""
+    return f"{sliders} slider{'' if sliders == 1 else 's'}"
+
+
 def ready_words(editor: Editor) -> str:
     """What a loaded model offers."""
     name, count = editor.generator.name, len(editor.directions)
-    return f"{name} is ready, with {count} sliders." if count else f"{name} is ready; no sliders were found for it."
+    return f"{name} is ready, with {how_many(count)}." if count else f"{name} is ready; no sliders were found for it."
 
 
 def speed_words(editor: Editor) -> str:

@@ -17,6 +17,7 @@ from lelsd_core.registry import load_editor
 from tests.hub_server import HubServer
 from tests.toy_hub import DATA, ONE, TWO, toy_catalog
 
+pytest_plugins = ["tests.tiny_flagship"]
 settings.register_profile("any machine", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("any machine")
 EXAMPLES = Path(__file__).parents[1] / "demo" / "examples"
