@@ -41,10 +41,10 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     """A generator, ready to render.
 
     Args:
-        name_or_path: a key of `GENERATORS`, a generator of `hub.catalog`, which is fetched from the Hub if it is not here,
+        name_or_path: a key of `GENERATORS`, a generator of `hub.CATALOG`, fetched from the Hub if it is not here,
             or a file or folder in any format of `formats`.
         device: "cpu", "cuda", "mps".
-        options: fields of `formats.Options`: noise, noise_seed, class_index, truncation, dtype.
+        options: fields of `formats.generators.Options`: noise, noise_seed, class_index, truncation, dtype.
 
     Raises:
         UserError: no such name or file, one that cannot be fetched, is damaged or foreign, or an option that the model
@@ -184,7 +184,7 @@ def load_editor(
         name: one of `generator_names()`.
         device: "cpu", "cuda", "mps".
         directions: a folder, or OWNER/NAME on the Hub; None = those that ship, are published, or were found here.
-        dtype: see `formats.Options`.
+        dtype: see `formats.generators.Options`.
 
     Raises:
         UserError: an unknown name, a file that is damaged or cannot be had, or directions of another generator.
@@ -244,7 +244,7 @@ def directions_of(name: str, source: str | Path | None = None) -> tuple[Directio
 def find(
     kind: str, name_or_path: str | Path, table: Mapping[str, Weights], also: Iterable[str] = ()
 ) -> tuple[Path, str, str]:
-    """Path, SHA-256 and name of a network's file: one that ships, one of `hub.catalog` (here, or fetched), or any other.
+    """Path, SHA-256 and name of a network's file: one that ships, one of `hub.CATALOG` (or fetched), or any other.
 
     A shipped or published file must have the SHA-256 it was registered with.
 
