@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lelsd_core.directions import Direction
-from lelsd_core.discovery import Progress
+from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
 from lelsd_core.inversion.fidelity import Fidelity
 from lelsd_core.shelf import ShelfState

@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lelsd_core.cache import local
-from lelsd_core.catalog import CATALOG, entry_of, needed_by
 from lelsd_core.device import is_short
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.gallery import fill, home
-from lelsd_core.hub import Progress, fetch
+from lelsd_core.gallery.folder import fill, home
+from lelsd_core.hub import CATALOG, Progress, entry_of, fetch, local, needed_by
 from lelsd_core.registry import load_editor
 from lelsd_core.specs import generator_spec
 

@@ -14,7 +14,7 @@ import pytest
 from lelsd_core import shelf as module
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.gallery import GalleryNews
+from lelsd_core.gallery.folder import GalleryNews
 from lelsd_core.hub import Progress
 from lelsd_core.shelf import Choice, Shelf, ShelfState, choose
 from tests.toy import Halves, Painter, toy_editor

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lelsd_core import gallery
-from lelsd_core.catalog import CATALOG, Entry, File, Source
-from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.gallery import folder as gallery
+from lelsd_core.hub import CATALOG, Entry, File, Source
 from lelsd_core.segmenters.bisenet import FaceSegmenter
 from tests import official
 from tests.data.golden import golden
