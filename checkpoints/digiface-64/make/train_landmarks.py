@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from checkpoints_make import HERE, affine, folded, recipe, recolour, with_batch_norm  # beside this file
+from checkpoints_make import HERE, affine, recipe, recolour, trained  # beside this file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from lelsd_core.faces.landmarks import landmark_network, means
 from lelsd_core.formats.weights import write_safetensors
@@ -109,27 +106,15 @@ def main() -> None:
     random = torch.Generator().manual_seed(0)
     images, points = load_points(options.points, load_generator("digiface-64"))
     learnt = len(images) - HELD_OUT * len(options.points)
-    network = with_batch_norm(landmark_network()).to(memory_format=torch.channels_last).train()
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), options.lr, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min(1, (i + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * i / options.steps))
-    )
-    for step in (bar := tqdm(range(options.steps), mininterval=10)):
+
+    def loss_of_batch(network: nn.Module) -> Tensor:
         rows = torch.randint(learnt, (options.batch,), generator=random)
         x, y = views(images[rows].float(), points[rows], random)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(x)
-        loss = loss_of(logits.float(), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(network)
-        if step % 50 == 0:
-            bar.set_postfix(loss=f"{float(loss):.3f}")
-    plain = folded(average.module)
-    plain.load_state_dict({name: tensor.half().float() for name, tensor in plain.state_dict().items()})
+        return loss_of(logits.float(), y)
+
+    plain = trained(landmark_network(), loss_of_batch, steps=options.steps, lr=options.lr)
     scores = held_out_errors(plain, images[learnt:], points[learnt:])
     print(json.dumps(scores))
     facts = {

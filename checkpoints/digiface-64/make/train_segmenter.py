@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from checkpoints_make import HERE, affine, folded, load_labels, recipe, recolour, with_batch_norm  # beside this file
+from checkpoints_make import HERE, affine, load_labels, recipe, recolour, trained  # beside this file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from lelsd_core.formats.weights import write_safetensors
 from lelsd_core.segmenters.parts import PartsNetwork
@@ -86,27 +83,15 @@ def main() -> None:
     torch.manual_seed(0)
     random = torch.Generator().manual_seed(0)
     images, labels = load_labels(options.labels)
-    network = with_batch_norm(PartsNetwork(len(PARTS))).to(memory_format=torch.channels_last).train()
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), options.lr, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min(1, (i + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * i / options.steps))
-    )
-    for step in (bar := tqdm(range(options.steps), mininterval=10)):
+
+    def loss_of_batch(network: nn.Module) -> Tensor:
         rows = torch.randint(len(images), (options.batch,), generator=random)
         x, y = augmented(images[rows], labels[rows], random)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(x)
-        loss = loss_of(logits.float(), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(network)
-        if step % 50 == 0:
-            bar.set_postfix(loss=f"{float(loss):.3f}")
-    plain = folded(average.module.eval())
-    plain.load_state_dict({name: tensor.half().float() for name, tensor in plain.state_dict().items()})
+        return loss_of(logits.float(), y)
+
+    plain = trained(PartsNetwork(len(PARTS)), loss_of_batch, steps=options.steps, lr=options.lr)
     scores = held_out_scores(plain, options.heldout)
     print(json.dumps(scores, indent=1))
     facts = {
