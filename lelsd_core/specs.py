@@ -88,7 +88,7 @@ INVERTERS: Mapping[str, Weights] = {
 }
 LANDMARKS: Mapping[str, Weights] = {
     "digiface-landmarks": Weights(
-        "digiface-64/landmarks.safetensors", "4e6163e6938b4db066d1dbbbccee0aa1a5e6ae2881af65bfc1a1bc5989b1e290"
+        "digiface-64/landmarks.safetensors", "6ece801a204ef233e358f96f4a1e99e52ee0aad815709f02eac089816fd94205"
     )
 }
 FRAMES: Mapping[str, Callable[[int], AnyFrame]] = {  # how pictures of published generators are framed, by side

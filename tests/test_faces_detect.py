@@ -125,7 +125,7 @@ def eye_error(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def test_the_eyes_are_where_mediapipe_sees_the_irises(editor):
-    """Measured: 63 of 64 found, 54 of them within 5 % of the eye distance, median 1.8 %, worst 15.1 %.
+    """Measured: 63 of 64 found, 56 of them within 5 % of the eye distance, median 1.4 %, worst 11.0 %.
 
     Those beyond look right to a person: at 64 pixels MediaPipe itself is not surer than that (`points.py`).
     """
@@ -137,9 +137,9 @@ def test_the_eyes_are_where_mediapipe_sees_the_irises(editor):
         errors.append(min((eye_error(f.points, truth) for f in editor.aligner.detector.detect(photo)), default=np.inf))
     errors = np.array(errors)
     assert np.isfinite(errors).sum() >= 63
-    assert (errors < 0.05).sum() >= 53
-    assert np.median(errors) < 0.025
-    assert errors[np.isfinite(errors)].max() < 0.16
+    assert (errors < 0.05).sum() >= 55
+    assert np.median(errors) < 0.02
+    assert errors[np.isfinite(errors)].max() < 0.12
 
 
 def test_the_astronauts_eyes_are_where_mediapipe_sees_her_irises(editor, astronaut):

@@ -3,6 +3,7 @@
     pip install torch==2.13.0 safetensors mediapipe==0.10.14        (tools for making, not requirements)
     python checkpoints/digiface-64/make/points.py points_a.json --first-seed 610000 --count 4000
     python checkpoints/digiface-64/make/points.py points_b.json --first-seed 620000 --count 4000
+    python checkpoints/digiface-64/make/points.py points_c.json --first-seed 630000 --count 8000
     python checkpoints/digiface-64/make/points.py tests/data/points.json --first-seed 600000 --count 64 \\
         --photo tests/data/astronaut.png --turns -10 0 10
 

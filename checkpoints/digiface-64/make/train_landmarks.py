@@ -1,6 +1,6 @@
 """Train landmarks.safetensors on the points of `points.py`, and print its errors on the last faces of each file.
 
-    python checkpoints/digiface-64/make/train_landmarks.py points_a.json points_b.json --steps 3500
+    python checkpoints/digiface-64/make/train_landmarks.py points_a.json points_b.json points_c.json --steps 8000 --batch 48
 
 Cross-entropy with a small Gaussian at each point, so that a map is as wide as the network is unsure, plus the absolute
 error of the maps' means. Half the views are nearly aligned, others are far off; one in eight shows no whole face or it
@@ -94,8 +94,8 @@ def held_out_errors(network: nn.Module, images: Tensor, points: Tensor) -> dict[
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("points", nargs="+")
-    parser.add_argument("--steps", type=int, default=3500)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=2e-3)
     return parser.parse_args()
 
