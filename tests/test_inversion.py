@@ -42,6 +42,14 @@ def test_refining_makes_it_better_than_the_encoder_alone(editor, astronaut, open
     assert opened.inversion_l1 < 0.7 * first.l1
 
 
+def test_no_steps_leave_the_encoders_guess(editor, astronaut):
+    first = editor.inverter.encode(editor.aligner.align(astronaut).picture)
+    session = editor.open(astronaut, steps=0)
+    assert torch.equal(session.codes, first.codes)
+    assert session.fidelity is session.guess
+    assert session.inversion_l1 == pytest.approx(first.l1, abs=1e-6)
+
+
 def test_the_models_own_faces_come_back(editor):
     session = editor.random_face(45)
     face = editor.synthesize(session.codes, session.space)

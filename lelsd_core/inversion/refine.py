@@ -101,8 +101,8 @@ def check_face(face: Tensor, generator: Generator) -> None:
 
 
 def step_size(step: int, steps: int) -> float:
-    """Share of the largest step: rises over five steps, falls along half a cosine to 0.04."""
-    return min(1.0, (step + 1) / 5) * (0.52 + 0.48 * math.cos(math.pi * step / steps))
+    """Share of the largest step: rises over five steps, falls along half a cosine to 0.04; torch asks for 0 of 0, too."""
+    return min(1.0, (step + 1) / 5) * (0.52 + 0.48 * math.cos(math.pi * step / max(1, steps)))
 
 
 def distance(error: Tensor, weights: Tensor | None) -> Tensor:
