@@ -132,23 +132,31 @@ def search(
 
 
 def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
-    """Somebody's directions for a generator.
+    """Somebody's directions for a generator. UserError as for `read_gallery`, or one of another generator."""
+    found = read_gallery(source)
+    for direction in found:
+        direction.check(generator)
+    return found
+
+
+def read_gallery(source: str | Path) -> tuple[Direction, ...]:
+    """Somebody's directions, their names kept apart.
 
     Args:
-        generator: what they must have been made for.
-        source: a folder, or OWNER/NAME of a repository on the Hub.
+        source: a folder, one file, or OWNER/NAME of a repository on the Hub.
 
     Raises:
-        UserError: no such place, nothing in it, a damaged file, or a direction of another generator.
+        UserError: no such place, nothing in it, or a damaged file.
     """
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
+    place = Path(source).expanduser()
+    if not place.exists():
         if not is_repository(str(source)):
-            raise UserError(f"There is no folder {source}; give a folder with directions, or OWNER/NAME on the Hub.")
-        folder = fetch_folder(str(source))
+            raise UserError(
+                f"There is no folder {source}; give a folder with directions, one file, or OWNER/NAME on the Hub."
+            )
+        place = fetch_folder(str(source))
     found: dict[str, Direction] = {}
-    for direction in load_directions(folder):
-        direction.check(generator)
+    for direction in load_directions(place):
         name = free_name(direction.name, found)
         found[name] = replace(direction, name=name)
     return tuple(found.values())

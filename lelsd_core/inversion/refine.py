@@ -101,7 +101,7 @@ def check_face(face: Tensor, generator: Generator) -> None:
 
 
 def step_size(step: int, steps: int) -> float:
-    """Share of the largest step: rises over five steps, falls along half a cosine to 0.04; torch asks for 0 of 0, too."""
+    """Share of the largest step: rises over five steps, falls along half a cosine to 0.04; of no steps at all, 1/5."""
     return min(1.0, (step + 1) / 5) * (0.52 + 0.48 * math.cos(math.pi * step / max(1, steps)))
 
 
