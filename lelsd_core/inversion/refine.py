@@ -80,7 +80,9 @@ def refine(
     check_face(face, generator)
     origin = start.codes.detach()
     offset = torch.zeros_like(origin).requires_grad_()  # in spreads
-    optimizer = torch.optim.Adam([offset], reach * min(1.0, steps / FEW), betas=(0.9, 0.95))  # a short memory: gradients shrink fast here
+    optimizer = torch.optim.Adam(
+        [offset], reach * min(1.0, steps / FEW), betas=(0.9, 0.95)
+    )  # a short memory: gradients shrink fast here
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
         codes = origin + offset * prior.spread
