@@ -130,7 +130,7 @@ WRONG = {
     ),
     "a tuning that cannot be": (["edit", str(ASTRONAUT), "out.png", "--tune"], "Only a StyleGAN2 can be tuned"),
     "an unknown closeness": (["edit", str(ASTRONAUT), "out.png", "--closeness", "close"], "no closeness named 'close'"),
-    "directions nowhere": (["edit", str(ASTRONAUT), "out.png", "--set", "x=1", "--directions", "x"], "no folder x;"),
+    "directions nowhere": (["edit", str(ASTRONAUT), "out.png", "--directions", "x"], "no folder x;"),
     "two ways to write": (["edit", str(ASTRONAUT), "out.png", "--crop", "--paste", "replace"], "leave out --paste or"),
     "an unknown part": (["discover", "d.safetensors", "--parts", "mouht"], "did you mean mouth"),
     "an unknown segmenter": (["discover", "d.safetensors", "--segmenter", "bisnet"], "no segmenter named 'bisnet'"),

@@ -1,4 +1,4 @@
-"""The command line with what people bring: directions, generators and segmenters of their own, and not the best photos."""
+"""The command line with what people bring: directions, generators and photos of their own."""
 
 from __future__ import annotations
 

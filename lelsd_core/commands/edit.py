@@ -206,7 +206,8 @@ def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, floa
     if recipe and recipe.generator not in (None, generator, Path(generator).stem, Path(generator).name):
         raise UserError(f"{options.recipe} was made for {recipe.generator}; leave out --generator {generator}.")
     wanted = (recipe.amounts if recipe else {}) | dict(read_setting(text) for text in options.set)
-    amounts = clamp_amounts(directions_of(generator, options.directions), wanted) if wanted else {}
+    directions = directions_of(generator, options.directions) if wanted or options.directions else ()
+    amounts = clamp_amounts(directions, wanted)
     check_strength(options.protect)
     for kind, given, known in (("way to paste", options.paste, WAYS), ("format", options.format, FORMATS)):
         if given is not None and given not in known:

@@ -52,5 +52,5 @@ def read_fit(options: argparse.Namespace) -> Fit:
             raise UserError(unknown_name("nudge", name, NUDGES))
         least, most = NUDGES[name]
         if not least <= amount <= most:
-            raise UserError(f"--nudge {name}={amount:g} is too much; {name} can be {least:g} to {most:g}.")
+            raise UserError(f"--nudge {name}={amount:g} is out of range; {name} can be {least:g} to {most:g}.")
     return Fit(options.face - 1, options.aligned, Nudge(**nudges), closeness, options.steps, options.tune)
