@@ -22,9 +22,9 @@ from lelsd_core.directions import clamp_amounts
 from lelsd_core.editor import Editor, Fit, Session, Source
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
-from lelsd_core.image import change_map, enlarge
-from lelsd_core.intake import MAX_BYTES
-from lelsd_core.paste import paste_change
+from lelsd_core.pictures.image import change_map, enlarge
+from lelsd_core.pictures.intake import MAX_BYTES
+from lelsd_core.pictures.paste import paste_change
 from lelsd_core.shelf import Shelf
 
 SIDE = 512  # pixels of a face that is shown, at least

@@ -9,7 +9,7 @@ from demo.discover_tab import discover_tab
 from demo.edit_tab import HOUR, edit_tab
 from demo.theme import ABOUT
 from demo.wiring import wire_faces, wire_models, wire_stage
-from lelsd_core.intake import MAX_BYTES
+from lelsd_core.pictures.intake import MAX_BYTES
 from lelsd_core.shelf import Shelf
 
 SPARE = 8  # sliders for directions found on the page

@@ -13,7 +13,7 @@ from demo.callbacks import Callbacks
 from demo.edit_tab import EXAMPLES, Sources, Stage
 from demo.models import Models
 from demo.news import News, answering, every
-from lelsd_core.intake import read_photo
+from lelsd_core.pictures.intake import read_photo
 
 PRIVATE = {"api_visibility": "private"}
 QUIET = {"show_progress": "hidden", **PRIVATE}

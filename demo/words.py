@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lelsd_core.directions import Direction
-from lelsd_core.discovery import Progress
+from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
-from lelsd_core.session import describe_fidelity
+from lelsd_core.editor.session import describe_fidelity
 from lelsd_core.shelf import ShelfState
 from lelsd_core.specs import GeneratorSpec
 
@@ -64,4 +64,4 @@ def describe_kept(direction: Direction) -> str:
 def describe_model(spec: GeneratorSpec, state: ShelfState) -> str:
     """What a model is, its licences included, and where it stands."""
     share = "" if state.share is None or state.stage == "ready" else f" ({state.share:.0%})"
-    return f"{spec.about} Weights: {spec.licence}. Trained on {spec.data}.\n\n{state.words}{share}"
+    return f"{spec.about} Weights: {spec.licence}. Training data: {spec.data}.\n\n{state.words}{share}"

@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from lelsd_core.cache import local, sha256_at, sha256_of
-from lelsd_core.catalog import CATALOG, names_of
 from lelsd_core.device import AUTO, dtype_on
 from lelsd_core.directions import Direction, load_directions
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces import FaceAligner, Landmarks, YuNet, build_landmarks
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame
-from lelsd_core.formats import Options, build_generator, read_checkpoint, use_half, weights_file
-from lelsd_core.gallery import fitted, gallery, home, own_gallery, read_gallery
+from lelsd_core.formats.generators import Options, build_generator, read_checkpoint, use_half, weights_file
+from lelsd_core.formats.weights import read_safetensors
+from lelsd_core.gallery.folder import fitted, gallery, home, own_gallery, read_gallery
 from lelsd_core.generators import Generator
-from lelsd_core.hub import Bar, fetch
+from lelsd_core.hub import CATALOG, Bar, fetch, names_of
+from lelsd_core.hub.cache import local, sha256_at, sha256_of
 from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.fidelity import Judge
 from lelsd_core.inversion.files import read_e4e
@@ -40,7 +40,6 @@ from lelsd_core.specs import (
     segmenter_of,
     spec_of,
 )
-from lelsd_core.weights import read_safetensors
 
 Network = TypeVar("Network", bound=nn.Module)
 ENCODERS: Mapping[str, str] = {"e4e": "e4e-ffhq"}  # a kind of encoder, and the published one of that kind to take
@@ -51,10 +50,10 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     """A generator, ready to render.
 
     Args:
-        name_or_path: a key of `GENERATORS`, a generator of `catalog`, which is fetched from the Hub if it is not here,
+        name_or_path: a key of `GENERATORS`, a generator of `hub.CATALOG`, fetched from the Hub if it is not here,
             or a file or folder in any format of `formats`.
         device: "cpu", "cuda", "mps".
-        options: fields of `formats.Options`: noise, noise_seed, class_index, truncation, dtype.
+        options: fields of `formats.generators.Options`: noise, noise_seed, class_index, truncation, dtype.
 
     Raises:
         UserError: no such name or file, one that cannot be fetched, is damaged or foreign, or an option that the model
@@ -201,7 +200,7 @@ def load_editor(
         directions: a folder, a file, or OWNER/NAME on the Hub; None = those that ship, are published, or were found
             here.
         segmenter: name or file; None = the generator's own.
-        dtype: see `formats.Options`.
+        dtype: see `formats.generators.Options`.
 
     Raises:
         UserError: an unknown name, a file that is damaged or cannot be had, directions of another generator, or no
@@ -265,7 +264,7 @@ def directions_of(name_or_path: str | Path, source: str | Path | None = None) ->
 def find(
     kind: str, name_or_path: str | Path, table: Mapping[str, Weights], also: Iterable[str] = ()
 ) -> tuple[Path, str, str]:
-    """Path, SHA-256 and name of a network's file: one that ships, one of `catalog` (here, or fetched), or any other.
+    """Path, SHA-256 and name of a network's file: one that ships, one of `hub.CATALOG` (or fetched), or any other.
 
     A shipped or published file must have the SHA-256 it was registered with.
 

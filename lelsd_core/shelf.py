@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lelsd_core.cache import local
-from lelsd_core.catalog import CATALOG, entry_of, needed_by
 from lelsd_core.device import is_short
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.gallery import fill, home
-from lelsd_core.hub import Progress, fetch
+from lelsd_core.gallery.folder import fill, home
+from lelsd_core.hub import CATALOG, Progress, entry_of, fetch, local, needed_by
 from lelsd_core.registry import load_editor
 from lelsd_core.specs import generator_spec
 
@@ -199,7 +197,7 @@ class Shelf:
                 editor = editor.extended([news.direction])
                 self._put(name, editor)
             share = (news.done + (news.share if news.share < 1 else 0)) / news.total
-            words = f"{len(editor.directions)} sliders so far; {news.words or f'looking for {news.part}.'}"
+            words = f"{how_many(len(editor.directions))} so far; {news.words or f'looking for {news.part}.'}"
             self._tell(name, "filling", words, share)
         return editor
 
@@ -220,10 +218,15 @@ def absent_words(name: str) -> str:
     return f"{name} is not loaded; {megabytes:.0f} MB are to be fetched." if megabytes else f"{name} is not loaded."
 
 
+def how_many(sliders: int) -> str:
+    """1 slider, 2 sliders."""
+    return f"{sliders} slider{'' if sliders == 1 else 's'}"
+
+
 def ready_words(editor: Editor) -> str:
     """What a loaded model offers."""
     name, count = editor.generator.name, len(editor.directions)
-    return f"{name} is ready, with {count} sliders." if count else f"{name} is ready; no sliders were found for it."
+    return f"{name} is ready, with {how_many(count)}." if count else f"{name} is ready; no sliders were found for it."
 
 
 def speed_words(editor: Editor) -> str:

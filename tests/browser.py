@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+import gradio as gr
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from demo.theme import CSS, THEME
 
 FLAGS = (
     "--no-sandbox",
@@ -17,6 +21,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+SLOW = 60_000  # milliseconds; for machines that are busy with something else
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -42,3 +47,22 @@ def watched_page(browser: Browser, width: int = 1440, height: int = 1000) -> tup
         ),
     )
     return page, problems
+
+
+@contextmanager
+def served(page: gr.Blocks) -> Iterator[str]:
+    """The address of a page that is served as `app.py` serves it."""
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, run_history=False, ssr_mode=False, theme=THEME, css=CSS, footer_links=[]
+    )
+    yield url
+    page.close()
+
+
+def upload(page: Page, path: Path) -> None:
+    """Give the page a photo and wait until its inversion is done."""
+    page.set_input_files("#upload input[type=file]", path)
+    note, told = page.locator("#note"), ""
+    expect(note).to_contain_text("Rebuilt in", timeout=SLOW)
+    while told != (told := note.inner_text()):  # it counts the seconds up
+        page.wait_for_timeout(1500)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lelsd_core import intake
 from lelsd_core.__main__ import main
 from lelsd_core.directions import Direction
-from lelsd_core.evaluation import Evaluator
+from lelsd_core.measure.evaluation import Evaluator
+from lelsd_core.pictures import intake
 from lelsd_core.progress import progress_bar
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.specs import CHECKPOINTS

@@ -13,23 +13,17 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from demo.page import build_page
-from demo.theme import CSS, THEME
 from lelsd_core.shelf import Shelf
-from tests.browser import chromium, watched_page
+from tests.browser import SLOW, chromium, served, upload, watched_page
 
 pytestmark = pytest.mark.browser
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
-SLOW = 60_000  # milliseconds; for machines that are busy with something else
 
 
 @pytest.fixture(scope="module")
 def address(editor):
-    page = build_page(Shelf(editor), seed=45)
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, run_history=False, ssr_mode=False, theme=THEME, css=CSS, footer_links=[]
-    )
-    yield url
-    page.close()
+    with served(build_page(Shelf(editor), seed=45)) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +65,6 @@ def press(page, label: str, keys: list[str]) -> None:
     page.get_by_label(f"range slider for {label}", exact=True).focus()
     for key in keys:
         page.keyboard.press(key)
-
-
-def upload(page, path) -> None:
-    """Give the page a photo and wait until its inversion is done."""
-    page.set_input_files("#upload input[type=file]", path)
-    note, told = page.locator("#note"), ""
-    expect(note).to_contain_text("Rebuilt in", timeout=SLOW)
-    while told != (told := note.inner_text()):  # it counts the seconds up
-        page.wait_for_timeout(1500)
 
 
 def test_a_photo_is_edited_and_a_new_slider_is_found_and_used(browser, address, editor):

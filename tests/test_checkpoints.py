@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lelsd_core.cache import sha256_of
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
+from lelsd_core.hub.cache import sha256_of
 from lelsd_core.registry import find, load_editor, load_generator
 from lelsd_core.specs import CHECKPOINTS, GENERATORS, shipped
 

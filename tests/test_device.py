@@ -114,8 +114,8 @@ def test_an_edit_runs_on_a_pretended_gpu_and_its_session_stays_on_the_cpu(monkey
     painter = OnDevice()
     editor = toy_editor(painter, PictureHalves())
     for module in ("editor", "painter"):
-        monkeypatch.setattr(f"lelsd_core.{module}.to_pil", lambda picture: picture)
-    monkeypatch.setattr("lelsd_core.painter.move", lambda codes, along, _: move(codes, along, torch.zeros(1)))
+        monkeypatch.setattr(f"lelsd_core.editor.{module}.to_pil", lambda picture: picture)
+    monkeypatch.setattr("lelsd_core.editor.painter.move", lambda codes, along, _: move(codes, along, torch.zeros(1)))
     monkeypatch.setattr(torch.Tensor, "__float__", lambda _: 1.0)  # a pretended tensor has no numbers to read
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         for name, buffer in list(painter.named_buffers()):

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lelsd_core.discover_config import DiscoverConfig
-from lelsd_core.discovery import discover, draw_amounts
+from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.search import discover, draw_amounts
+from lelsd_core.discovery.sphere import apartness
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation import evaluate
+from lelsd_core.measure.evaluation import evaluate
 from lelsd_core.specs import GENERATORS
-from lelsd_core.sphere import apartness
 from tests.toy import Blind, Halves, Painter
 
 QUICK = DiscoverConfig(parts=("left",), steps=200, batch=4, samples=64, lr=0.05)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from lelsd_core.directions import Direction
-from lelsd_core.discover_config import CHOICES, DiscoverConfig
-from lelsd_core.discovery import SCHEDULES, Search, discover
+from lelsd_core.discovery.config import CHOICES, DiscoverConfig
+from lelsd_core.discovery.samples import LatestSamples, Samples, View
+from lelsd_core.discovery.search import SCHEDULES, Search, discover
+from lelsd_core.discovery.sphere import Sphere, row_space
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
 from lelsd_core.localization import COMBINE, DIFFERENCES
-from lelsd_core.samples import LatestSamples, Samples, View
-from lelsd_core.sphere import Sphere, row_space
 from tests.toy import Blind, Halves, Painter
 
 QUICK = DiscoverConfig(parts=("left",), steps=200, batch=4, samples=64, lr=0.05)
@@ -178,7 +178,7 @@ def test_a_shelf_keeps_the_samples_of_the_latest_discovery():
 
 def test_samples_that_memory_cannot_hold_are_made_again(monkeypatch):
     kept = last_of(replace(QUICK, steps=40)).directions[0].vector
-    monkeypatch.setattr("lelsd_core.samples.MOST_BYTES", 0)
+    monkeypatch.setattr("lelsd_core.discovery.samples.MOST_BYTES", 0)
     assert torch.equal(last_of(replace(QUICK, steps=40)).directions[0].vector, kept)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lelsd_core.directions import free_name
-from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.localization import localization_score
 from lelsd_core.segmenters import part_mask

@@ -5,71 +5,23 @@ photo --aligned as FFHQ's--> e4e --> codes --> sliders searched with BiSeNet -->
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from lelsd_core import gallery
 from lelsd_core.__main__ import main
-from lelsd_core.catalog import CATALOG, Entry, File, Source
-from lelsd_core.discover_config import DiscoverConfig
 from lelsd_core.editor import Editor, Fit
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import FfhqFrame
+from lelsd_core.gallery import folder as gallery
 from lelsd_core.inversion import E4EInverter
 from lelsd_core.registry import load_editor
-from lelsd_core.segmenters.bisenet import FaceSegmenter
 from lelsd_core.shelf import Shelf, ShelfState
-from tests import official
-from tests.data.golden import golden
-from tests.hub_server import Fault, HubServer
-
-NAME, REVISION = "tiny-ffhq-32", 40 * "a"
-E4E, PARSING = ("some/e4e", "tiny_encode.pt"), ("some/parsing", "79999_iter.pth")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], bytes]:
-    """An e4e file with its StyleGAN2 at 32 pixels, and a BiSeNet, as they would lie on the Hub."""
-    folder = tmp_path_factory.mktemp("files")
-    parsing = folder / "79999_iter.pth"
-    torch.save(golden.state_dict(official.GOLDEN / "bisenet128.json"), parsing, _use_new_zipfile_serialization=False)
-    return {E4E: official.small_e4e(folder).read_bytes(), PARSING: parsing.read_bytes()}
-
-
-def source(place: tuple[str, str], content: bytes) -> tuple[Source, ...]:
-    """Where a file lies, and what it must be."""
-    return (Source(place[0], REVISION, File(place[1], hashlib.sha256(content).hexdigest(), len(content)), sure="A"),)
-
-
-@pytest.fixture
-def hub(files, hub_server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., HubServer]:
-    """hub(faults) → a Hub with these files, which the catalogue names; everything is kept in tmp_path."""
-    monkeypatch.setenv("LELSD_CACHE", str(tmp_path / "lelsd"))
-    belongs = {"within": ("e4e-tiny",), "inverter": "e4e-tiny", "segmenter": "bisenet", "frame": "ffhq"}
-    entries = {
-        NAME: Entry("generator", "tiny faces", "of the test", source(E4E, files[E4E]), resolution=32, **belongs),
-        "e4e-tiny": Entry("inverter", "its encoder", "of the test", source(E4E, files[E4E])),
-        "bisenet": Entry("segmenter", "face parsing", "of the test", source(PARSING, files[PARSING])),
-    }
-    for name, entry in entries.items():
-        monkeypatch.setitem(CATALOG, name, entry)
-    return lambda faults=None: hub_server(files, faults)
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A budget of seconds: BiSeNet sees small pictures, searches and measurements are short."""
-    monkeypatch.setattr(FaceSegmenter, "size", 32)
-    monkeypatch.setattr(gallery, "QUICK", DiscoverConfig(steps=3, batch=2, samples=4))
-    monkeypatch.setattr(gallery, "MEASURED_ON", range(500_000, 500_001))
-    monkeypatch.setattr(gallery, "LOOKS", 4)
+from tests.hub_server import Fault
+from tests.tiny_flagship import E4E, NAME
 
 
 def settled(models: Shelf) -> ShelfState:

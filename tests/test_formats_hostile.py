@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from lelsd_core import load_generator
 from lelsd_core.__main__ import main
-from lelsd_core.weights import read_safetensors
+from lelsd_core.formats.weights import read_safetensors
 from tests import official
 from tests.hostile import BOMBS, CALLS, CONTAINERS, as_torch_legacy, named, refusal
 
@@ -138,7 +138,7 @@ def test_refusing_a_bomb_takes_little_memory(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from lelsd_core import UserError
-from lelsd_core.formats import read_checkpoint
+from lelsd_core.formats.generators import read_checkpoint
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in Path(sys.argv[1]).iterdir():
     try:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lelsd_core import gallery
-from lelsd_core.bench_generators import random_stylegan2
+from lelsd_core.bench.generators import random_stylegan2
 from lelsd_core.directions import Direction, load_directions
-from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
-from lelsd_core.gallery import GalleryNews, fill, fitted, usual_parts
+from lelsd_core.gallery import folder as gallery
+from lelsd_core.gallery.folder import GalleryNews, fill, fitted, usual_parts
 from lelsd_core.segmenters import Parts
 from tests.toy import Blind, Halves, Painter
 

@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lelsd_core import UserError, load_generator
-from lelsd_core.formats import use_half
+from lelsd_core.formats.generators import use_half
 from lelsd_core.generators import Generator
 from tests import official
 

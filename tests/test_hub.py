@@ -10,9 +10,8 @@ from collections import namedtuple
 
 import pytest
 
-from lelsd_core import transfer
-from lelsd_core.cache import hub_cache, local
-from lelsd_core.hub import Progress, fetch
+from lelsd_core.hub import Progress, fetch, transfer
+from lelsd_core.hub.cache import hub_cache, local
 from tests.hub_server import Fault
 from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, TWO, leftovers, sentence
 

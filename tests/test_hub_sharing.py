@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lelsd_core import hub
-from lelsd_core.cache import local
 from lelsd_core.errors import UserError
-from lelsd_core.hub import Progress, fetch
+from lelsd_core.hub import Progress, download, fetch, local
 from tests.hub_server import Fault, HubServer
 from tests.toy_hub import DATA, ONE, OTHER, SHA256, TWO, leftovers
 
@@ -39,7 +37,7 @@ def test_requests_at_the_same_time_share_one_download_and_its_progress(serve):
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: "toy" in hub._running and len(hub._running["toy"].reports) == 4)
+    wait_for(lambda: "toy" in download._running and len(download._running["toy"].reports) == 4)
     gate.set()
     for thread in threads:
         thread.join()
@@ -60,7 +58,7 @@ def test_requests_at_the_same_time_share_a_failure_and_the_next_one_starts_anew(
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: "toy" in hub._running and len(hub._running["toy"].reports) == 3)
+    wait_for(lambda: "toy" in download._running and len(download._running["toy"].reports) == 3)
     gate.set()
     for thread in threads:
         thread.join()
@@ -87,8 +85,8 @@ def test_a_report_that_raises_ends_the_download_and_what_arrived_stays(serve):
 
 PROGRAM = """
 import sys
-from lelsd_core import transfer
-from lelsd_core.catalog import CATALOG, Entry, File, Source
+from lelsd_core.hub import transfer
+from lelsd_core.hub import CATALOG, Entry, File, Source
 from lelsd_core.hub import fetch
 transfer.CHUNK = 2**16
 source = Source("one/weights", 40 * "a", File("toy.pt", sys.argv[1]), sure="A")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lelsd_core import bench_inversion
+from lelsd_core.bench import inversion as bench
 from lelsd_core.errors import UserError
 from lelsd_core.inversion import (
     CLOSENESS,
@@ -94,16 +94,16 @@ def test_an_unknown_closeness_is_told(editor):
 
 
 def test_edits_work_on_the_inversion_of_the_astronaut(editor, opened):
-    kept = bench_inversion.kept_gains(editor, opened.codes)
+    kept = bench.kept_gains(editor, opened.codes)
     assert set(kept) == {direction.name for direction in editor.directions}
     assert min(kept.values()) >= 0.5
 
 
 def test_a_bench_case_tells_what_the_refinement_told(editor, astronaut):
-    names = [name for name, _ in bench_inversion.variants(astronaut)]
+    names = [name for name, _ in bench.variants(astronaut)]
     assert names == ["photo", "tighter", "looser", "turned 15", "turned -15", "darker", "JPEG 40"]
     face = editor.synthesize(editor.random_face(45).codes, "S")
-    case, found = bench_inversion.run_case(editor, "seed 45", face, "easier to edit")
+    case, found = bench.run_case(editor, "seed 45", face, "easier to edit")
     assert found.step == CLOSENESS["easier to edit"].steps
     assert case.first_l1 > case.l1_3s >= case.l1_10s >= 0.9 * case.l1
     assert case.l1 == found.l1

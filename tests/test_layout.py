@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,44 +13,37 @@ import lelsd_core
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("lelsd_core/**/*.py"), *ROOT.glob("demo/*.py"), ROOT / "app.py"])
 PROGRAMS = sorted([*SOURCES, *ROOT.glob("tests/*.py"), *ROOT.glob("checkpoints/*/make/*.py")])
-LEVELS = (  # a file imports only from its own line (within a package) or from lines above
+LEVELS = (  # a file imports only from its own package or from lines above; within a package, never in a circle
+    {"__init__"},  # its public names load on first use
     {"errors", "progress"},
-    {"catalog", "intake"},
-    {"cache"},
-    {"transfer"},
-    {"hub"},
-    {"device"},
-    {"image", "latents", "localization", "weights", "discover_config", "classes", "torchfile", "folding"},
-    {"recipe", "batch"},
-    {"generators", "nvidia"},
-    {"layouts"},
+    {"batch", "device", "folding", "hub", "latents", "localization", "pictures"},
+    {"generators"},
     {"formats"},
-    {"segmenters", "inversion", "directions", "paste"},
-    {"faces"},
-    {"specs", "session"},
-    {"samples", "evaluation", "sphere", "protect", "likeness"},
-    {"painter", "plateau"},
-    {"run_state"},
-    {"discovery"},
-    {"calibration", "ablation"},
-    {"gallery_hub"},
+    {"directions", "inversion", "segmenters"},
+    {"discovery", "faces"},
+    {"measure", "specs"},
     {"editor", "gallery"},
     {"registry"},
     {"shelf"},
     {"bench", "doctor"},
-    {"bench_generators", "bench_official", "bench_e4e", "bench_photos"},
-    {"bench_inversion"},
     {"commands"},
     {"__main__"},
     {"demo"},
 )
-LAZY = {"lelsd_core"}  # the package itself: its public names load on first use
 
 
-def module_of(path: Path) -> str:
-    """lelsd_core/generators/base.py -> generators; demo/page.py -> demo."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[1] if parts[0] == "lelsd_core" else "demo"
+def dotted(path: Path) -> str:
+    """lelsd_core/generators/base.py -> lelsd_core.generators.base; lelsd_core/hub/__init__.py -> lelsd_core.hub."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {dotted(path): path for path in SOURCES}
+
+
+def level_name(module: str) -> str:
+    """lelsd_core.generators.base -> generators; lelsd_core -> __init__; demo.page and app -> demo."""
+    first, *rest = module.split(".")
+    return (rest or ["__init__"])[0] if first == "lelsd_core" else "demo"
 
 
 def imports_of(path: Path) -> set[str]:
@@ -57,19 +51,28 @@ def imports_of(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module for name in inner}
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-    inside = {name for name in names if name.split(".")[0] in ("lelsd_core", "demo")}
-    return {name.split(".")[1] if name.startswith("lelsd_core.") else name.split(".")[0] for name in inside} - LAZY
+    return names & MODULES.keys()
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.name != "__init__.py"], ids=lambda p: p.name)
-def test_imports_go_one_way(path):
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module):
     level = {name: i for i, names in enumerate(LEVELS) for name in names}
-    here = module_of(path)
-    for name in imports_of(path):
-        assert name == here or level[name] < level[here], f"{path.name} imports {name}"
+    here = level_name(module)
+    for name in imports_of(MODULES[module]):
+        there = level_name(name)
+        assert there == here or level[there] < level[here], f"{module} imports {name}"
+
+
+def test_no_imports_go_in_a_circle():
+    TopologicalSorter({module: imports_of(path) for module, path in MODULES.items()}).prepare()
+
+
+def test_every_module_has_its_level():
+    assert {level_name(module) for module in MODULES} == set().union(*LEVELS)
 
 
 def test_only_the_page_knows_gradio():

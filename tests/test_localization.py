@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelsd_core.discover_config import MASKS
+from lelsd_core.discovery.config import MASKS
 from lelsd_core.localization import COMBINE, change_inside, combined_mask, locality_gain, localization_score, turned
 
 LEFT_HALF = torch.zeros(1, 1, 4, 4)

@@ -11,15 +11,15 @@ import torch
 from lelsd_core import device as devices
 from lelsd_core.__main__ import main
 from lelsd_core.device import by_rows, first_that_fits, told_when_short
-from lelsd_core.discover_config import DiscoverConfig
-from lelsd_core.discovery import Search, View, start
+from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.plateau import Judge
+from lelsd_core.discovery.samples import Samples
+from lelsd_core.discovery.search import Search, View, start
+from lelsd_core.discovery.sphere import Sphere
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation import render
-from lelsd_core.plateau import Judge
+from lelsd_core.measure.evaluation import render
 from lelsd_core.registry import load_generator
-from lelsd_core.samples import Samples
-from lelsd_core.sphere import Sphere
 from tests import official
 from tests.toy import Halves, Painter, PictureHalves, toy_editor
 

@@ -10,17 +10,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lelsd_core import discovery
+import lelsd_core
 from lelsd_core.directions import Direction, move
-from lelsd_core.discover_config import DiscoverConfig
-from lelsd_core.discovery import discover
+from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.search import discover
+from lelsd_core.discovery.sphere import Sphere
+from lelsd_core.formats.weights import read_safetensors
 from lelsd_core.localization import localization_score
-from lelsd_core.sphere import Sphere
-from lelsd_core.weights import read_safetensors
 from tests.test_discovery_options import Pair
 from tests.toy import SIZE, Halves, Painter
 
-PACKAGE = Path(discovery.__file__).parent
+PACKAGE = Path(lelsd_core.__file__).parent
+SEARCH = ("discovery/search", "discovery/samples", "discovery/sphere")
 QUICK = DiscoverConfig(parts=("left",), steps=5, batch=4, samples=16)
 
 
@@ -95,9 +96,9 @@ def test_6_every_map_gets_its_mask_from_the_segmenters_own_output():
 
 
 def test_7_the_search_asks_no_segmenter_or_generator_what_class_it_is():
-    for name in ("discovery", "samples", "plateau", "sphere", "evaluation", "calibration"):
+    for name in (*SEARCH, "discovery/plateau", "measure/evaluation", "measure/calibration"):
         assert "isinstance" not in names_in(sources()[PACKAGE / f"{name}.py"]), name
-    for node in ast.walk(sources()[PACKAGE / "discovery.py"]):
+    for node in ast.walk(sources()[PACKAGE / "discovery/search.py"]):
         assert not isinstance(node, ast.FunctionDef) or node.end_lineno - node.lineno < 60
 
 
@@ -112,7 +113,7 @@ def test_8_there_is_one_synthesis_loop():
 
 
 def test_9_a_step_never_leaves_the_device():
-    for name in ("discovery", "samples", "localization", "sphere"):
+    for name in (*SEARCH, "localization"):
         mentioned = names_in(sources()[PACKAGE / f"{name}.py"])
         assert not mentioned & {"PIL", "Image", "numpy", "to_pil", "np"}, name
 
@@ -123,7 +124,9 @@ def test_10_a_saved_direction_is_numbers_and_facts(tmp_path):
     tensors, facts = read_safetensors(tmp_path / "d.safetensors", "direction")
     assert list(tensors) == ["vector"]
     assert facts["facts"]["segmenter"] == "halves"
-    for path in [PACKAGE / f"{name}.py" for name in ("discovery", "run_state", "directions", "weights")]:
+    for path in [
+        PACKAGE / f"{name}.py" for name in ("discovery/search", "discovery/run_state", "directions", "formats/weights")
+    ]:
         assert not names_in(sources()[path]) & {"pickle", "dill"}, path.name
 
 

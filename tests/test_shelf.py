@@ -14,7 +14,7 @@ import pytest
 from lelsd_core import shelf as module
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.gallery import GalleryNews
+from lelsd_core.gallery.folder import GalleryNews
 from lelsd_core.hub import Progress
 from lelsd_core.shelf import Choice, Shelf, ShelfState, choose
 from tests.toy import Halves, Painter, toy_editor
@@ -90,7 +90,7 @@ def settled(shelf: Shelf, name: str = NAME, seconds: float = 60) -> ShelfState:
 
 
 def test_the_first_model_is_ready_and_others_are_absent(shelf: Shelf, world: SimpleNamespace) -> None:
-    assert shelf.state("painter") == ShelfState("painter", "ready", "painter is ready, with 1 sliders.", 1.0)
+    assert shelf.state("painter") == ShelfState("painter", "ready", "painter is ready, with 1 slider.", 1.0)
     assert shelf.state(NAME) == ShelfState(NAME, "absent", f"{NAME} is not loaded; 959 MB are to be fetched.")
     world.missing = ()
     assert shelf.state(NAME).words == f"{NAME} is not loaded."
@@ -107,9 +107,9 @@ def test_a_model_is_fetched_loaded_and_filled(shelf: Shelf, world: SimpleNamespa
         ("fetching", "Fetching e4e-church: 959 of 959 MB."),
         ("loading", f"Loading {NAME}."),
         ("filling", "0 sliders so far; looking for left."),
-        ("filling", "1 sliders so far; looking for left."),
-        ("filling", "1 sliders so far; right: never seen."),
-        ("ready", f"{NAME} is ready, with 1 sliders."),
+        ("filling", "1 slider so far; looking for left."),
+        ("filling", "1 slider so far; right: never seen."),
+        ("ready", f"{NAME} is ready, with 1 slider."),
     ]
     shares = [state.share for state in told if state.stage == "filling"]
     assert shares == [0.25, 0.5, 1.0]

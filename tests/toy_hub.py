@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lelsd_core.cache import hub_cache, local
-from lelsd_core.catalog import Entry, File, Source
 from lelsd_core.errors import UserError
-from lelsd_core.hub import fetch
+from lelsd_core.hub import Entry, File, Source, fetch
+from lelsd_core.hub.cache import hub_cache, local
 
 REVISION = 40 * "a"
 DATA = random.Random(0).randbytes(3_000_000)

@@ -31,34 +31,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Time it."""
-    from lelsd_core import bench
+    from lelsd_core.bench import timing
 
     if options.what == "start":
-        return bench.start(options.repeats or 5)
+        return timing.start(options.repeats or 5)
     if options.what == "generator":
-        from lelsd_core import bench_generators
+        from lelsd_core.bench import generators
 
-        return bench_generators.generator(options.repeats or 5)
+        return generators.generator(options.repeats or 5)
     if options.what == "align":
-        from lelsd_core import bench_photos
+        from lelsd_core.bench import photos
 
-        return bench_photos.align(options.generator, options.repeats or 15)
+        return photos.align(options.generator, options.repeats or 15)
     if options.what == "discover" and options.memory:
-        from lelsd_core import bench_generators
+        from lelsd_core.bench import generators
 
-        return bench_generators.discovery_memory()
+        return generators.discovery_memory()
     if options.what == "invert":
-        from lelsd_core import bench_inversion
+        from lelsd_core.bench import inversion
 
-        return bench_inversion.invert(options.generator, options.repeats or 5)
+        return inversion.invert(options.generator, options.repeats or 5)
     from lelsd_core.device import choose_device
 
     device = choose_device(options.device)
     if options.what == "edit":
-        return bench.edit(options.generator, options.repeats or 101, device)
-    times = bench.discovery(options.generator, options.repeats or 21, options.four_times, device)
+        return timing.edit(options.generator, options.repeats or 101, device)
+    times = timing.discovery(options.generator, options.repeats or 21, options.four_times, device)
     if options.official:
-        from lelsd_core import bench_official
+        from lelsd_core.bench import official
 
-        times |= bench_official.official(options.generator, device)
+        times |= official.official(options.generator, device)
     return times

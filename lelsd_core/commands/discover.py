@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lelsd_core.commands.options import add_device, add_networks
-from lelsd_core.discover_config import DiscoverConfig
+from lelsd_core.discovery.config import DiscoverConfig
 
 if TYPE_CHECKING:
     from lelsd_core.directions import Direction
-    from lelsd_core.discovery import Progress
+    from lelsd_core.discovery.search import Progress
     from lelsd_core.generators.base import Generator
     from lelsd_core.segmenters import Segmenter
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.directions import Direction
     from lelsd_core.errors import check_folder
-    from lelsd_core.gallery import fitted
+    from lelsd_core.gallery.folder import fitted
     from lelsd_core.registry import load_generator, load_segmenter
     from lelsd_core.specs import segmenter_of, spec_of
 
@@ -86,7 +86,7 @@ def search(
     checkpoint: str | None,
 ) -> Progress:
     """The last progress of a discovery, with a bar while it runs."""
-    from lelsd_core.discovery import discover
+    from lelsd_core.discovery.search import discover
     from lelsd_core.progress import progress_bar
 
     with progress_bar(config.steps * config.count) as bar:
@@ -100,7 +100,7 @@ def search(
 
 def measured(generator: Generator, segmenter: Segmenter, found: Sequence[Direction], out: Path) -> list[Direction]:
     """The directions, measured, named after their files, and saved."""
-    from lelsd_core.calibration import calibrate
+    from lelsd_core.measure.calibration import calibrate
 
     rows = []
     for number, direction in enumerate(found, start=1):
@@ -122,7 +122,7 @@ def tell_both_scores(
     """Print the held-out score on the layer that was searched with beside the one on the whole picture."""
     import torch
 
-    from lelsd_core.plateau import Judge
+    from lelsd_core.discovery.plateau import Judge
 
     vectors = torch.stack([direction.vector for direction in found])
     for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):

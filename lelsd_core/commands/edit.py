@@ -99,8 +99,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def edit_file(options: argparse.Namespace, settings: Settings, wanted: dict[str, float]) -> dict[str, Any]:
     """One photo."""
     from lelsd_core.errors import UserError
-    from lelsd_core.image import check_output
-    from lelsd_core.intake import read_photo
+    from lelsd_core.pictures.image import check_output
+    from lelsd_core.pictures.intake import read_photo
 
     if options.format:
         raise UserError(f"--format is for folders; {options.out} says its format by its ending.")
@@ -161,7 +161,7 @@ class PhotoEditor:
     def __call__(self, job: Job) -> dict[str, Any]:
         """Edit and write one photo; its line of the batch's report."""
         from lelsd_core.errors import UserError
-        from lelsd_core.intake import read_photo
+        from lelsd_core.pictures.intake import read_photo
 
         try:
             figures, _ = self.edit(read_photo(job.photo), job.out)
@@ -175,8 +175,8 @@ class PhotoEditor:
 
     def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
         """Edit a photo and write it; figures, and how its face was found and how true its inversion is, in words."""
-        from lelsd_core.image import write_picture
-        from lelsd_core.session import describe_fidelity
+        from lelsd_core.editor.session import describe_fidelity
+        from lelsd_core.pictures.image import write_picture
 
         editor, settings = self.editor, self.settings
         session = editor.open(photo, settings.fit)
@@ -193,10 +193,10 @@ class PhotoEditor:
 def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, float]]:
     """Options -> settings, and the amounts as they were asked for."""
     from lelsd_core.directions import clamp_amounts
+    from lelsd_core.editor.protect import check_strength
+    from lelsd_core.editor.recipe import read_recipe, read_setting
     from lelsd_core.errors import UserError, unknown_name
-    from lelsd_core.paste import PASTE as WAYS
-    from lelsd_core.protect import check_strength
-    from lelsd_core.recipe import read_recipe, read_setting
+    from lelsd_core.pictures.paste import PASTE as WAYS
     from lelsd_core.registry import directions_of
     from lelsd_core.specs import segmenter_of
 

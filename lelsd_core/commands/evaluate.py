@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lelsd_core.commands.options import add_device, add_networks
 
 if TYPE_CHECKING:
-    from lelsd_core.evaluation import Evaluator
+    from lelsd_core.measure.evaluation import Evaluator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
 
 def evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
     """What measures one direction after another, its networks loaded by name."""
-    from lelsd_core.evaluation import Evaluator
+    from lelsd_core.measure.evaluation import Evaluator
     from lelsd_core.registry import load_generator, load_segmenter
 
     network = load_generator(generator, device)
@@ -75,8 +75,8 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
     """One row for each setting and part."""
     from dataclasses import asdict, replace
 
-    from lelsd_core.ablation import BATCH, STEPS, ablate
     from lelsd_core.device import choose_device
+    from lelsd_core.measure.ablation import BATCH, STEPS, ablate
     from lelsd_core.registry import load_generator, load_segmenter
     from lelsd_core.specs import segmenter_of, spec_of
 

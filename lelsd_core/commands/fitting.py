@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lelsd_core.session import Fit
+    from lelsd_core.editor import Fit
 
 NUDGES = {"right": (-0.5, 0.5), "down": (-0.5, 0.5), "scale": (0.5, 2.0), "turn": (-180.0, 180.0)}
 
@@ -33,11 +33,11 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
 
 def read_fit(options: argparse.Namespace) -> Fit:
     """Options -> fit. UserError for what makes no sense."""
+    from lelsd_core.editor import Fit
+    from lelsd_core.editor.recipe import read_setting
     from lelsd_core.errors import UserError, unknown_name
     from lelsd_core.faces import Nudge
     from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
-    from lelsd_core.recipe import read_setting
-    from lelsd_core.session import Fit
 
     given = options.closeness or BALANCED
     closeness = next((name for name in CLOSENESS if name.split()[0] == given), given)  # "closer" will do

@@ -8,7 +8,7 @@ from typing import Any
 
 def list_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Every entry of the catalogue, and whether it is here."""
-    from lelsd_core.catalog import CATALOG
+    from lelsd_core.hub import CATALOG
 
     if options.names:
         options.usage_error("list takes no names")
@@ -28,8 +28,8 @@ def list_weights(options: argparse.Namespace) -> dict[str, Any]:
 
 def row_of(name: str) -> dict[str, Any]:
     """One entry for people and programs."""
-    from lelsd_core.cache import faults_of, local
-    from lelsd_core.catalog import entry_of
+    from lelsd_core.hub import entry_of
+    from lelsd_core.hub.cache import faults_of, local
 
     entry, faults = entry_of(name), faults_of(name)
     path = None if faults else local(name)
@@ -53,9 +53,7 @@ def row_of(name: str) -> dict[str, Any]:
 
 def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Download by name, with all that belongs to a generator unless told otherwise."""
-    from lelsd_core.cache import local
-    from lelsd_core.catalog import entry_of, needed_by
-    from lelsd_core.hub import Bar, fetch
+    from lelsd_core.hub import Bar, entry_of, fetch, local, needed_by
 
     if not options.names:
         options.usage_error("fetch takes at least one NAME; `weights list` tells which there are")
@@ -74,9 +72,9 @@ def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
 
 def verify(options: argparse.Namespace) -> dict[str, Any]:
     """Hash every file that ships or is here, or those that are named. UserError if one is not what it should be."""
-    from lelsd_core.cache import forget_hashes
-    from lelsd_core.catalog import CATALOG
     from lelsd_core.errors import UserError, unknown_name
+    from lelsd_core.hub import CATALOG
+    from lelsd_core.hub.cache import forget_hashes
     from lelsd_core.specs import shipped
 
     known = dict.fromkeys((*shipped(), *CATALOG))
@@ -103,8 +101,8 @@ def verify(options: argparse.Namespace) -> dict[str, Any]:
 
 def verified(name: str) -> tuple[dict[str, str] | None, list[str]]:
     """Name, path and SHA-256 of weights that are here and whole, or None; and what is wrong with those that are not."""
-    from lelsd_core.cache import faults_of, local, sha256_at
     from lelsd_core.errors import UserError
+    from lelsd_core.hub.cache import faults_of, local, sha256_at
     from lelsd_core.registry import find
     from lelsd_core.specs import shipped
 

@@ -12,7 +12,7 @@ from typing import Any
 def push_directions(options: argparse.Namespace) -> dict[str, Any]:
     """REPO: publish a generator's directions; --dry-run shows what would be sent."""
     from lelsd_core.errors import UserError
-    from lelsd_core.gallery_hub import Origin, files_of, push
+    from lelsd_core.gallery.hub import Origin, files_of, push
     from lelsd_core.registry import directions_of
     from lelsd_core.specs import generator_spec
 

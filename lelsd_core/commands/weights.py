@@ -58,9 +58,9 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
     check_folder(target)
     if not given.exists():
         raise UserError(f"There is no file or folder {given} to convert.")
-    from lelsd_core.cache import sha256_of
-    from lelsd_core.formats import convert as convert_file
-    from lelsd_core.formats import weights_file
+    from lelsd_core.formats.generators import convert as convert_file
+    from lelsd_core.formats.generators import weights_file
+    from lelsd_core.hub.cache import sha256_of
 
     source = weights_file(given)
     if target.exists() and target.samefile(source):

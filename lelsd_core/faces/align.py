@@ -17,7 +17,7 @@ from lelsd_core.faces.frame import AnyFrame, Nudge, SquareFrame, project, unproj
 from lelsd_core.faces.landmarks import SIZE, Landmarks
 from lelsd_core.faces.notes import notes_on
 from lelsd_core.faces.photo import Photo
-from lelsd_core.image import to_uint8
+from lelsd_core.pictures.image import to_uint8
 
 VIEW = 512  # pixels of the aligned photo that people see
 CROP = 128  # pixels of a candidate's picture

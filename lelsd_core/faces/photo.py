@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from lelsd_core.faces.frame import magnification
-from lelsd_core.image import to_tensor
+from lelsd_core.pictures.image import to_tensor
 
 
 class Photo:

@@ -22,9 +22,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
-from lelsd_core.image import to_uint8
-from lelsd_core.layouts import state_dict_of
-from lelsd_core.torchfile import is_torch_file, read_torch, told_in_one_sentence
+from lelsd_core.formats.layouts import state_dict_of
+from lelsd_core.formats.torchfile import is_torch_file, read_torch, told_in_one_sentence
+from lelsd_core.pictures.image import to_uint8
 
 LARGEST = 256  # pixels across that LPIPS sees
 FACE_SIDE = 112  # pixels across that SFace sees

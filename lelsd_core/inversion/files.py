@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lelsd_core.formats import Options, build_generator, kind_of, sorted_out
+from lelsd_core.formats.generators import Options, build_generator, kind_of, sorted_out
+from lelsd_core.formats.layouts import LAYOUTS, Extra, state_dict_of
+from lelsd_core.formats.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
 from lelsd_core.generators import Generator
 from lelsd_core.inversion.e4e import MARKER, E4EEncoder
-from lelsd_core.layouts import LAYOUTS, Extra, state_dict_of
-from lelsd_core.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
 
 EXPECTED = "an e4e file was expected, such as e4e_ffhq_encode.pt"
 SQUARE, CAR = (256, 256), (192, 256)  # height and width of what the encoders were trained with

@@ -3,7 +3,7 @@
     python checkpoints/digiface-64/make/make_directions.py [PART ...] [--measure]
 
 One direction for each part, with the generator's own recipe (`GENERATORS["digiface-64"].discover`), the exceptions of
-`RECIPES`, and seed 0. Ranges and scores come from the held-out seeds of `lelsd_core.evaluation`; the words for the
+`RECIPES`, and seed 0. Ranges and scores come from the held-out seeds of `lelsd_core.measure`; the words for the
 ends were given after looking at the sheets. `--measure` keeps the vectors that are there; it measures, names and draws
 them again.
 """
@@ -17,12 +17,12 @@ from checkpoints_make import HERE  # beside this file
 from PIL import Image
 from tqdm import tqdm
 
-from lelsd_core.calibration import calibrate
 from lelsd_core.directions import Direction, move
-from lelsd_core.discovery import discover
-from lelsd_core.evaluation import HELD_OUT, evaluate
+from lelsd_core.discovery.search import discover
 from lelsd_core.generators.base import Generator
-from lelsd_core.image import enlarge, grid, to_pil
+from lelsd_core.measure.calibration import calibrate
+from lelsd_core.measure.evaluation import HELD_OUT, evaluate
+from lelsd_core.pictures.image import enlarge, grid, to_pil
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.segmenters import PartsSegmenter
 from lelsd_core.specs import GENERATORS

@@ -26,8 +26,8 @@ import mediapipe as mp
 import numpy as np
 import torch
 
-from lelsd_core.image import to_uint8
-from lelsd_core.intake import read_photo
+from lelsd_core.pictures.image import to_uint8
+from lelsd_core.pictures.intake import read_photo
 from lelsd_core.registry import load_generator
 
 LANDMARKS = (468, 473, 4, 61, 291)

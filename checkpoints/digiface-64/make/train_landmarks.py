@@ -22,9 +22,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from lelsd_core.faces.landmarks import landmark_network, means
+from lelsd_core.formats.weights import write_safetensors
 from lelsd_core.generators import Generator
 from lelsd_core.registry import load_generator
-from lelsd_core.weights import write_safetensors
 
 HELD_OUT = 250  # of each file
 SIGMA = 1.0  # pixels, of the Gaussian around a point
