@@ -133,20 +133,18 @@ def search(
 
 def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
     """Somebody's directions for a generator. UserError as for `read_gallery`, or one of another generator."""
-    found = read_gallery(source)
-    for direction in found:
-        direction.check(generator)
-    return found
+    return read_gallery(source, generator)
 
 
-def read_gallery(source: str | Path) -> tuple[Direction, ...]:
+def read_gallery(source: str | Path, generator: Generator | None = None) -> tuple[Direction, ...]:
     """Somebody's directions, their names kept apart.
 
     Args:
         source: a folder, one file, or OWNER/NAME of a repository on the Hub.
+        generator: what they must have been made for; None = any.
 
     Raises:
-        UserError: no such place, nothing in it, or a damaged file.
+        UserError: no such place, nothing in it, a damaged file, or a direction of another generator.
     """
     place = Path(source).expanduser()
     if not place.exists():
@@ -157,6 +155,8 @@ def read_gallery(source: str | Path) -> tuple[Direction, ...]:
         place = fetch_folder(str(source))
     found: dict[str, Direction] = {}
     for direction in load_directions(place):
+        if generator is not None:
+            direction.check(generator)
         name = free_name(direction.name, found)
         found[name] = replace(direction, name=name)
     return tuple(found.values())
