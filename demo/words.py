@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
-from lelsd_core.inversion.fidelity import Fidelity
+from lelsd_core.editor.session import describe_fidelity
 from lelsd_core.shelf import ShelfState
 from lelsd_core.specs import GeneratorSpec
 
@@ -32,18 +31,8 @@ def describe_session(session: Session) -> str:
         return session.note
     words = f"{session.note} Rebuilt in {session.seconds:.1f} s with a mean error of {session.inversion_l1 / 2:.1%}"
     if session.fidelity is not None and session.guess is not session.fidelity:
-        changes = (f"{label} {old:.3f} → {new:.3f}" for label, old, new in numbers(session.guess, session.fidelity))
-        words += f" ({', '.join(changes)})"
+        words += f" ({describe_fidelity(session)})"
     return words + "."
-
-
-def numbers(guess: Fidelity, now: Fidelity) -> Iterator[tuple[str, float, float]]:
-    """What can be told of the first guess and of the inversion: label, before, after."""
-    yield "L2", guess.l2, now.l2
-    if guess.lpips is not None and now.lpips is not None:
-        yield "LPIPS", guess.lpips, now.lpips
-    if guess.identity is not None and now.identity is not None:
-        yield "identity", guess.identity, now.identity
 
 
 def describe_locality(locality: Locality | None) -> str:

@@ -87,10 +87,16 @@ class Worker:
 
     def __init__(self, build: Build[Item, Result], device: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.work = build(device)
+        self.problem: UserError | None = None
+        try:
+            self.work = build(device)
+        except UserError as problem:  # raised here it would look as if the process had died
+            self.problem = problem
 
     def do(self, item: Item) -> Result | UserError:
-        """The result of an item."""
+        """The result of an item. UserError if the models could not be loaded."""
+        if self.problem:
+            raise self.problem
         return result_or_problem(self.work, item)
 
 
@@ -112,6 +118,8 @@ def spread_over_processes(
         for _ in items:
             try:
                 yield pool.get_next()
+            except ray.exceptions.RayTaskError as problem:
+                raise problem.cause from None
             except ray.exceptions.RayActorError:
                 yield UserError("The worker died over this one, most likely for want of memory; try fewer workers.")
 

@@ -111,11 +111,11 @@ class Direction:
         return direction
 
 
-def load_directions(folder: str | Path) -> tuple[Direction, ...]:
-    """All directions of a folder, by file name. UserError if there are none or one is damaged."""
-    paths = sorted(Path(folder).glob("*.safetensors"))
+def load_directions(place: str | Path) -> tuple[Direction, ...]:
+    """All directions of a folder, by file name, or the one of a file. UserError if there are none or one is damaged."""
+    paths = [Path(place)] if Path(place).is_file() else sorted(Path(place).glob("*.safetensors"))
     if not paths:
-        raise UserError(f"There are no directions (*.safetensors) in {folder}.")
+        raise UserError(f"There are no directions (*.safetensors) in {place}.")
     return tuple(Direction.load(path) for path in paths)
 
 

@@ -17,12 +17,12 @@ from lelsd_core.directions import Direction, load_directions
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces import FaceAligner, Landmarks, YuNet, build_landmarks
-from lelsd_core.faces.frame import AnyFrame
+from lelsd_core.faces.frame import AnyFrame, FfhqFrame
 from lelsd_core.formats.generators import Options, build_generator, read_checkpoint, use_half, weights_file
 from lelsd_core.formats.weights import read_safetensors
-from lelsd_core.gallery.folder import fitted, gallery, home, own_gallery
+from lelsd_core.gallery.folder import fitted, gallery, home, own_gallery, read_gallery
 from lelsd_core.generators import Generator
-from lelsd_core.hub import Bar, entry_of, fetch, names_of
+from lelsd_core.hub import CATALOG, Bar, fetch, names_of
 from lelsd_core.hub.cache import local, sha256_at, sha256_of
 from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.fidelity import Judge
@@ -30,7 +30,16 @@ from lelsd_core.inversion.files import read_e4e
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, NetworkSpec, read_segmenter
 from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
-from lelsd_core.specs import GENERATORS, INVERTERS, LANDMARKS, SEGMENTERS, GeneratorSpec, Weights, generator_spec
+from lelsd_core.specs import (
+    GENERATORS,
+    INVERTERS,
+    LANDMARKS,
+    SEGMENTERS,
+    GeneratorSpec,
+    Weights,
+    segmenter_of,
+    spec_of,
+)
 
 Network = TypeVar("Network", bound=nn.Module)
 ENCODERS: Mapping[str, str] = {"e4e": "e4e-ffhq"}  # a kind of encoder, and the published one of that kind to take
@@ -176,29 +185,36 @@ def e4e_inverter(path: Path, fingerprint: str, generator: Generator | None, devi
 
 
 def load_editor(
-    name: str, device: str | torch.device = "cpu", *, directions: str | Path | None = None, dtype: str = AUTO
+    name_or_path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    directions: str | Path | None = None,
+    segmenter: str | None = None,
+    dtype: str = AUTO,
 ) -> Editor:
-    """Everything that belongs to a named generator, ready to edit; fetched from the Hub if it is not here.
+    """Everything that belongs to a generator, ready to edit; fetched from the Hub if it is not here.
 
     Args:
-        name: one of `generator_names()`.
+        name_or_path: one of `generator_names()`, or a file or folder, whose faces are taken to be framed as FFHQ's.
         device: "cpu", "cuda", "mps".
-        directions: a folder, or OWNER/NAME on the Hub; None = those that ship, are published, or were found here.
+        directions: a folder, a file, or OWNER/NAME on the Hub; None = those that ship, are published, or were found
+            here.
+        segmenter: name or file; None = the generator's own.
         dtype: see `formats.generators.Options`.
 
     Raises:
-        UserError: an unknown name, a file that is damaged or cannot be had, or directions of another generator.
+        UserError: an unknown name, a file that is damaged or cannot be had, directions of another generator, or no
+            segmenter for a file.
     """
-    spec = generator_spec(name)
-    if spec.segmenter is None:
-        raise UserError(f"No segmenter is known for what {name} paints; use it as a library, with one of your own.")
-    generator, inverter = load_pair(name, spec, device, dtype)
-    segmenter = load_segmenter(spec.segmenter, device)
+    spec, wanted = spec_of(name_or_path), segmenter_of(name_or_path, segmenter)
+    generator, inverter = load_pair(str(name_or_path), spec, device, dtype)
+    segmenter = load_segmenter(wanted, device, generator=generator)
     source = directions or spec.directions
     found = gallery(generator, source) if source else own_gallery(generator, segmenter)
     recipe = fitted(spec.discover, generator)
-    judge = Judge(local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(spec.frame, "points", None))
-    return Editor(generator, inverter, segmenter, load_aligner(spec.frame), found, recipe=recipe, judge=judge)
+    frame = spec.frame or FfhqFrame(generator.resolution)
+    judge = Judge(local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(frame, "points", None))
+    return Editor(generator, inverter, segmenter, load_aligner(frame), found, recipe=recipe, judge=judge)
 
 
 def load_landmarks(name_or_path: str | Path) -> Landmarks:
@@ -217,7 +233,7 @@ def load_pair(
     name: str, spec: GeneratorSpec, device: str | torch.device, dtype: str
 ) -> tuple[Generator, GuessingInverter]:
     """A generator and its inverter; a file that holds both is read once."""
-    if name in GENERATORS or spec.inverter not in entry_of(name).within:
+    if name not in CATALOG or spec.inverter not in CATALOG[name].within:
         generator = load_generator(name, device, dtype=dtype)
         return generator, load_inverter(spec.inverter or SEARCH, generator)
     inverter = load_inverter(spec.inverter, device=device)
@@ -225,19 +241,23 @@ def load_pair(
     return inverter.generator, inverter
 
 
-def directions_of(name: str, source: str | Path | None = None) -> tuple[Direction, ...]:
-    """A generator's directions without loading it: from a folder, shipped, or found on this machine.
+def directions_of(name_or_path: str | Path, source: str | Path | None = None) -> tuple[Direction, ...]:
+    """A generator's directions without loading it: from a source, shipped, or found on this machine.
+
+    Args:
+        name_or_path: the generator.
+        source: as for `read_gallery`; None = its own.
 
     Raises:
         UserError: an unknown name, no directions there, or a damaged one.
     """
-    spec = generator_spec(name)
+    spec, name = spec_of(name_or_path), str(name_or_path)
     if source or spec.directions:
-        return load_directions(source or spec.directions)
-    path = local(name)
+        return read_gallery(source or spec.directions)
+    path = local(name) if name in CATALOG else weights_file(Path(name))
     folder = home(sha256_at(path)) if path else None
     if folder is None or not any(folder.glob("*.safetensors")):
-        raise UserError(f"No directions of {name} were found on this machine; the page searches some when it opens it.")
+        raise UserError(f"No directions of {name} were found on this machine; give a folder of them, or discover one.")
     return load_directions(folder)
 
 

@@ -1,6 +1,7 @@
 """Generators by name, and what belongs to each: the one that ships, and the published ones of the catalogue. Data only.
 
 name  --generator_spec-->  GeneratorSpec: segmenter, inverter, directions, frame, licences, how to search
+name or file  --spec_of-->  the same; of a file that somebody has, next to nothing is known
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame, Frame, SquareFrame
 from lelsd_core.hub import CATALOG, Entry, names_of
+from lelsd_core.hub.catalog.entry import NOT_STATED
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 USUAL = DiscoverConfig()
@@ -37,7 +39,7 @@ class GeneratorSpec:
 
     Args:
         segmenter, inverter: their names; None where none is known.
-        frame: how its pictures are framed.
+        frame: how its pictures are framed; None where that is not known.
         about: what it is, for people.
         licence, data: of the weights; training data and its licence.
         weights: the file that ships; None for a published one.
@@ -49,7 +51,7 @@ class GeneratorSpec:
 
     segmenter: str | None
     inverter: str | None
-    frame: AnyFrame
+    frame: AnyFrame | None
     about: str
     licence: str
     data: str
@@ -115,6 +117,21 @@ def generator_spec(name: str) -> GeneratorSpec:
     if name not in (names := generator_names()):
         raise UserError(unknown_name("generator", name, names))
     return published(CATALOG[name])
+
+
+def spec_of(name_or_path: str | Path) -> GeneratorSpec:
+    """What belongs to a generator by name, or in a file or folder. UserError if it is neither."""
+    name = str(name_or_path)
+    if name not in generator_names() and Path(name).exists():
+        return GeneratorSpec(None, None, None, f"Read from {Path(name).name}.", NOT_STATED, NOT_STATED)
+    return generator_spec(name)
+
+
+def segmenter_of(name_or_path: str | Path, given: str | None = None) -> str:
+    """The segmenter that is given, or the one that belongs to a generator. UserError if there is neither."""
+    if segmenter := given or spec_of(name_or_path).segmenter:
+        return segmenter
+    raise UserError(f"No segmenter is known for what {name_or_path} paints; name one, such as with --segmenter.")
 
 
 def published(entry: Entry) -> GeneratorSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from lelsd_core.__main__ import main
+from lelsd_core.directions import Direction
 from lelsd_core.measure.evaluation import Evaluator
 from lelsd_core.pictures import intake
 from lelsd_core.progress import progress_bar
@@ -116,6 +118,17 @@ def test_two_workers_evaluate_to_the_same_rows_as_one(tmp_path, capsys, monkeypa
     assert main([*arguments, *TWO]) == 0
     assert answer(capsys) == alone
     assert [row["direction"] for row in alone["rows"]] == ["eyes", "hair", "mouth"]
+
+
+def test_models_that_cannot_be_had_are_told_by_workers_as_by_one(photos, tmp_path, capfd):
+    direction = replace(Direction.load(CHECKPOINTS / "digiface-64" / "directions" / "eyes.safetensors"), space="W")
+    direction.save(tmp_path / "foreign.safetensors")
+    arguments = ["edit", str(photos), str(tmp_path / "out"), "--directions", str(tmp_path)]
+    assert main(arguments) == 1
+    alone = capfd.readouterr().err
+    assert "'eyes' was made for the generator" in alone
+    assert main([*arguments, *TWO]) == 1
+    assert capfd.readouterr().err == alone
 
 
 @pytest.mark.parametrize("command", [["edit", str(ASTRONAUT.parent), "o"], ["evaluate"]], ids=["edit", "evaluate"])

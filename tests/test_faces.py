@@ -102,6 +102,21 @@ def test_a_picture_without_a_face_is_told(editor):
         editor.aligner.align(Image.fromarray(hills))
 
 
+PLAIN = {
+    "black": np.zeros((200, 200, 3)),
+    "grey": np.full((200, 200, 3), 128),
+    "white": np.full((200, 200, 3), 255),
+    "noise": np.random.default_rng(0).integers(0, 256, (200, 200, 3)),
+    "a glow": np.repeat(255 * np.exp(-np.square(np.mgrid[-2:2:200j, -2:2:200j]).sum(0))[..., None], 3, 2),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_square_without_a_face_is_no_aligned_face(editor, name):
+    with pytest.raises(UserError, match="No face was found in this picture"):
+        editor.aligner.align(Image.fromarray(PLAIN[name].astype(np.uint8)))
+
+
 def test_a_face_in_profile_only_is_told(editor, astronaut, monkeypatch):
     monkeypatch.setattr("lelsd_core.faces.align.shows_profile", lambda photo: True)
     with pytest.raises(UserError, match="a face in profile only"):

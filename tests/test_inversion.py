@@ -42,6 +42,31 @@ def test_refining_makes_it_better_than_the_encoder_alone(editor, astronaut, open
     assert opened.inversion_l1 < 0.7 * first.l1
 
 
+def test_no_steps_leave_the_encoders_guess(editor, astronaut):
+    first = editor.inverter.encode(editor.aligner.align(astronaut).picture)
+    session = editor.open(astronaut, steps=0)
+    assert torch.equal(session.codes, first.codes)
+    assert session.fidelity is session.guess
+    assert session.inversion_l1 == pytest.approx(first.l1, abs=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 20])
+def test_few_steps_are_better_than_none(editor, astronaut, steps):
+    face = editor.aligner.align(astronaut).picture
+    start = editor.inverter.encode(face)
+    *_, found = editor.inverter.refine(face, start, steps=steps)
+    assert found.l1 < start.l1
+
+
+def test_a_start_that_nothing_betters_comes_back(editor):
+    session = editor.random_face(45)
+    face = editor.synthesize(session.codes, session.space)
+    start, nothing = Inversion(session.codes, session.space, 0.0), Prior(session.codes[0], torch.ones(1), 0.0)
+    *_, found = refine(editor.generator, nothing, face, start, steps=3)
+    assert torch.equal(found.codes, session.codes)
+    assert found.l1 < 1e-6
+
+
 def test_the_models_own_faces_come_back(editor):
     session = editor.random_face(45)
     face = editor.synthesize(session.codes, session.space)

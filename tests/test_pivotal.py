@@ -73,6 +73,13 @@ def test_a_tuned_generator_shares_what_it_does_not_change(generator, steps):
     assert apart == {name for name in tuned if name.split(".")[-1] in ("weight", "energy", "bias") and "parts" in name}
 
 
+def test_no_steps_are_no_change(generator, face, codes):
+    (only,) = tune(generator, face, codes, "W+", steps=0)
+    assert only.step == 0
+    assert only.l1 == only.before
+    torch.testing.assert_close(*(g.synthesize(codes, "W+").image for g in (generator, only.apply(generator))))
+
+
 def test_no_change_is_exactly_the_generator(generator, codes):
     nothing = Tuning(start(generator, 4), generator.name, generator.fingerprint, 0.0, 0.0)
     pictures = [g.synthesize(codes, "W+").image for g in (generator, nothing.apply(generator))]

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lelsd_core.commands.options import add_device
+from lelsd_core.commands.options import add_device, add_networks
 from lelsd_core.discovery.config import DiscoverConfig
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command: one for each field of `DiscoverConfig`; its default depends on the generator."""
     parser.add_argument("out", help="file to write; several directions get -2, -3 ... before the ending")
-    parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
-    parser.add_argument("--segmenter", help="name, or a file of any kind [the generator's own]")
+    add_networks(parser)
     parser.add_argument("--segmenter-weights", metavar="FILE", help="of a network named without them; or: torchvision")
     for field in fields(DiscoverConfig):
         several = isinstance(field.default, tuple)
@@ -49,18 +48,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.errors import check_folder
     from lelsd_core.gallery.folder import fitted
     from lelsd_core.registry import load_generator, load_segmenter
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.specs import segmenter_of, spec_of
 
     out = Path(options.out)
     for path in filter(None, [out, options.checkpoint and Path(options.checkpoint)]):
         check_folder(path)
-    spec = generator_spec(options.generator)
+    spec, wanted = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
     given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     against = [Direction.load(path) for path in options.against]
     device = choose_device(options.device)
     generator = load_generator(options.generator, device)
-    segmenter = load_segmenter(options.segmenter or spec.segmenter, device, weights=options.segmenter_weights)
+    segmenter = load_segmenter(wanted, device, weights=options.segmenter_weights, generator=generator)
     config = replace(fitted(replace(spec.discover, **given), generator), **given).check(generator, segmenter)
     began = time.perf_counter()
     progress = search(generator, segmenter, config, against, options.checkpoint)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lelsd_core.commands.fitting import add_fit, read_fit
-from lelsd_core.commands.options import add_device
+from lelsd_core.commands.options import GENERATOR, add_device, add_networks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
 FORMATS = ("png", "jpg", "webp")
-GENERATOR = "digiface-64"
+PASTE = "change"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Settings:
     """How every photo is edited.
 
     Args:
-        generator: registry name.
+        generator: registry name, file or folder.
+        segmenter, directions: names or files; None = the generator's own.
         amounts: by direction name, each within its range.
         fit: which face of the photo, and how it is brought to codes.
         crop: the aligned face alone instead of the whole photo.
@@ -50,6 +51,8 @@ class Settings:
     """
 
     generator: str
+    segmenter: str | None
+    directions: str | None
     amounts: dict[str, float]
     fit: Fit
     crop: bool
@@ -63,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out", help="picture to write, its ending says the format; for a folder, the folder to write to"
     )
-    parser.add_argument("--generator", help=f"registry name [the recipe's, or {GENERATOR}]")
+    add_networks(parser, default=None, usual=f"the recipe's, or {GENERATOR}")
+    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=AMOUNT", help="how far along a direction; may be repeated"
     )
@@ -73,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protect", type=float, default=0.0, metavar="AMOUNT", help="0 to 1: keep what is outside the parts [0]"
     )
-    parser.add_argument("--paste", default="change", help="add the change to the photo, or replace the face [change]")
+    parser.add_argument("--paste", help=f"add the change to the photo, or replace the face [{PASTE}]")
     parser.add_argument("--format", help=f"of a folder's pictures: {', '.join(FORMATS)} [{FORMATS[0]}]")
     parser.add_argument("--workers", type=int, default=1, help="processes for a folder; more than 1 need Ray [1]")
     add_device(parser)
@@ -104,9 +108,9 @@ def edit_file(options: argparse.Namespace, settings: Settings, wanted: dict[str,
     check_output(job.out)
     check_apart([job])
     photo = read_photo(job.photo)
-    result, note = PhotoEditor(settings, options.device).edit(photo, job.out)
+    result, words = PhotoEditor(settings, options.device).edit(photo, job.out)
     tell_clamped(settings, wanted)
-    print(f"{note} Inversion error {result['inversion_l1']:.3f} in {result['seconds']:.1f} s. Wrote {options.out}.")
+    print(f"{words} Wrote {options.out}.")
     return result
 
 
@@ -148,7 +152,10 @@ class PhotoEditor:
         from lelsd_core.registry import load_editor
 
         self.settings = settings
-        self.editor: Editor = load_editor(settings.generator, device)
+        self.editor: Editor = load_editor(
+            settings.generator, device, directions=settings.directions, segmenter=settings.segmenter
+        )
+        self.editor.check(settings.fit)
         self.editor.warm_up()
 
     def __call__(self, job: Job) -> dict[str, Any]:
@@ -167,7 +174,8 @@ class PhotoEditor:
         return {"photo": str(job.photo), "out": str(job.out), **figures}
 
     def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
-        """Edit a photo and write it; figures, and a sentence about how its face was found."""
+        """Edit a photo and write it; figures, and how its face was found and how true its inversion is, in words."""
+        from lelsd_core.editor.session import describe_fidelity
         from lelsd_core.pictures.image import write_picture
 
         editor, settings = self.editor, self.settings
@@ -178,7 +186,8 @@ class PhotoEditor:
         write_picture(edited, out)
         figures = {"inversion_l1": session.inversion_l1, "seconds": session.seconds, "amounts": settings.amounts}
         figures["fidelity"] = {"guess": asdict(session.guess), "inversion": asdict(session.fidelity)}
-        return figures, session.note
+        words = f"{session.note} Inversion error {session.inversion_l1:.3f} in {session.seconds:.1f} s"
+        return figures, f"{words} ({describe_fidelity(session)})."
 
 
 def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, float]]:
@@ -187,22 +196,26 @@ def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, floa
     from lelsd_core.editor.protect import check_strength
     from lelsd_core.editor.recipe import read_recipe, read_setting
     from lelsd_core.errors import UserError, unknown_name
-    from lelsd_core.pictures.paste import PASTE
+    from lelsd_core.pictures.paste import PASTE as WAYS
     from lelsd_core.registry import directions_of
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.specs import segmenter_of
 
     recipe = read_recipe(options.recipe) if options.recipe else None
     generator = options.generator or (recipe and recipe.generator) or GENERATOR
-    generator_spec(generator)
-    if recipe and recipe.generator not in (None, generator):
+    segmenter_of(generator, options.segmenter)
+    if recipe and recipe.generator not in (None, generator, Path(generator).stem, Path(generator).name):
         raise UserError(f"{options.recipe} was made for {recipe.generator}; leave out --generator {generator}.")
     wanted = (recipe.amounts if recipe else {}) | dict(read_setting(text) for text in options.set)
-    amounts = clamp_amounts(directions_of(generator), wanted) if wanted else {}
+    directions = directions_of(generator, options.directions) if wanted or options.directions else ()
+    amounts = clamp_amounts(directions, wanted)
     check_strength(options.protect)
-    for kind, given, known in (("way to paste", options.paste, PASTE), ("format", options.format, FORMATS)):
+    for kind, given, known in (("way to paste", options.paste, WAYS), ("format", options.format, FORMATS)):
         if given is not None and given not in known:
             raise UserError(unknown_name(kind, given, known))
-    return Settings(generator, amounts, read_fit(options), options.crop, options.protect, options.paste), wanted
+    if options.crop and options.paste:
+        raise UserError("--crop writes the face alone, nothing is pasted; leave out --paste or --crop.")
+    how = amounts, read_fit(options), options.crop, options.protect, options.paste or PASTE
+    return Settings(generator, options.segmenter, options.directions, *how), wanted
 
 
 def folder_jobs(folder: Path, out: Path, kind: str) -> tuple[list[Job], int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from lelsd_core.commands.options import add_device
+from lelsd_core.commands.options import add_device, add_networks
 
 if TYPE_CHECKING:
     from lelsd_core.measure.evaluation import Evaluator
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
-    parser.add_argument("--directions", help="folder with directions [the generator's own]")
+    add_networks(parser)
+    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
     parser.add_argument("--workers", type=int, default=1, help="processes for the directions; more than 1 need Ray [1]")
     parser.add_argument("--ablate", action="store_true", help="compare settings of a discovery instead")
     parser.add_argument("--parts", nargs="+", default=["eyes", "mouth", "hair"], help="parts to ablate [%(default)s]")
@@ -41,15 +41,15 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.errors import UserError
     from lelsd_core.registry import directions_of
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.specs import segmenter_of
 
     check_workers(options.workers)
-    spec, device = generator_spec(options.generator), str(choose_device(options.device))
+    wanted, device = segmenter_of(options.generator, options.segmenter), str(choose_device(options.device))
     directions = directions_of(options.generator, options.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
     print(f"{'low':>6} {'high':>6} {'change':>13}")
-    build = partial(evaluator, options.generator, spec.segmenter)
+    build = partial(evaluator, options.generator, wanted)
     for row in spread(build, directions, workers=options.workers, device=device):
         if isinstance(row, UserError):
             raise row
@@ -67,7 +67,8 @@ def evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
     from lelsd_core.measure.evaluation import Evaluator
     from lelsd_core.registry import load_generator, load_segmenter
 
-    return Evaluator(load_generator(generator, device), load_segmenter(segmenter, device))
+    network = load_generator(generator, device)
+    return Evaluator(network, load_segmenter(segmenter, device, generator=network))
 
 
 def ablation(options: argparse.Namespace) -> dict[str, Any]:
@@ -77,10 +78,12 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.measure.ablation import BATCH, STEPS, ablate
     from lelsd_core.registry import load_generator, load_segmenter
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.specs import segmenter_of, spec_of
 
-    spec, device = generator_spec(options.generator), choose_device(options.device)
-    generator, segmenter = load_generator(options.generator, device), load_segmenter(spec.segmenter, device)
+    spec, wanted = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
+    device = choose_device(options.device)
+    generator = load_generator(options.generator, device)
+    segmenter = load_segmenter(wanted, device, generator=generator)
     config = replace(spec.discover, steps=options.steps or STEPS, batch=BATCH)
     for part in options.parts:
         replace(config, parts=(part,)).check(generator, segmenter)

@@ -26,7 +26,7 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=AMOUNT",
         help="move the alignment: right, down (shares of the frame), scale (factor), turn (degrees); may be repeated",
     )
-    parser.add_argument("--closeness", help="easier to edit, balanced or closer to the photo [balanced]")
+    parser.add_argument("--closeness", help="easier (to edit), balanced or closer (to the photo) [balanced]")
     parser.add_argument("--steps", type=int, help="refinement steps of the inversion [as the closeness has]")
     parser.add_argument("--tune", action="store_true", help="also tune the generator to the person (StyleGAN2)")
 
@@ -37,9 +37,10 @@ def read_fit(options: argparse.Namespace) -> Fit:
     from lelsd_core.editor.recipe import read_setting
     from lelsd_core.errors import UserError, unknown_name
     from lelsd_core.faces import Nudge
-    from lelsd_core.inversion import BALANCED, closeness_of
+    from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
 
-    closeness = options.closeness or BALANCED
+    given = options.closeness or BALANCED
+    closeness = next((name for name in CLOSENESS if name.split()[0] == given), given)  # "closer" will do
     closeness_of(closeness)
     if options.face < 1:
         raise UserError(f"--face is {options.face}; faces are counted from 1, the largest first.")
@@ -51,5 +52,5 @@ def read_fit(options: argparse.Namespace) -> Fit:
             raise UserError(unknown_name("nudge", name, NUDGES))
         least, most = NUDGES[name]
         if not least <= amount <= most:
-            raise UserError(f"--nudge {name}={amount:g} is too much; {name} can be {least:g} to {most:g}.")
+            raise UserError(f"--nudge {name}={amount:g} is out of range; {name} can be {least:g} to {most:g}.")
     return Fit(options.face - 1, options.aligned, Nudge(**nudges), closeness, options.steps, options.tune)

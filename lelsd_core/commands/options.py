@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+GENERATOR = "digiface-64"
+
+
+def add_networks(parser: argparse.ArgumentParser, default: str | None = GENERATOR, usual: str = GENERATOR) -> None:
+    """--generator and --segmenter: names or files; `usual` tells the default where only the command knows it."""
+    parser.add_argument("--generator", default=default, help=f"registry name, file or folder [{usual}]")
+    parser.add_argument("--segmenter", help="name, or a file of any kind [the generator's own]")
+
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device: where the networks run; read by `device.choose_device`, before slow work."""

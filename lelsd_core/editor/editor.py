@@ -29,7 +29,7 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.inversion import Inversion, Inverter, closeness_of
 from lelsd_core.inversion.fidelity import Judge
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
-from lelsd_core.inversion.pivotal import Tuning, tune
+from lelsd_core.inversion.pivotal import Tuning, tunable, tune
 from lelsd_core.measure.calibration import calibrate
 from lelsd_core.pictures.image import to_pil
 from lelsd_core.segmenters import Segmenter
@@ -124,6 +124,12 @@ class Editor(Painter):
         """One face of a photo in the generator's frame; nothing is looked for again. UserError: no such face."""
         return self.aligner.cut(source.photo, source.candidate(fit.face), fit.nudge)
 
+    def check(self, fit: Fit) -> None:
+        """UserError for a fit that this generator cannot have."""
+        closeness_of(fit.closeness)
+        if fit.tune:
+            tunable(self.generator)
+
     def inverting(self, face: AlignedFace, fit: Fit, began: float | None = None) -> Iterator[Session]:
         """Codes for an aligned face: the guess at once, then refined, then the generator tuned where that is wanted.
 
@@ -134,6 +140,7 @@ class Editor(Painter):
 
         On a CPU a large StyleGAN2 is refined at the preview's size, in fewer steps (see `inversion.sketch`).
         """
+        self.check(fit)
         began = time.perf_counter() if began is None else began
         picture = face.picture.to(self.generator.device)
         empty = Session(torch.empty(0), "", (), face.photo, face.photo, face.matrix)

@@ -138,6 +138,18 @@ class Edit:
     locality: Locality | None
 
 
+def describe_fidelity(session: Session) -> str:
+    """How true a photo's inversion is, and how true the guess was: "L2 0.048 → 0.011", LPIPS and identity if known."""
+    words = []
+    for label, name in (("L2", "l2"), ("LPIPS", "lpips"), ("identity", "identity")):
+        guess, now = getattr(session.guess, name), getattr(session.fidelity, name)
+        if now is not None:
+            words.append(
+                f"{label} {now:.3f}" if session.guess is session.fidelity else f"{label} {guess:.3f} → {now:.3f}"
+            )
+    return ", ".join(words)
+
+
 def describe(face: AlignedFace, number: int = 0) -> str:
     """How face `number` of a photo was found, in sentences for people."""
     if face.aligned_before:

@@ -132,23 +132,31 @@ def search(
 
 
 def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
-    """Somebody's directions for a generator.
+    """Somebody's directions for a generator. UserError as for `read_gallery`, or one of another generator."""
+    return read_gallery(source, generator)
+
+
+def read_gallery(source: str | Path, generator: Generator | None = None) -> tuple[Direction, ...]:
+    """Somebody's directions, their names kept apart.
 
     Args:
-        generator: what they must have been made for.
-        source: a folder, or OWNER/NAME of a repository on the Hub.
+        source: a folder, one file, or OWNER/NAME of a repository on the Hub.
+        generator: what they must have been made for; None = any.
 
     Raises:
         UserError: no such place, nothing in it, a damaged file, or a direction of another generator.
     """
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
+    place = Path(source).expanduser()
+    if not place.exists():
         if not is_repository(str(source)):
-            raise UserError(f"There is no folder {source}; give a folder with directions, or OWNER/NAME on the Hub.")
-        folder = fetch_folder(str(source))
+            raise UserError(
+                f"There is no folder {source}; give a folder with directions, one file, or OWNER/NAME on the Hub."
+            )
+        place = fetch_folder(str(source))
     found: dict[str, Direction] = {}
-    for direction in load_directions(folder):
-        direction.check(generator)
+    for direction in load_directions(place):
+        if generator is not None:
+            direction.check(generator)
         name = free_name(direction.name, found)
         found[name] = replace(direction, name=name)
     return tuple(found.values())

@@ -42,6 +42,7 @@ CLOSENESS: Mapping[str, Closeness] = {
 }
 BALANCED = "balanced"
 STEPS = CLOSENESS[BALANCED].steps
+FEW = 40  # steps; in fewer, each is shorter, because long ones would end before they have settled
 
 
 def closeness_of(name: str) -> Closeness:
@@ -70,24 +71,30 @@ def refine(
         start: where to begin, in any space.
         steps: Adam steps; the step size rises over five steps and falls along half a cosine.
         weights: (1, 1, R, R) with mean 1, more where likeness matters more; None = even.
-        reach: length of the largest step, in spreads of the prior.
+        reach: length of the largest step, in spreads of the prior; shorter in less than `FEW` steps.
 
     Yields:
-        The codes after each step, with the error that they had going in, unweighted; the last one has its own.
+        The codes after each step, with the error that they had going in, unweighted; the last one has its own, and is
+        the start again if nothing better was found.
     """
     check_face(face, generator)
     origin = start.codes.detach()
     offset = torch.zeros_like(origin).requires_grad_()  # in spreads
-    optimizer = torch.optim.Adam([offset], reach, betas=(0.9, 0.95))  # a short memory: gradients shrink fast here
+    optimizer = torch.optim.Adam(
+        [offset], reach * min(1.0, steps / FEW), betas=(0.9, 0.95)
+    )  # a short memory: gradients shrink fast here
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
         codes = origin + offset * prior.spread
         error = generator.synthesize(codes, start.space).image - face
         l1 = float(error.detach().abs().mean())
-        if step == steps:
-            yield Inversion(codes.detach(), start.space, l1, step)
-            return
         loss = distance(error, weights) + prior.cost(codes)
+        if step == 0:
+            first = loss.detach(), l1
+        if step == steps:
+            better = bool(loss <= first[0])
+            yield Inversion(codes.detach() if better else origin, start.space, l1 if better else first[1], step)
+            return
         offset.grad = gradient(loss, offset)
         optimizer.step()
         schedule.step()
@@ -101,8 +108,8 @@ def check_face(face: Tensor, generator: Generator) -> None:
 
 
 def step_size(step: int, steps: int) -> float:
-    """Share of the largest step: rises over five steps, falls along half a cosine to 0.04."""
-    return min(1.0, (step + 1) / 5) * (0.52 + 0.48 * math.cos(math.pi * step / steps))
+    """Share of the largest step: rises over five steps, falls along half a cosine to 0.04; of no steps at all, 1/5."""
+    return min(1.0, (step + 1) / 5) * (0.52 + 0.48 * math.cos(math.pi * step / max(1, steps)))
 
 
 def distance(error: Tensor, weights: Tensor | None) -> Tensor:

@@ -6,8 +6,9 @@ file --intake.read_photo--> PIL RGB --to_tensor--> (B, 3, H, W) in [-1, 1] --to_
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,16 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError, check_folder
 
-OUTPUTS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff")
+FINE = {"quality": 95, "subsampling": 0}  # a JPEG that hardly loses anything
+OUTPUTS: Mapping[str, Mapping[str, Any]] = {  # by ending, how it is written
+    ".png": {},
+    ".jpg": FINE,
+    ".jpeg": FINE,
+    ".webp": {"quality": 95},
+    ".bmp": {},
+    ".tif": {},
+    ".tiff": {},
+}
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -52,8 +62,7 @@ def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture without metadata; its ending says the format. UserError if that cannot be done."""
     check_output(path)
     try:
-        options = {"quality": 95, "subsampling": 0} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {}
-        picture.save(path, **options)
+        picture.save(path, **OUTPUTS[Path(path).suffix.lower()])
     except OSError as problem:
         raise UserError(f"{path} cannot be written: {problem.strerror or problem}.") from None
 
