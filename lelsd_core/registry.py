@@ -20,7 +20,7 @@ from lelsd_core.faces import FaceAligner, Landmarks, YuNet, build_landmarks
 from lelsd_core.faces.frame import AnyFrame
 from lelsd_core.formats.generators import Options, build_generator, read_checkpoint, use_half, weights_file
 from lelsd_core.formats.weights import read_safetensors
-from lelsd_core.gallery.folder import fitted, gallery, home, own_gallery
+from lelsd_core.gallery.folder import checked, fitted, home, own_gallery, read_gallery
 from lelsd_core.generators import Generator
 from lelsd_core.hub import Bar, entry_of, fetch, names_of
 from lelsd_core.hub.cache import local, sha256_at, sha256_of
@@ -30,7 +30,16 @@ from lelsd_core.inversion.files import read_e4e
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, NetworkSpec, read_segmenter
 from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
-from lelsd_core.specs import GENERATORS, INVERTERS, LANDMARKS, SEGMENTERS, GeneratorSpec, Weights, generator_spec
+from lelsd_core.specs import (
+    GENERATORS,
+    INVERTERS,
+    LANDMARKS,
+    SEGMENTERS,
+    GeneratorSpec,
+    Weights,
+    generator_spec,
+    segmenter_of,
+)
 
 Network = TypeVar("Network", bound=nn.Module)
 ENCODERS: Mapping[str, str] = {"e4e": "e4e-ffhq"}  # a kind of encoder, and the published one of that kind to take
@@ -189,13 +198,12 @@ def load_editor(
     Raises:
         UserError: an unknown name, a file that is damaged or cannot be had, or directions of another generator.
     """
-    spec = generator_spec(name)
-    if spec.segmenter is None:
-        raise UserError(f"No segmenter is known for what {name} paints; use it as a library, with one of your own.")
-    generator, inverter = load_pair(name, spec, device, dtype)
-    segmenter = load_segmenter(spec.segmenter, device)
+    spec, belonging = generator_spec(name), segmenter_of(name)
     source = directions or spec.directions
-    found = gallery(generator, source) if source else own_gallery(generator, segmenter)
+    given = read_gallery(source) if source else None
+    generator, inverter = load_pair(name, spec, device, dtype)
+    segmenter = load_segmenter(belonging, device)
+    found = own_gallery(generator, segmenter) if given is None else checked(given, generator)
     recipe = fitted(spec.discover, generator)
     judge = Judge(local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(spec.frame, "points", None))
     return Editor(generator, inverter, segmenter, load_aligner(spec.frame), found, recipe=recipe, judge=judge)

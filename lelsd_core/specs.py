@@ -117,6 +117,14 @@ def generator_spec(name: str) -> GeneratorSpec:
     return published(CATALOG[name])
 
 
+def segmenter_of(name: str) -> str:
+    """The segmenter that belongs to a named generator. UserError for an unknown name, or where none is known."""
+    segmenter = generator_spec(name).segmenter
+    if segmenter is None:
+        raise UserError(f"No segmenter is known for what {name} paints; use it as a library, with one of your own.")
+    return segmenter
+
+
 def published(entry: Entry) -> GeneratorSpec:
     """The spec of an entry of the catalogue."""
     return GeneratorSpec(

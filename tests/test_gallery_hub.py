@@ -12,13 +12,18 @@ from huggingface_hub import ModelCard, constants
 
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
-from lelsd_core.gallery.folder import gallery
+from lelsd_core.gallery.folder import checked, read_gallery
 from lelsd_core.gallery.hub import MOST_FILES, Origin, files_of, is_repository, push
 from tests import hub_push
 from tests.hub_push import TOKEN, Hub
 from tests.toy import Painter
 
 ORIGIN = Origin("Paints in six patterns.", "licence of the weights", "licence of the data", "someone/painter")
+
+
+def gallery(generator: Painter, source: str | Path) -> tuple[Direction, ...]:
+    """Somebody's directions for a generator."""
+    return checked(read_gallery(source), generator)
 
 
 def directions() -> list[Direction]:

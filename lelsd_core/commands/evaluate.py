@@ -41,15 +41,15 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.errors import UserError
     from lelsd_core.registry import directions_of
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.specs import segmenter_of
 
     check_workers(options.workers)
-    spec, device = generator_spec(options.generator), str(choose_device(options.device))
+    segmenter, device = segmenter_of(options.generator), str(choose_device(options.device))
     directions = directions_of(options.generator, options.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
     print(f"{'low':>6} {'high':>6} {'change':>13}")
-    build = partial(evaluator, options.generator, spec.segmenter)
+    build = partial(evaluator, options.generator, segmenter)
     for row in spread(build, directions, workers=options.workers, device=device):
         if isinstance(row, UserError):
             raise row
@@ -77,10 +77,11 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
     from lelsd_core.device import choose_device
     from lelsd_core.measure.ablation import BATCH, STEPS, ablate
     from lelsd_core.registry import load_generator, load_segmenter
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.specs import generator_spec, segmenter_of
 
     spec, device = generator_spec(options.generator), choose_device(options.device)
-    generator, segmenter = load_generator(options.generator, device), load_segmenter(spec.segmenter, device)
+    segmenter = load_segmenter(segmenter_of(options.generator), device)
+    generator = load_generator(options.generator, device)
     config = replace(spec.discover, steps=options.steps or STEPS, batch=BATCH)
     for part in options.parts:
         replace(config, parts=(part,)).check(generator, segmenter)

@@ -131,15 +131,14 @@ def search(
     yield 1.0, found, words
 
 
-def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
-    """Somebody's directions for a generator.
+def read_gallery(source: str | Path) -> tuple[Direction, ...]:
+    """Somebody's directions, each with a name of its own.
 
     Args:
-        generator: what they must have been made for.
         source: a folder, or OWNER/NAME of a repository on the Hub.
 
     Raises:
-        UserError: no such place, nothing in it, a damaged file, or a direction of another generator.
+        UserError: no such place, nothing in it, or a damaged file.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -148,10 +147,16 @@ def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
         folder = fetch_folder(str(source))
     found: dict[str, Direction] = {}
     for direction in load_directions(folder):
-        direction.check(generator)
         name = free_name(direction.name, found)
         found[name] = replace(direction, name=name)
     return tuple(found.values())
+
+
+def checked(directions: Sequence[Direction], generator: Generator) -> tuple[Direction, ...]:
+    """The directions. UserError if one was made for another generator."""
+    for direction in directions:
+        direction.check(generator)
+    return tuple(directions)
 
 
 def own_gallery(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.errors import UserError, check_folder
+from lelsd_core.errors import UserError, check_file
 
 OUTPUTS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff")
 
@@ -41,11 +41,11 @@ def enlarge(image: Image.Image, side: int) -> Image.Image:
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """UserError if a picture cannot be written there: no such folder, or an ending that is no picture format."""
+    """UserError if a picture cannot be written there: no such folder, a folder, or an ending of no picture."""
     target = Path(path)
     if target.suffix.lower() not in OUTPUTS:
         raise UserError(f"{target.name} does not end like a picture; use one of {', '.join(OUTPUTS)}.")
-    check_folder(target)
+    check_file(target)
 
 
 def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
