@@ -156,6 +156,26 @@ def test_a_fetched_gallery_serves_without_network(hub: Hub, monkeypatch: pytest.
         gallery(Painter(), "me/other")
 
 
+def test_where_nobody_answers_a_fetched_gallery_serves_and_another_is_told_at_once(hub, monkeypatch, capfd) -> None:
+    push("me/painted", files_of("me/painted", directions(), ORIGIN))
+    gallery(Painter(), "me/painted")
+    capfd.readouterr()
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert len(gallery(Painter(), "me/painted")) == 2
+    with pytest.raises(UserError, match=r"no directions in me/other: .* it cannot be now: no connection\.$"):
+        gallery(Painter(), "me/other")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_is_no_hub_is_told(machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub_push.running(Hub()) as portal:
+        monkeypatch.setattr(hub_push.Handler, "do_GET", lambda self: self.answer(b"<html>Please log in</html>"))
+        monkeypatch.setenv("HF_ENDPOINT", portal.address)
+        with pytest.raises(UserError, match="its server does not answer as the Hub does"):
+            gallery(Painter(), "me/painted")
+
+
 def test_only_directions_are_fetched(hub: Hub) -> None:
     push("me/painted", files_of("me/painted", directions(), ORIGIN) | {"pickle.bin": b"x", "notes.txt": b"y"})
     hub.seen.clear()
