@@ -53,11 +53,12 @@ def hub(machine: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield hub
 
 
-def test_a_gallery_is_published_and_read_back(hub: Hub) -> None:
+def test_a_gallery_is_published_and_read_back_in_silence(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
     files = files_of("me/painted", directions(), ORIGIN)
     assert push("me/painted", files) == f"{hub.address}/me/painted/commit/{hub_push.SHA}"
     assert hub.repositories == {"me/painted": files}  # nothing but these
     found = gallery(Painter(), "me/painted")
+    assert capfd.readouterr() == ("", "")
     assert {d.name: d.parts for d in found} == {"left": ("left",), "far right": ("right",)}
     for ours in directions():
         (theirs,) = (d for d in found if d.name == ours.name)

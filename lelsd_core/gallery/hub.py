@@ -11,7 +11,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,8 +167,9 @@ def push(repository: str, files: Mapping[str, bytes]) -> str:
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
     api = HfApi(**access(), token=token)
     try:
-        api.create_repo(repository, exist_ok=True)
-        return api.create_commit(repository, operations, commit_message="Directions and their card").commit_url
+        with quiet():
+            api.create_repo(repository, exist_ok=True)
+            return api.create_commit(repository, operations, commit_message="Directions and their card").commit_url
     except (HTTPError, OSError, ValueError) as problem:
         raise UserError(f"{repository} could not be written: {refusal(problem)}.") from None
 
@@ -201,7 +203,8 @@ def fetch_folder(repository: str) -> Path:
     try:
         if not reason:
             check_sizes(repository, sizes_of(repository))
-            return Path(snapshot_download(repository, **options))
+            with quiet():
+                return Path(snapshot_download(repository, **options))
     except json.JSONDecodeError:
         reason = "its server does not answer as the Hub does"
     except (HTTPError, OSError) as problem:
@@ -215,6 +218,21 @@ def fetch_folder(repository: str) -> Path:
             f"There are no directions in {repository}: it is no folder here, it was never fetched from the Hub on this "
             f"machine, and it cannot be now: {reason}."
         ) from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without huggingface_hub's progress bars, which it draws into pipes, too, and for files of a few kB."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def access() -> dict[str, str | None]:
