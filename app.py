@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from demo.options import AUTO, Settings, read_settings
+from demo.options import AUTO, Settings, check_address, read_settings
 from lelsd_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def main() -> None:
     """Start the page; whatever a person can put right is told in one sentence."""
     try:
         settings = read_settings()
+        check_address(settings)
         if settings.offline:
             os.environ["HF_HUB_OFFLINE"] = "1"
         start(settings)

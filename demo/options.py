@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -126,3 +127,21 @@ def read_login(text: str) -> tuple[str, str]:
     if not user or not password:
         raise UserError("--auth takes USER:PASSWORD; what was given lacks the colon, the user or the password.")
     return user, password
+
+
+def check_address(settings: Settings) -> None:
+    """UserError, before anything is loaded, if nothing can be served at the host and port that were given."""
+    port = settings.port or 0  # without one, any that is free will do
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":  # as the server does: a port whose last connections still end is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "no host is named so"
+        where = f"{settings.host}:{port}" if port else settings.host
+        raise UserError(
+            f"The page cannot be served at {where} ({reason}); --host takes an address of this machine, --port a free "
+            "port."
+        ) from None

@@ -37,8 +37,7 @@ def serve(page: gr.Blocks, settings: Settings) -> None:
             quiet=True,
         )
     except OSError as problem:
-        where = f"{settings.host}:{settings.port}" if settings.port else settings.host
-        raise UserError(f"The page cannot be served at {where}; try another --port ({problem}).") from None
+        raise UserError(f"The page cannot be served at {settings.host}; try another --port ({problem}).") from None
     print(f"* Running on local URL:  {page.local_url}", flush=True)
     if settings.share and "SPACE_ID" not in os.environ:  # a Space is public already
         threading.Thread(target=announce_link, args=[page], daemon=True).start()

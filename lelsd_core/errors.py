@@ -14,9 +14,18 @@ class UserError(ValueError):
 
 
 def check_folder(target: Path) -> None:
-    """UserError if there is no folder to write a file to."""
+    """UserError if there is no folder to write to."""
     if not target.resolve().parent.is_dir():
         raise UserError(f"There is no folder {target.resolve().parent} to write {target.name} to.")
+
+
+def check_file(target: Path, *endings: str) -> None:
+    """UserError if no file can be written there: a name without one of these endings, a folder, or none to hold it."""
+    if endings and target.suffix.lower() not in endings:
+        raise UserError(f"{target.name} must end in {' or '.join(endings)}.")
+    check_folder(target)
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; give the name of a file to write.")
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from lelsd_core.faces import FaceAligner, Landmarks, YuNet, build_landmarks
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame
 from lelsd_core.formats.generators import Options, build_generator, read_checkpoint, use_half, weights_file
 from lelsd_core.formats.weights import read_safetensors
-from lelsd_core.gallery.folder import fitted, gallery, home, own_gallery, read_gallery
+from lelsd_core.gallery.folder import checked, fitted, home, own_gallery, read_gallery
 from lelsd_core.generators import Generator
 from lelsd_core.hub import CATALOG, Bar, fetch, names_of
 from lelsd_core.hub.cache import local, sha256_at, sha256_of
@@ -207,10 +207,11 @@ def load_editor(
             segmenter for a file.
     """
     spec, wanted = spec_of(name_or_path), segmenter_of(name_or_path, segmenter)
+    source = directions or spec.directions
+    given = read_gallery(source) if source else None
     generator, inverter = load_pair(str(name_or_path), spec, device, dtype)
     segmenter = load_segmenter(wanted, device, generator=generator)
-    source = directions or spec.directions
-    found = gallery(generator, source) if source else own_gallery(generator, segmenter)
+    found = own_gallery(generator, segmenter) if given is None else checked(given, generator)
     recipe = fitted(spec.discover, generator)
     frame = spec.frame or FfhqFrame(generator.resolution)
     judge = Judge(local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(frame, "points", None))

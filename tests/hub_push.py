@@ -165,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
             content = files[found[3]]
             self.answer(content, ETag=f'"{oid(content)}"', X_Repo_Commit=SHA)
         else:
-            self.answer({"id": found[1], "sha": SHA, "siblings": [{"rfilename": n} for n in files]})
+            self.answer({"id": found[1], "sha": SHA, "siblings": siblings(files)})
 
     def do_HEAD(self) -> None:
         """The same without its bytes."""
@@ -175,3 +175,8 @@ class Handler(BaseHTTPRequestHandler):
 def oid(content: bytes) -> str:
     """Git's name of a file."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def siblings(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    """The files of a repository, as it lists them."""
+    return [{"rfilename": name, "size": len(content)} for name, content in files.items()]

@@ -12,13 +12,18 @@ from huggingface_hub import ModelCard, constants
 
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
-from lelsd_core.gallery.folder import gallery
+from lelsd_core.gallery.folder import checked, read_gallery
 from lelsd_core.gallery.hub import MOST_FILES, Origin, files_of, is_repository, push
 from tests import hub_push
 from tests.hub_push import TOKEN, Hub
 from tests.toy import Painter
 
 ORIGIN = Origin("Paints in six patterns.", "licence of the weights", "licence of the data", "someone/painter")
+
+
+def gallery(generator: Painter, source: str | Path) -> tuple[Direction, ...]:
+    """Somebody's directions for a generator."""
+    return checked(read_gallery(source), generator)
 
 
 def directions() -> list[Direction]:
@@ -48,11 +53,12 @@ def hub(machine: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield hub
 
 
-def test_a_gallery_is_published_and_read_back(hub: Hub) -> None:
+def test_a_gallery_is_published_and_read_back_in_silence(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
     files = files_of("me/painted", directions(), ORIGIN)
     assert push("me/painted", files) == f"{hub.address}/me/painted/commit/{hub_push.SHA}"
     assert hub.repositories == {"me/painted": files}  # nothing but these
     found = gallery(Painter(), "me/painted")
+    assert capfd.readouterr() == ("", "")
     assert {d.name: d.parts for d in found} == {"left": ("left",), "far right": ("right",)}
     for ours in directions():
         (theirs,) = (d for d in found if d.name == ours.name)
@@ -149,6 +155,26 @@ def test_a_fetched_gallery_serves_without_network(hub: Hub, monkeypatch: pytest.
     assert len(hub.seen) == seen
     with pytest.raises(UserError, match="no directions in me/other: it is no folder here, it was never fetched"):
         gallery(Painter(), "me/other")
+
+
+def test_where_nobody_answers_a_fetched_gallery_serves_and_another_is_told_at_once(hub, monkeypatch, capfd) -> None:
+    push("me/painted", files_of("me/painted", directions(), ORIGIN))
+    gallery(Painter(), "me/painted")
+    capfd.readouterr()
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert len(gallery(Painter(), "me/painted")) == 2
+    with pytest.raises(UserError, match=r"no directions in me/other: .* it cannot be now: no connection\.$"):
+        gallery(Painter(), "me/other")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_is_no_hub_is_told(machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub_push.running(Hub()) as portal:
+        monkeypatch.setattr(hub_push.Handler, "do_GET", lambda self: self.answer(b"<html>Please log in</html>"))
+        monkeypatch.setenv("HF_ENDPOINT", portal.address)
+        with pytest.raises(UserError, match="its server does not answer as the Hub does"):
+            gallery(Painter(), "me/painted")
 
 
 def test_only_directions_are_fetched(hub: Hub) -> None:

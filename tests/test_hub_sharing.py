@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from lelsd_core.errors import UserError
-from lelsd_core.hub import Progress, download, fetch, local
+from lelsd_core.hub import Progress, download, fetch, local, transfer
+from lelsd_core.hub.cache import hub_cache
 from tests.hub_server import Fault, HubServer
-from tests.toy_hub import DATA, ONE, OTHER, SHA256, TWO, leftovers
+from tests.toy_hub import DATA, ONE, OTHER, SHA256, TWO, leftovers, sentence
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -136,3 +138,15 @@ def test_two_processes_share_one_download(serve, toys):
     assert ends[0] == ends[1]
     assert Path(ends[0]).read_bytes() == DATA
     assert server.count("GET") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_is_told_at_once_and_no_other_source_is_asked(serve, monkeypatch, number):
+    server = serve()
+
+    def refuses(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(transfer, "open", refuses, raising=False)
+    assert f"toy.pt cannot be written to {hub_cache()}: {os.strerror(number)}; make room there" in sentence("toy")
+    assert server.count("HEAD", "two/") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from dataclasses import fields
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.options import Settings, flag_of, read_settings
+from demo.options import Settings, check_address, flag_of, read_settings
 from lelsd_core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +87,21 @@ def test_what_makes_no_sense_is_told(case):
     with pytest.raises(UserError) as told:
         read_settings(flags, environment)
     assert words in str(told.value)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid", "no..where", "x" * 70])
+def test_an_address_that_is_not_of_this_machine_is_told_before_anything_is_loaded(host):
+    with pytest.raises(UserError, match=r"--host takes an address of this machine"):
+        check_address(Settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_an_address_of_this_machine_is_taken(host):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    check_address(Settings(host=host))
+    check_address(Settings(host=host, port=port))
 
 
 @pytest.mark.parametrize("login", ["hunter2", ":hunter2", "hunter2:"])

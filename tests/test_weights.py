@@ -88,6 +88,9 @@ def test_fetch_brings_what_belongs_to_a_generator_or_it_alone(only_toys, serve, 
     assert server.count("GET", "one/") == 0
     assert main(["weights", "fetch", "painter", "--json"]) == 0
     told = answer(capsys)
+    before = server.count("GET")
+    assert main(["weights", "fetch", "toy", "hand"]) == 1
+    assert server.count("GET") == before, "nothing is fetched for a list that cannot be had"
     assert told["by_hand"] == {"hand": "hand.pt from https://example.org/hand.pt"}
     assert told["paths"]["painter"] == told["paths"]["toy"]
     assert "one--weights" in told["paths"]["painter"]

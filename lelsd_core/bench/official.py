@@ -27,7 +27,7 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.localization import combined_mask, localization_score
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.segmenters import Segmenter, part_mask
-from lelsd_core.specs import generator_spec
+from lelsd_core.specs import generator_spec, segmenter_of
 
 PARTS, SEEDS = ("eyes", "mouth", "hair"), (0, 1, 2)
 OFFICIAL = {"steps": 200, "batch": 4, "lr": 0.001, "schedule": "halving"}
@@ -59,7 +59,7 @@ def official(
 ) -> dict[str, Any]:
     """Race all parts and seeds; every time is printed, the worst ratio counts."""
     spec = generator_spec(name)
-    generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)
+    segmenter, generator = load_segmenter(segmenter_of(name), device), load_generator(name, device)
     races = []
     for part in parts:
         for seed in seeds:

@@ -79,10 +79,10 @@ def discovery(name: str, repeats: int, four_times: bool, device: torch.device | 
     from lelsd_core.device import settle
     from lelsd_core.discovery.search import discover
     from lelsd_core.registry import load_generator, load_segmenter
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.specs import generator_spec, segmenter_of
 
     spec = generator_spec(name)
-    generator, segmenter = load_generator(name, device), load_segmenter(spec.segmenter, device)
+    segmenter, generator = load_segmenter(segmenter_of(name), device), load_generator(name, device)
     config = spec.discover.check(generator, segmenter)
     codes = generator.lift(generator.sample(range(config.batch)), generator.space_names[0], config.space)
     with torch.inference_mode():

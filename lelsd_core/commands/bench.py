@@ -20,7 +20,7 @@ WHAT = ("edit", "discover", "start", "generator", "align", "invert")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("what", choices=WHAT, help="what to time")
+    parser.add_argument("what", help=f"what to time: {', '.join(WHAT)}")
     parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
     parser.add_argument("--repeats", type=int, default=0, help="how often [enough for the time it takes]")
     parser.add_argument("--four-times", action="store_true", help="discover: also run with four times as many steps")
@@ -30,9 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Time it."""
+    """Time it; all that a person can fix is told before."""
     from lelsd_core.bench import timing
+    from lelsd_core.errors import UserError, unknown_name
+    from lelsd_core.specs import generator_spec
 
+    if options.what not in WHAT:
+        raise UserError(unknown_name("bench", options.what, WHAT))
+    if options.repeats < 0:
+        raise UserError(f"--repeats is {options.repeats}; it must be at least 1, or 0 for as many as it takes.")
+    generator_spec(options.generator)
     if options.what == "start":
         return timing.start(options.repeats or 5)
     if options.what == "generator":

@@ -45,21 +45,24 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     from lelsd_core.device import choose_device
     from lelsd_core.directions import Direction
-    from lelsd_core.errors import check_folder
+    from lelsd_core.errors import check_file
     from lelsd_core.gallery.folder import fitted
     from lelsd_core.registry import load_generator, load_segmenter
+    from lelsd_core.segmenters import Parts
     from lelsd_core.specs import segmenter_of, spec_of
 
     out = Path(options.out)
-    for path in filter(None, [out, options.checkpoint and Path(options.checkpoint)]):
-        check_folder(path)
+    check_file(out, ".safetensors")
+    if options.checkpoint:
+        check_file(Path(options.checkpoint))
     spec, wanted = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
     given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     against = [Direction.load(path) for path in options.against]
     device = choose_device(options.device)
-    generator = load_generator(options.generator, device)
-    segmenter = load_segmenter(wanted, device, weights=options.segmenter_weights, generator=generator)
+    segmenter = load_segmenter(wanted, device, weights=options.segmenter_weights)
+    Parts(segmenter.parts).expand(given.get("parts", spec.discover.parts))
+    generator = load_generator(options.generator, device)  # the larger of both to fetch
     config = replace(fitted(replace(spec.discover, **given), generator), **given).check(generator, segmenter)
     began = time.perf_counter()
     progress = search(generator, segmenter, config, against, options.checkpoint)

@@ -54,10 +54,14 @@ def row_of(name: str) -> dict[str, Any]:
 def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Download by name, with all that belongs to a generator unless told otherwise."""
     from lelsd_core.hub import Bar, entry_of, fetch, local, needed_by
+    from lelsd_core.hub.download import check_possible
 
     if not options.names:
         options.usage_error("fetch takes at least one NAME; `weights list` tells which there are")
     wanted = [part for name in options.names for part in ((name,) if options.only else needed_by(name))]
+    for name in options.names:
+        if local(name) is None:
+            check_possible(name, entry_of(name))  # before hours of other downloads
     paths, by_hand = {}, {}
     for name in dict.fromkeys((*wanted, *options.names)):
         entry = entry_of(name)

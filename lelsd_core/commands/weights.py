@@ -48,14 +48,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def convert(options: argparse.Namespace) -> dict[str, Any]:
     """IN OUT.safetensors: read a generator in any format, write it as this project's safetensors."""
-    from lelsd_core.errors import UserError, check_folder
+    from lelsd_core.errors import UserError, check_file
 
     if len(options.names) != 2:
         options.usage_error("convert takes two names: IN OUT.safetensors")
     given, target = (Path(name) for name in options.names)
-    if target.suffix != ".safetensors":
-        raise UserError(f"The converted file must end in .safetensors, got {target.name}.")
-    check_folder(target)
+    check_file(target, ".safetensors")
     if not given.exists():
         raise UserError(f"There is no file or folder {given} to convert.")
     from lelsd_core.formats.generators import convert as convert_file

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +24,14 @@ class Recipe:
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """The recipe of a file. UserError if it is not one."""
+    """The recipe of a file. UserError if there is none, or it is something else."""
+    if not Path(path).exists():
+        raise UserError(f"There is no recipe {path}.")
     try:
         if Path(path).stat().st_size > LARGEST:
             raise ValueError
         facts = json.loads(Path(path).read_text(encoding="utf-8"))
-        amounts = {str(name): float(amount) for name, amount in facts["amounts"].items()}
+        amounts = {str(name): finite(amount) for name, amount in facts["amounts"].items()}
         generator = facts.get("generator")
         return Recipe(amounts, None if generator is None else str(generator))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -39,6 +42,14 @@ def read_setting(text: str, flag: str = "--set", example: str = "mouth=2.5") -> 
     """NAME=AMOUNT -> (name, amount). UserError if it is something else."""
     name, _, amount = text.partition("=")
     try:
-        return name.strip(), float(amount)
+        return name.strip(), finite(amount)
     except ValueError:
         raise UserError(f"{flag} takes NAME=AMOUNT such as {example}, got {text!r}.") from None
+
+
+def finite(amount: str | float) -> float:
+    """An amount as a number; ValueError for one that is none, or without end."""
+    number = float(amount)
+    if not math.isfinite(number):
+        raise ValueError
+    return number

@@ -131,20 +131,14 @@ def search(
     yield 1.0, found, words
 
 
-def gallery(generator: Generator, source: str | Path) -> tuple[Direction, ...]:
-    """Somebody's directions for a generator. UserError as for `read_gallery`, or one of another generator."""
-    return read_gallery(source, generator)
-
-
-def read_gallery(source: str | Path, generator: Generator | None = None) -> tuple[Direction, ...]:
-    """Somebody's directions, their names kept apart.
+def read_gallery(source: str | Path) -> tuple[Direction, ...]:
+    """Somebody's directions, each with a name of its own.
 
     Args:
         source: a folder, one file, or OWNER/NAME of a repository on the Hub.
-        generator: what they must have been made for; None = any.
 
     Raises:
-        UserError: no such place, nothing in it, a damaged file, or a direction of another generator.
+        UserError: no such place, nothing in it, or a damaged file.
     """
     place = Path(source).expanduser()
     if not place.exists():
@@ -155,11 +149,16 @@ def read_gallery(source: str | Path, generator: Generator | None = None) -> tupl
         place = fetch_folder(str(source))
     found: dict[str, Direction] = {}
     for direction in load_directions(place):
-        if generator is not None:
-            direction.check(generator)
         name = free_name(direction.name, found)
         found[name] = replace(direction, name=name)
     return tuple(found.values())
+
+
+def checked(directions: Sequence[Direction], generator: Generator) -> tuple[Direction, ...]:
+    """The directions. UserError if one was made for another generator."""
+    for direction in directions:
+        direction.check(generator)
+    return tuple(directions)
 
 
 def own_gallery(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:

@@ -7,10 +7,12 @@ Nothing else is sent or fetched. The token is the one that huggingface_hub finds
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,10 +165,11 @@ def push(repository: str, files: Mapping[str, bytes]) -> str:
             "--dry-run shows what would be sent."
         )
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    api = HfApi(os.environ.get("HF_ENDPOINT") or None, token=token)
+    api = HfApi(**access(), token=token)
     try:
-        api.create_repo(repository, exist_ok=True)
-        return api.create_commit(repository, operations, commit_message="Directions and their card").commit_url
+        with quiet():
+            api.create_repo(repository, exist_ok=True)
+            return api.create_commit(repository, operations, commit_message="Directions and their card").commit_url
     except (HTTPError, OSError, ValueError) as problem:
         raise UserError(f"{repository} could not be written: {refusal(problem)}.") from None
 
@@ -192,23 +195,57 @@ def fetch_folder(repository: str) -> Path:
     Raises:
         UserError: no such repository, no network and never fetched, or no gallery at all.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
-    offline, access = is_offline(), {"endpoint": os.environ.get("HF_ENDPOINT") or None}
+    options = {"allow_patterns": "*.safetensors", "cache_dir": hub_cache(), **access()}
+    reason = "the network is switched off (--offline or HF_HUB_OFFLINE)" if is_offline() else ""
     try:
-        if not offline:
-            files = HfApi(**access).list_repo_tree(repository, recursive=True)
-            check_sizes(repository, {file.path: file.size for file in files if hasattr(file, "size")})
-        options = {"allow_patterns": "*.safetensors", "local_files_only": offline, "cache_dir": hub_cache()}
-        return Path(snapshot_download(repository, **options, **access))
+        if not reason:
+            check_sizes(repository, sizes_of(repository))
+            with quiet():
+                return Path(snapshot_download(repository, **options))
+    except json.JSONDecodeError:
+        reason = "its server does not answer as the Hub does"
+    except (HTTPError, OSError) as problem:
+        reason = why(problem)
+        if getattr(getattr(problem, "response", None), "status_code", 500) < 500:  # the Hub itself says no
+            raise UserError(f"The directions of {repository} could not be fetched: {reason}.") from None
+    try:
+        return Path(snapshot_download(repository, local_files_only=True, **options))
     except LocalEntryNotFoundError:
         raise UserError(
             f"There are no directions in {repository}: it is no folder here, it was never fetched from the Hub on this "
-            "machine, and there is no network."
+            f"machine, and it cannot be now: {reason}."
         ) from None
-    except (HTTPError, OSError) as problem:
-        raise UserError(f"The directions of {repository} could not be fetched: {why(problem)}.") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without huggingface_hub's progress bars, which it draws into pipes, too, and for files of a few kB."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def access() -> dict[str, str | None]:
+    """Where the Hub is; None = where huggingface_hub knows."""
+    return {"endpoint": os.environ.get("HF_ENDPOINT") or None}
+
+
+def sizes_of(repository: str) -> dict[str, int]:
+    """Bytes of a repository's files by name, asked once: who waits for a page is told soon that there is no Hub."""
+    from huggingface_hub import HfApi
+
+    files = HfApi(**access()).model_info(repository, files_metadata=True).siblings or ()
+    return {file.rfilename: file.size or 0 for file in files}
 
 
 def check_sizes(repository: str, sizes: Mapping[str, int]) -> None:

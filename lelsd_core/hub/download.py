@@ -149,6 +149,11 @@ def from_any_source(name: str, entry: Entry, tell: Report) -> Path:
         try:
             return [from_source(name, source, file, tell) for file in reversed(source.files)][-1]
         except (HTTPError, OSError, WrongFileError) as problem:
+            if fault := fault_of_machine(problem):
+                raise UserError(
+                    f"{source.file.name} cannot be written to {hub_cache()}: {fault}; make room there, or set HF_HOME "
+                    "to a folder that can be written to."
+                ) from None
             reasons.append((source, why(problem)))
     tried = "; ".join(f"{source}: {reason}" for source, reason in reasons)
     wants_token = any("token" in reason for _, reason in reasons)
@@ -197,6 +202,14 @@ def patience(problem: Exception, arrived: int) -> float | None:
         wait = float(asked) if asked.isdigit() else PAUSE
         return wait if wait <= LONGEST_WAIT else None
     return PAUSE if response.status_code in (408, 500, 502, 503, 504) else None
+
+
+def fault_of_machine(problem: Exception) -> str | None:
+    """What this machine's own disk says, which no other source would change; None for faults of the network."""
+    network = isinstance(problem, (ConnectionError, TimeoutError)) or getattr(problem, "response", None) is not None
+    if network or not isinstance(problem, OSError) or (problem.errno or 0) <= 0:  # getaddrinfo counts below 0
+        return None
+    return problem.strerror
 
 
 def why(problem: Exception) -> str:

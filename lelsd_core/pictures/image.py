@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.errors import UserError, check_folder
+from lelsd_core.errors import UserError, check_file
 
 FINE = {"quality": 95, "subsampling": 0}  # a JPEG that hardly loses anything
 OUTPUTS: Mapping[str, Mapping[str, Any]] = {  # by ending, how it is written
@@ -51,11 +51,11 @@ def enlarge(image: Image.Image, side: int) -> Image.Image:
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """UserError if a picture cannot be written there: no such folder, or an ending that is no picture format."""
+    """UserError if a picture cannot be written there: no such folder, a folder, or an ending of no picture."""
     target = Path(path)
     if target.suffix.lower() not in OUTPUTS:
         raise UserError(f"{target.name} does not end like a picture; use one of {', '.join(OUTPUTS)}.")
-    check_folder(target)
+    check_file(target)
 
 
 def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:

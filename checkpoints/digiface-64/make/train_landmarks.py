@@ -1,6 +1,6 @@
 """Train landmarks.safetensors on the points of `points.py`, and print its errors on the last faces of each file.
 
-    python checkpoints/digiface-64/make/train_landmarks.py points_a.json points_b.json points_c.json --steps 8000 --batch 48
+    python checkpoints/digiface-64/make/train_landmarks.py points_a.json points_b.json points_c.json
 
 Cross-entropy with a small Gaussian at each point, so that a map is as wide as the network is unsure, plus the absolute
 error of the maps' means. Half the views are nearly aligned, others are far off; one in eight shows no whole face or it
