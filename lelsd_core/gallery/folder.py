@@ -132,7 +132,7 @@ def search(
 
 
 def read_gallery(source: str | Path) -> tuple[Direction, ...]:
-    """Somebody's directions, each with a name of its own.
+    """Somebody's directions, of whatever generator.
 
     Args:
         source: a folder, or OWNER/NAME of a repository on the Hub.
@@ -145,18 +145,17 @@ def read_gallery(source: str | Path) -> tuple[Direction, ...]:
         if not is_repository(str(source)):
             raise UserError(f"There is no folder {source}; give a folder with directions, or OWNER/NAME on the Hub.")
         folder = fetch_folder(str(source))
-    found: dict[str, Direction] = {}
-    for direction in load_directions(folder):
-        name = free_name(direction.name, found)
-        found[name] = replace(direction, name=name)
-    return tuple(found.values())
+    return load_directions(folder)
 
 
 def checked(directions: Sequence[Direction], generator: Generator) -> tuple[Direction, ...]:
-    """The directions. UserError if one was made for another generator."""
+    """The directions, each with a name of its own. UserError if one was made for another generator."""
+    found: dict[str, Direction] = {}
     for direction in directions:
         direction.check(generator)
-    return tuple(directions)
+        name = free_name(direction.name, found)
+        found[name] = replace(direction, name=name)
+    return tuple(found.values())
 
 
 def own_gallery(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
