@@ -7,8 +7,8 @@ A direction's file is safetensors: the vector, and everything worth knowing abou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,15 @@ def free_name(name: str, taken: Collection[str]) -> str:
     while candidate.casefold() in taken:
         number, candidate = number + 1, f"{name}-{number}"
     return candidate
+
+
+def named_apart(directions: Iterable[Direction]) -> tuple[Direction, ...]:
+    """The directions, each with a name of its own."""
+    found: dict[str, Direction] = {}
+    for direction in directions:
+        name = free_name(direction.name, found)
+        found[name] = direction if name == direction.name else replace(direction, name=name)
+    return tuple(found.values())
 
 
 def clamp_amounts(directions: Sequence[Direction], wanted: Mapping[str, float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lelsd_core.device import AUTO, dtype_on
-from lelsd_core.directions import Direction, load_directions
+from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces import FaceAligner, Landmarks, YuNet, build_landmarks
@@ -254,12 +254,12 @@ def directions_of(name_or_path: str | Path, source: str | Path | None = None) ->
     """
     spec, name = spec_of(name_or_path), str(name_or_path)
     if source or spec.directions:
-        return read_gallery(source or spec.directions)
+        return named_apart(read_gallery(source or spec.directions))
     path = local(name) if name in CATALOG else weights_file(Path(name))
     folder = home(sha256_at(path)) if path else None
     if folder is None or not any(folder.glob("*.safetensors")):
         raise UserError(f"No directions of {name} were found on this machine; give a folder of them, or discover one.")
-    return load_directions(folder)
+    return named_apart(load_directions(folder))
 
 
 def find(

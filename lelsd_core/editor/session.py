@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.directions import Direction, free_name
+from lelsd_core.directions import Direction, named_apart
 from lelsd_core.errors import UserError
 from lelsd_core.faces import AlignedFace, Candidate, Nudge
 from lelsd_core.inversion import BALANCED
@@ -112,13 +112,8 @@ class Session:
 
     def with_directions(self, found: Sequence[Direction]) -> Session:
         """The session with more directions; names that are taken get a number."""
-        taken = {direction.name for direction in self.directions}
-        added = []
-        for direction in found:
-            name = free_name(direction.name, taken)
-            taken.add(name)
-            added.append(replace(direction, name=name))
-        return replace(self, directions=(*self.directions, *added))
+        both = named_apart([*self.directions, *found])
+        return replace(self, directions=both)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lelsd_core.directions import Direction, free_name, load_directions
+from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import FIRST_SEED, Samples
 from lelsd_core.discovery.search import discover
@@ -132,7 +132,7 @@ def search(
 
 
 def read_gallery(source: str | Path) -> tuple[Direction, ...]:
-    """Somebody's directions, each with a name of its own.
+    """Somebody's directions, of whatever generator.
 
     Args:
         source: a folder, one file, or OWNER/NAME of a repository on the Hub.
@@ -147,18 +147,14 @@ def read_gallery(source: str | Path) -> tuple[Direction, ...]:
                 f"There is no folder {source}; give a folder with directions, one file, or OWNER/NAME on the Hub."
             )
         place = fetch_folder(str(source))
-    found: dict[str, Direction] = {}
-    for direction in load_directions(place):
-        name = free_name(direction.name, found)
-        found[name] = replace(direction, name=name)
-    return tuple(found.values())
+    return load_directions(place)
 
 
 def checked(directions: Sequence[Direction], generator: Generator) -> tuple[Direction, ...]:
-    """The directions. UserError if one was made for another generator."""
+    """The directions, each with a name of its own. UserError if one was made for another generator."""
     for direction in directions:
         direction.check(generator)
-    return tuple(directions)
+    return named_apart(directions)
 
 
 def own_gallery(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
