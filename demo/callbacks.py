@@ -146,6 +146,7 @@ class Callbacks:
             "faces": gr.update(value=crops if len(crops) > 1 else [], visible=len(crops) > 1),
             "aligned": first.aligned_before,
             "nudges": [STILL.right, STILL.down, STILL.scale, STILL.turn],
+            "tune": gr.update(value=fit.tune, visible=self.editor(session).tunable),
             "view": gr.update(choices=[*VIEWS, WHOLE], value=how[0]),
         }
 
@@ -171,6 +172,7 @@ class Callbacks:
         scale: float,
         turn: float,
         closeness: str,
+        tune: bool,
         view: str,
         detail: bool,
         protect: bool,
@@ -182,8 +184,10 @@ class Callbacks:
         with told_to_the_user():
             if aligned != source.faces[0].aligned_before:
                 source = self.editor(session).look(source.photo, aligned)
-                return self.opened(session, source, Fit(aligned=aligned, closeness=closeness), (view, detail, protect))
-            fit = replace(fit, nudge=Nudge(right, down, scale, turn), closeness=closeness)
+                fit = Fit(aligned=aligned, closeness=closeness, tune=tune)
+                return self.opened(session, source, fit, (view, detail, protect))
+            fit = replace(fit, nudge=Nudge(right, down, scale, turn), closeness=closeness, tune=tune)
+            self.editor(session).check(fit)
             return self.fitted(session, source, fit, (view, detail, protect), values)
 
     def choose_face(self, event: gr.SelectData, *given: Any) -> News:

@@ -81,7 +81,7 @@ class Stage:
 
 def panel_of(fit: PhotoPanel) -> Named:
     """The components of the photo panel that a new face changes."""
-    return {"panel": fit.panel, "faces": fit.faces, "aligned": fit.aligned, "nudges": fit.nudges}
+    return {"panel": fit.panel, "faces": fit.faces, "aligned": fit.aligned, "nudges": fit.nudges, "tune": fit.tune}
 
 
 def edit_tab(do: Callbacks, seed: int) -> tuple[Sources, Stage]:

@@ -18,11 +18,13 @@ class PhotoPanel:
     aligned: gr.Checkbox
     nudges: list[gr.Slider]
     closeness: gr.Radio
+    tune: gr.Checkbox
+    stop: gr.Button
 
     @property
     def given(self) -> list[gr.components.Component]:
         """What `Callbacks.refit` reads after the face."""
-        return [self.aligned, *self.nudges, self.closeness]
+        return [self.aligned, *self.nudges, self.closeness, self.tune]
 
 
 def photo_panel() -> PhotoPanel:
@@ -44,6 +46,13 @@ def photo_panel() -> PhotoPanel:
             info="The closer the rebuilt face, the less room for edits.",
             elem_id="closeness",
         )
+        tune = gr.Checkbox(
+            False,
+            visible=False,
+            label="Tune the model to this face",
+            info="Closer still, and slow; the change is kept for this face alone.",
+            elem_id="tune",
+        )
         aligned = gr.Checkbox(
             False, label="Already aligned", info="Take the picture's middle as it is.", elem_id="aligned-before"
         )
@@ -53,7 +62,8 @@ def photo_panel() -> PhotoPanel:
             nudge("Zoom", "scale", 0.7, 1.4, 1.0, 0.01),
             nudge("Turn", "turn", -20, 20, 0.0, 0.5),
         ]
-    return PhotoPanel(panel, faces, aligned, nudges, closeness)
+        stop = gr.Button("Stop refining", elem_id="stop-refining")
+    return PhotoPanel(panel, faces, aligned, nudges, closeness, tune, stop)
 
 
 def nudge(label: str, name: str, least: float, most: float, still: float, step: float) -> gr.Slider:

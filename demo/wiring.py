@@ -55,6 +55,7 @@ def wire_faces(do: Callbacks, sources: Sources, stage: Stage) -> None:
     panel.faces.select(answering(do.choose_face, named), [*photo, *rest], **last)
     fitted = [part.input for part in panel.given]
     gr.on(fitted, answering(do.refit, named), [*photo, *rest], **last)
+    panel.stop.click(None, cancels=[refining], queue=False, **PRIVATE)
 
 
 def wire_stage(do: Callbacks, stage: Stage, live: bool) -> None:

@@ -47,6 +47,10 @@ def test_a_model_is_fetched_finds_its_sliders_and_takes_the_photo_over(hub, quic
         before = page.locator("#picture img").get_attribute("src")
         slider.press("End")
         expect(page.locator("#picture img")).not_to_have_attribute("src", before, timeout=SLOW)
+        page.get_by_text("The face in the photo").click()
+        page.get_by_label("Tune the model to this face").check()
+        page.wait_for_timeout(1000)
+        page.locator("#stop-refining").click()
         page.get_by_role("tab", name="Discover a new direction").click()
         expect(page.locator("#parts")).to_contain_text("earrings", timeout=SLOW)
         assert problems == []

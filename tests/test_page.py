@@ -140,7 +140,7 @@ def test_protection_raises_the_share_inside_the_part(do, editor):
 
 def test_a_nudge_turns_the_face_and_keeps_sliders_and_choice(do, opened):
     session, source, fit = opened["session"], opened["source"], opened["fit"]
-    again = do.refit(session, source, fit, False, 0.05, 0.0, 1.1, 10.0, "easier to edit", *HOW, 2.0)
+    again = do.refit(session, source, fit, False, 0.05, 0.0, 1.1, 10.0, "easier to edit", False, *HOW, 2.0)
     assert "sliders" not in again
     assert again["fit"].nudge.turn == 10.0
     assert again["fit"].closeness == "easier to edit"
@@ -148,9 +148,16 @@ def test_a_nudge_turns_the_face_and_keeps_sliders_and_choice(do, opened):
     assert again["turn"] != opened["turn"], "it is refined anew"
 
 
+def test_only_a_stylegan2_is_tuned_to_a_face(do, opened):
+    assert not opened["tune"]["visible"]
+    session, source, fit = opened["session"], opened["source"], opened["fit"]
+    with pytest.raises(gr.Error, match="Only a StyleGAN2 can be tuned"):
+        do.refit(session, source, fit, False, 0.0, 0.0, 1.0, 0.0, BALANCED, True, *HOW)
+
+
 def test_a_photo_can_be_taken_as_it_is(do, opened):
     session, source, fit = opened["session"], opened["source"], opened["fit"]
-    still = (0.0, 0.0, 1.0, 0.0, BALANCED, *HOW)
+    still = (0.0, 0.0, 1.0, 0.0, BALANCED, False, *HOW)
     plain = do.refit(session, source, fit, True, *still)
     assert plain["aligned"] is True
     assert plain["session"].matrix[0, 1] == 0
@@ -164,7 +171,7 @@ def test_faces_of_a_group_can_be_chosen(do, editor, astronaut):
     group.paste(astronaut.resize((400, 400)), (560, 60))
     news = do.open_photo(editor.random_face(45), group, BALANCED, *HOW)
     assert len(news["faces"]["value"]) == 2
-    given = (news["session"], news["source"], news["fit"], False, 0.0, 0.0, 1.0, 0.0, BALANCED, *HOW)
+    given = (news["session"], news["source"], news["fit"], False, 0.0, 0.0, 1.0, 0.0, BALANCED, False, *HOW)
     other = do.choose_face(gr.SelectData(None, {"index": 1, "value": None}), *given)
     assert other["fit"].face == 1
     assert "number 2" in other["note"]
@@ -172,7 +179,7 @@ def test_faces_of_a_group_can_be_chosen(do, editor, astronaut):
 
 
 def test_fitting_without_a_photo_changes_nothing(do, editor):
-    assert do.refit(editor.random_face(45), None, None, True, 0.1, 0.0, 1.0, 0.0, BALANCED, *HOW) == {}
+    assert do.refit(editor.random_face(45), None, None, True, 0.1, 0.0, 1.0, 0.0, BALANCED, False, *HOW) == {}
     assert list(do.refine(editor.random_face(45), None, None)) == []
 
 

@@ -26,6 +26,7 @@ from lelsd_core.editor.painter import PREVIEW, Painter
 from lelsd_core.editor.session import Edit, Fit, Locality, Session, Source, describe
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator
+from lelsd_core.generators.stylegan2 import StyleGAN2
 from lelsd_core.inversion import Inversion, Inverter, closeness_of
 from lelsd_core.inversion.fidelity import Judge
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
@@ -123,6 +124,11 @@ class Editor(Painter):
     def cut(self, source: Source, fit: Fit) -> AlignedFace:
         """One face of a photo in the generator's frame; nothing is looked for again. UserError: no such face."""
         return self.aligner.cut(source.photo, source.candidate(fit.face), fit.nudge)
+
+    @property
+    def tunable(self) -> bool:
+        """Whether the generator can be tuned to a person."""
+        return isinstance(self.generator, StyleGAN2)
 
     def check(self, fit: Fit) -> None:
         """UserError for a fit that this generator cannot have."""
