@@ -88,6 +88,7 @@ on; an upload's temporary file and your session are deleted within the hour. Edi
 
 ### Licences
 Code: MIT. The generator `digiface-64` comes from PyPI's *gan-face-generate* 1.1.1 (MIT, © 2023 Chien Liu); it was
-trained on DigiFace-1M (rendered people), licensed for non-commercial research. The example photo: Eileen Collins
+trained on DigiFace-1M (rendered people), licensed for non-commercial research. Models from the Hugging Face Hub have
+licences of their own, most of them non-commercial; the *Model* panel shows them. The example photo: Eileen Collins
 (NASA, public domain).
 """
