@@ -18,6 +18,7 @@ EXAMPLES = """
 python app.py                                     on this machine, at http://127.0.0.1:7860
 python app.py --host 0.0.0.0 --port 8080          for everybody who can reach this machine
 python app.py --share --auth me:secret            a public link for up to a week, behind a password
+python app.py --generator ffhq-1024               faces of 1024 pixels, fetched from the Hub
 python app.py --directions my-directions/         sliders of your own, as `discover` writes them
 LELSD_QUEUE_SIZE=8 LELSD_AUTH=me:secret python app.py   the same from the environment
 """
@@ -48,7 +49,7 @@ class Settings:
         "registry name of the generator [auto: digiface-64 at once, ffhq-1024 when a GPU can have it]",
         metavar="NAME",
     )
-    directions: str | None = option(None, str, "folder with directions of this generator [its own]", metavar="DIR")
+    directions: str | None = option(None, str, "folder with directions of this generator, or OWNER/NAME on the Hub [its own]", metavar="DIR")
     queue_size: int = option(32, int, "how many visitors may wait; the next is told to come back [32]", metavar="N")
     max_upload_mb: int = option(30, int, "largest photo that is taken, in MB [30]", metavar="N")
     offline: bool = option(False, bool, "never look anything up on the network", "HF_HUB_OFFLINE")
