@@ -49,7 +49,9 @@ class Settings:
         "registry name of the generator [auto: digiface-64 at once, ffhq-1024 when a GPU can have it]",
         metavar="NAME",
     )
-    directions: str | None = option(None, str, "its directions: a folder, or OWNER/NAME on the Hub [its own]", metavar="DIR")
+    directions: str | None = option(
+        None, str, "its sliders: a folder, or OWNER/NAME on the Hub [its own]", metavar="DIR"
+    )
     queue_size: int = option(32, int, "how many visitors may wait; the next is told to come back [32]", metavar="N")
     max_upload_mb: int = option(30, int, "largest photo that is taken, in MB [30]", metavar="N")
     offline: bool = option(False, bool, "never look anything up on the network", "HF_HUB_OFFLINE")
