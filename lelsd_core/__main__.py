@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from importlib import import_module
 
@@ -48,14 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         result = run(options)
+        if options.json:
+            print(json.dumps(result))
+        sys.stdout.flush()
     except UserError as problem:
         print(f"lelsd_core: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lelsd_core: stopped.", file=sys.stderr)
         return 130
-    if options.json:
-        print(json.dumps(result))
+    except BrokenPipeError:  # whoever reads has heard enough, such as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return options.code
 
 
