@@ -91,6 +91,13 @@ class Callbacks:
             sketch = self.editor(session).preview(session, amounts)
             return viewed(view, *self.pair(rough, source, (view, detail, protect), sketch, amounts))
 
+    def settle(
+        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+    ) -> News:
+        """A slider was let go: the picture itself, where a sketch stands in for it."""
+        sketched = session.rough is not None and not protect
+        return self.show(session, source, view, detail, protect, *values) if sketched else {}
+
     def pair(
         self, session: Session, source: Source | None, how: How, edited: Image.Image, amounts: dict[str, float]
     ) -> tuple[Image.Image, Image.Image]:

@@ -63,7 +63,7 @@ def wire_stage(do: Callbacks, stage: Stage, live: bool) -> None:
     show = {"inputs": stage.edit, "outputs": every(stage.edited), **QUIET}
     moves = {"queue": not live, "trigger_mode": "always_last", **show}
     gr.on([slider.input for slider in stage.sliders], answering(do.slide, stage.edited), **moves)
-    gr.on([slider.release for slider in stage.sliders], answering(do.show, stage.edited), **moves)
+    gr.on([slider.release for slider in stage.sliders], answering(do.settle, stage.edited), **moves)
     gr.on([part.input for part in stage.how], answering(do.switch_view, stage.edited), **show)
     at_rest = f"() => Array({len(stage.sliders)}).fill(0)"
     resting = stage.reset.click(None, None, stage.sliders, js=at_rest, **PRIVATE)

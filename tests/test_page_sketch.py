@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gradio as gr
 import numpy as np
 import pytest
@@ -62,6 +64,13 @@ def test_a_sketch_of_a_photo_is_the_photo_at_rest_in_every_view(do, editor, astr
         assert np.array_equal(np.asarray(first), np.asarray(expected))
     if view != "Original":
         assert not np.array_equal(np.asarray(first), np.asarray(last))
+
+
+def test_a_slider_that_is_let_go_shows_the_picture_itself(do, editor):
+    session = editor.random_face(3)
+    settled, whole = do.settle(session, None, *HOW, 5.0), do.show(session, None, *HOW, 5.0)
+    assert np.array_equal(np.asarray(settled["picture"]), np.asarray(whole["picture"]))
+    assert do.settle(replace(session, rough=None), None, *HOW, 5.0) == {}, "it is there already"
 
 
 def test_a_protected_slider_shows_the_whole_picture_at_once(do, editor):
