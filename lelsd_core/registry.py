@@ -16,10 +16,10 @@ from lelsd_core.device import AUTO, dtype_on
 from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.faces import FaceAligner, Landmarks, YuNet, build_landmarks
+from lelsd_core.faces import BlazeDetector, BlazeFace, FaceAligner, FaceMesh, Landmarks, YuNet
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame
 from lelsd_core.formats.generators import Options, build_generator, read_checkpoint, use_half, weights_file
-from lelsd_core.formats.weights import read_safetensors
+from lelsd_core.formats.weights import fill, read_safetensors
 from lelsd_core.gallery.folder import checked, fitted, home, own_gallery, read_gallery
 from lelsd_core.generators import Generator
 from lelsd_core.hub import CATALOG, Bar, fetch, names_of
@@ -31,9 +31,9 @@ from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, NetworkSpec, read_segmenter
 from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
 from lelsd_core.specs import (
+    FACES,
     GENERATORS,
     INVERTERS,
-    LANDMARKS,
     SEGMENTERS,
     GeneratorSpec,
     Weights,
@@ -218,16 +218,18 @@ def load_editor(
     return Editor(generator, inverter, segmenter, load_aligner(frame), found, recipe=recipe, judge=judge)
 
 
-def load_landmarks(name_or_path: str | Path) -> Landmarks:
-    """A reader of five points by name (a key of `LANDMARKS`) or file."""
-    path, _, _ = find("landmark network", name_or_path, LANDMARKS)
-    return Landmarks(frozen(build_landmarks(*read_safetensors(path, "landmarks")), "cpu"))
-
-
 def load_aligner(frame: AnyFrame) -> FaceAligner:
     """An aligner for a frame; faces are found by YuNet where its file is here, otherwise by what ships."""
-    detector = local("yunet") if frame.faces else None
-    return FaceAligner(frame, load_landmarks("digiface-landmarks"), YuNet(detector) if detector else None)
+    landmarks = Landmarks(load_face_network("face-mesh", FaceMesh()))
+    yunet = local("yunet") if frame.faces else None
+    shipped = BlazeDetector(load_face_network("face-detector", BlazeFace()), landmarks)
+    return FaceAligner(frame, landmarks, YuNet(yunet) if yunet else shipped)
+
+
+def load_face_network(name: str, network: Network) -> Network:
+    """A network that is a key of `FACES`, with its weights."""
+    path, _, _ = find("face network", name, FACES)
+    return frozen(fill(network, read_safetensors(path, name)[0], f"a {name}"), "cpu")
 
 
 def load_pair(

@@ -88,10 +88,13 @@ INVERTERS: Mapping[str, Weights] = {
         "digiface-64/encoder.safetensors", "6968d88fa21c46505f39deee7ade4f473b1e7b39dd2a1be277da1122d52ff491"
     )
 }
-LANDMARKS: Mapping[str, Weights] = {
-    "digiface-landmarks": Weights(
-        "digiface-64/landmarks.safetensors", "6ece801a204ef233e358f96f4a1e99e52ee0aad815709f02eac089816fd94205"
-    )
+FACES: Mapping[str, Weights] = {  # what finds them in photos
+    "face-detector": Weights(
+        "mediapipe-face/detector.safetensors", "3a9b2a69dd0ab720e478efc46ca13923b4d8e0a61ca85c6b91aadcc67f009141"
+    ),
+    "face-mesh": Weights(
+        "mediapipe-face/mesh.safetensors", "e276f573b4443fafd3ede5c34ddc14df4e98029954f38af95f40a4bc90f9ba36"
+    ),
 }
 FRAMES: Mapping[str, Callable[[int], AnyFrame]] = {  # how pictures of published generators are framed, by side
     "ffhq": FfhqFrame,
@@ -102,7 +105,7 @@ FRAMES: Mapping[str, Callable[[int], AnyFrame]] = {  # how pictures of published
 
 def shipped() -> dict[str, Weights]:
     """Every weights file that ships, by the name of its network."""
-    return {**{name: spec.weights for name, spec in GENERATORS.items()}, **SEGMENTERS, **INVERTERS, **LANDMARKS}
+    return {**{name: spec.weights for name, spec in GENERATORS.items()}, **SEGMENTERS, **INVERTERS, **FACES}
 
 
 def generator_names() -> tuple[str, ...]:

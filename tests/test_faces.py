@@ -140,7 +140,7 @@ def test_a_photo_that_is_to_be_taken_as_it_is_gives_its_middle(editor, astronaut
 
 
 def test_ffhqs_crop_needs_no_download_and_knows_its_own(editor, astronaut):
-    aligner = FaceAligner(FfhqFrame(256), editor.aligner.landmarks)
+    aligner = FaceAligner(FfhqFrame(256), editor.aligner.landmarks, editor.aligner.detector)
     face = aligner.align(astronaut)
     assert face.picture.shape == (1, 3, 256, 256)
     assert not face.aligned_before

@@ -1,16 +1,20 @@
 """Faces in photos: find them, bring one into a generator's frame, keep the way back."""
 
 from lelsd_core.faces.align import AlignedFace, Candidate, FaceAligner
-from lelsd_core.faces.detect import CascadeDetector, Detector, Found, YuNet
+from lelsd_core.faces.blaze import BlazeFace
+from lelsd_core.faces.detect import BlazeDetector, Detector, Found, YuNet
 from lelsd_core.faces.frame import FfhqFrame, Frame, Nudge, SquareFrame
-from lelsd_core.faces.landmarks import Landmarks, build_landmarks
+from lelsd_core.faces.landmarks import Landmarks
+from lelsd_core.faces.mesh import FaceMesh
 
 __all__ = [
     "AlignedFace",
+    "BlazeDetector",
+    "BlazeFace",
     "Candidate",
-    "CascadeDetector",
     "Detector",
     "FaceAligner",
+    "FaceMesh",
     "FfhqFrame",
     "Found",
     "Frame",
@@ -18,5 +22,4 @@ __all__ = [
     "Nudge",
     "SquareFrame",
     "YuNet",
-    "build_landmarks",
 ]

@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from lelsd_core.errors import UserError
-from lelsd_core.faces.detect import READING, UNSURE, CascadeDetector, Detector, distinct, shows_profile
+from lelsd_core.faces.detect import READING, Detector, distinct, shows_profile
 from lelsd_core.faces.frame import AnyFrame, Nudge, SquareFrame, project, unproject
-from lelsd_core.faces.landmarks import SIZE, Landmarks
+from lelsd_core.faces.landmarks import SURE, Landmarks
+from lelsd_core.faces.mesh import SIZE
 from lelsd_core.faces.notes import notes_on
 from lelsd_core.faces.photo import Photo
 from lelsd_core.pictures.image import to_uint8
@@ -87,12 +88,11 @@ class FaceAligner:
     Args:
         frame: where the generator expects faces, or how it expects pictures without one.
         landmarks: reads the points of a picture that is nearly in the frame.
-        detector: finds faces; None takes OpenCV's cascade and the landmarks.
+        detector: finds faces.
     """
 
-    def __init__(self, frame: AnyFrame, landmarks: Landmarks, detector: Detector | None = None) -> None:
-        self.frame, self.landmarks = frame, landmarks
-        self.detector = CascadeDetector(landmarks) if detector is None else detector
+    def __init__(self, frame: AnyFrame, landmarks: Landmarks, detector: Detector) -> None:
+        self.frame, self.landmarks, self.detector = frame, landmarks, detector
 
     def align(
         self, image: Image.Image, face: int = 0, *, aligned: bool | None = None, nudge: Nudge = STILL
@@ -192,5 +192,5 @@ class FaceAligner:
         """The points of a photo that is taken to be in the frame, in frame pixels, or None if they are unsure."""
         plain = self.middle.matrix(*photo.size)
         view = READING.matrix(unproject(plain, np.array(self.frame.points)))
-        points, spread = self.landmarks.read(photo.view(view, SIZE)[None], mirrored=True)
-        return project(plain, unproject(view, points[0])) if spread[0] < UNSURE else None
+        points, sure = self.landmarks.read(photo.warp(view, (SIZE, SIZE))[None])
+        return project(plain, unproject(view, points[0])) if sure[0] > SURE else None

@@ -1,15 +1,14 @@
 """Where faces are in a photo, each as five points: by YuNet where its file is at hand, else by what ships.
 
     photo --YuNet--> five points of each face
-    photo --Haar cascade--> boxes --view of each--> landmark network, repeated until the view is upright --> five points
+    photo, in two sizes --BlazeFace--> guesses --upright view of each--> landmarks, read twice --> five points
 
-Sources: Wu et al., "YuNet: a tiny millisecond-level face detector", 2023; Viola, Jones, "Rapid object detection using
-a boosted cascade of simple features", 2001.
+Sources: Wu et al., "YuNet: a tiny millisecond-level face detector", 2023; those of `blaze` and `mesh`; for profiles
+Viola, Jones, "Rapid object detection using a boosted cascade of simple features", 2001.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,34 +17,27 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+import torch
 
 from lelsd_core.errors import UserError
-from lelsd_core.faces.frame import Frame, magnification, project, similarity, unproject
-from lelsd_core.faces.landmarks import SIZE, Landmarks
+from lelsd_core.faces.blaze import BOX_SIZE, BlazeFace
+from lelsd_core.faces.frame import STEADY, Frame, magnification, project, similarity, unproject
+from lelsd_core.faces.landmarks import SURE, Landmarks
+from lelsd_core.faces.mesh import SIZE
 from lelsd_core.faces.photo import Photo
 
-READING = Frame(SIZE, ((22.3, 29.7), (41.8, 29.6), (32.1, 42.0), (24.2, 52.3), (40.1, 52.1)))  # what the network learnt
-BOX = (0.78, 0.5, 0.58)  # a cascade's box in that frame: width and centre, as shares
-DETECTION_SIDE = 384  # photos are reduced to this for the cascade
-SMALLEST_BOX = 20  # pixels of the reduced photo: the cascade's own window
-QUICK = (1.2, 1)  # the cascade's step from one window size to the next, and how many windows must agree
-THOROUGH = (1.1, 0)
-ATTEMPTS = (  # degrees turned, until a face is found
-    (0, QUICK),
-    (-25, QUICK),
-    (25, QUICK),
-    (0, THOROUGH),
-    (-50, QUICK),
-    (50, QUICK),
-    (-25, THOROUGH),
-    (25, THOROUGH),
-)
-MARGIN = 0.12  # of the photo, on each side
-REFINEMENTS = 4
-STILL = 0.25  # pixels of the view: a refinement that moves no point further is the last
-UNSURE = 3.0  # pixels: the mean spread of the network's maps on something that is no face
-GIVE_UP = 1.5  # times that: a first view worse than this is dropped at once
-OUT_OF_PLACE = 0.14  # of the frame: how far a face's points may be from the mean ones
+READING = Frame(SIZE, ((69.4, 65.8), (122.6, 65.8), (96.0, 98.0), (74.5, 126.5), (117.5, 126.5)))  # views of faces
+SIDES = (128, 384)  # pixels of the photo's longer side: faces that fill it, and faces down to a fifteenth of it
+CELL = 16  # pixels: sides are whole numbers of them
+TURNED = (90, -90, 180)  # degrees that the photo is turned by where no face stands out as it is
+CLEAR = 0.85  # the detector's score of a face that stands out: no turn is tried then
+UPRIGHT = 0.1  # by how much a turn must beat the photo as it is
+LIKELY = 0.5  # the detector's score in [0, 1] of what may be a face
+OVERLAP = 0.3  # of two guesses' boxes, from which on they are of one face: their intersection over their union
+ROOM = 1.5  # the first view of a face is that much larger than its box
+OUT_OF_PLACE = 0.14  # of a view: how far a face's eyes and mouth may be from the mean ones
+PROFILE_SIDE = 384  # photos are reduced to this for the cascade
+SMALLEST_PROFILE = 40  # pixels of the reduced photo
 YUNET_SIDES = (640, 320)  # the second one for a face that fills the photo
 YUNET_SCORE = 0.7
 BUSY = Lock()  # OpenCV's detectors keep their work in themselves
@@ -104,103 +96,122 @@ def from_row(row: np.ndarray, scale: float) -> Found:
     return Found(row[4:14].reshape(5, 2).astype(np.float64) / scale, float(row[14]))
 
 
-class CascadeDetector:
-    """OpenCV's cascade for the place, the landmark network that ships for the points.
+class BlazeDetector:
+    """BlazeFace for the place, the face mesh for the points: what ships.
 
     Args:
-        landmarks: reads five points in a view.
+        network: finds faces.
+        landmarks: reads five points in a view of one.
     """
 
-    def __init__(self, landmarks: Landmarks) -> None:
-        self.landmarks = landmarks
+    def __init__(self, network: BlazeFace, landmarks: Landmarks) -> None:
+        self.network, self.landmarks = network, landmarks
 
     def detect(self, photo: Photo) -> list[Found]:
-        """Faces from the front or half turned; heads may be tilted."""
-        for turn, effort in ATTEMPTS:
-            found = self.refine(photo, [box_to_view(box) for box in find_boxes(photo, turn, effort)])
-            if found:
-                return found
-        return []
+        """Faces from the front or half turned; heads and whole photos may lie on their side."""
+        found = self.detect_at(photo, 0)
+        if surest(found) < CLEAR:
+            turned = max((self.detect_at(photo, turn) for turn in TURNED), key=surest)
+            if surest(turned) > surest(found) + UPRIGHT:
+                return turned
+        return found
 
-    def refine(self, photo: Photo, views: list[np.ndarray]) -> list[Found]:
-        """Matrices (2, 3) of first views -> the faces among them, read again and again until they stand still."""
-        for _ in range(REFINEMENTS):
-            points, spreads = self.read(photo, views)
-            sure = [i for i, spread in enumerate(spreads) if spread < GIVE_UP * UNSURE]
-            turned = [READING.matrix(points[i]) for i in sure]
-            moves = [
-                np.abs(project(new, points[i]) - project(views[i], points[i]))
-                for new, i in zip(turned, sure, strict=True)
-            ]
-            views = turned
-            if np.max(moves, initial=0.0) < STILL:
-                break
+    def detect_at(self, photo: Photo, turn: float) -> list[Found]:
+        """Faces that stand upright, or nearly, when the photo is turned by degrees."""
+        scores, guesses = self.guesses(photo, turn)
+        first = [points for points, _ in self.read(photo, [first_view(guess) for guess in guesses])]
+        views = [READING.matrix(points) for points in first]
+        second = self.read(photo, views)
         return [
-            Found(points, float(np.clip(1 - spread / (2 * UNSURE), 0, 1)))
-            for view, points, spread in zip(views, *self.read(photo, views, mirrored=True), strict=True)
-            if spread < UNSURE and in_place(project(view, points))
+            Found((points + before) / 2, float(score))  # two readings err less than one
+            for score, view, before, (points, sure) in zip(scores, views, first, second, strict=True)
+            if sure > SURE and in_place(project(view, points))
         ]
 
-    def read(
-        self, photo: Photo, views: list[np.ndarray], mirrored: bool = False
-    ) -> tuple[list[np.ndarray], list[float]]:
-        """Points (5, 2) in the photo for each view, and how unsure each is."""
+    def guesses(self, photo: Photo, turn: float) -> tuple[np.ndarray, np.ndarray]:
+        """Each face of a photo, turned, once: scores (N,) and guesses (N, 8, 2), measured in the photo."""
+        scores, guesses = zip(*(self.look(photo, turn, side) for side in SIDES), strict=True)
+        scores, guesses = np.concatenate(scores), np.concatenate(guesses)
+        boxes = np.concatenate([guesses[:, 0] - guesses[:, 1] / 2, guesses[:, 1]], 1)
+        kept = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), LIKELY, OVERLAP), dtype=int)
+        return scores[kept], guesses[kept]
+
+    @torch.inference_mode()
+    def look(self, photo: Photo, turn: float, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """What the detector says of a photo, turned and reduced so that its longer side is `side`."""
+        matrix, (width, height) = turned(photo.size, turn, side)
+        size = (-(-width // CELL) * CELL, -(-height // CELL) * CELL)
+        picture = torch.from_numpy(photo.warp(matrix, size, cv2.BORDER_CONSTANT)).permute(2, 0, 1)[None]
+        scores, guesses = self.network(picture.float() / 127.5 - 1)
+        scores, guesses = scores[0].sigmoid().double().numpy(), guesses[0].double().numpy()
+        scores, guesses = scores[scores > LIKELY], guesses[scores > LIKELY]
+        places = unproject(matrix, guesses.reshape(-1, 2)).reshape(guesses.shape)
+        places[:, BOX_SIZE] = guesses[:, BOX_SIZE] / magnification(matrix)
+        return scores, places
+
+    def read(self, photo: Photo, views: list[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        """Points (5, 2) in the photo for each view, and how surely it shows a face."""
         if not views:
-            return [], []
-        pictures = np.stack([photo.view(view, SIZE, fine=2) for view in views])
-        seen, spreads = self.landmarks.read(pictures, mirrored)
-        return [unproject(view, points) for view, points in zip(views, seen, strict=True)], list(spreads)
+            return []
+        pictures = np.stack([photo.warp(view, (SIZE, SIZE), cv2.BORDER_CONSTANT) for view in views])
+        rows = zip(views, *self.landmarks.read(pictures), strict=True)
+        return [(unproject(view, points), float(sure)) for view, points, sure in rows]
+
+
+def surest(faces: list[Found]) -> float:
+    """The highest score of faces, 0 for none."""
+    return max((face.score for face in faces), default=0.0)
 
 
 def in_place(points: np.ndarray) -> bool:
-    """Whether the points (5, 2) of a view are about where a face has them."""
-    return bool(np.abs(points - np.array(READING.points)).max() < OUT_OF_PLACE * SIZE)
+    """Whether eyes and mouth of a view's points (5, 2) are about where a face has them."""
+    return bool(np.abs(points - np.array(READING.points))[STEADY].max() < OUT_OF_PLACE * SIZE)
 
 
-def box_to_view(box: np.ndarray) -> np.ndarray:
-    """Corners (3, 2) of a cascade's box in a photo -> the matrix (2, 3) of the view that shows its face."""
-    width, x, y = BOX
-    half = width / 2
-    return similarity(box, SIZE * np.array([(x - half, y - half), (x + half, y - half), (x - half, y + half)]))
+def first_view(guess: np.ndarray) -> np.ndarray:
+    """A guess (8, 2) -> the matrix (2, 3) of the view around its box that puts its eyes level."""
+    middle, box, left, right = guess[:4]
+    across = (right - left) / np.hypot(*(right - left))
+    half = ROOM / 2 * box.max() * across
+    return similarity(np.array([middle, middle + half]), SIZE * np.array([(0.5, 0.5), (1.0, 0.5)]))
+
+
+def turned(size: tuple[int, int], turn: float, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Width and height of a photo -> the matrix (2, 3) that turns it and fits it into `side`, width and height then.
+
+    Args:
+        size: width and height.
+        turn: degrees, clockwise.
+        side: pixels of the longer side then.
+    """
+    angle = np.radians(turn)
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = np.array([(0, 0), (size[0], 0), (0, size[1]), size]) @ linear.T
+    low, across = corners.min(0), np.ptp(corners, axis=0)
+    scale = side / across.max()
+    return scale * np.column_stack([linear, -low]), tuple(max(1, round(scale * length)) for length in across)
 
 
 def shows_profile(photo: Photo) -> bool:
     """Whether OpenCV's cascade for profiles finds something in a photo or its mirror image."""
-    scale = DETECTION_SIDE / max(photo.size)
+    scale = PROFILE_SIDE / max(photo.size)
     size = tuple(max(1, round(scale * side)) for side in photo.size)
     grey = cv2.cvtColor(photo.warp(np.array([[scale, 0, 0], [0, scale, 0]]), size), cv2.COLOR_RGB2GRAY)
-    smallest = (2 * SMALLEST_BOX, 2 * SMALLEST_BOX)
     with BUSY:
         return any(
-            len(cascade("profileface").detectMultiScale(side, 1.1, 4, minSize=smallest))
+            len(cascade().detectMultiScale(side, 1.1, 4, minSize=(SMALLEST_PROFILE, SMALLEST_PROFILE)))
             for side in (grey, grey[:, ::-1])
         )
 
 
 @cache
-def cascade(name: str = "frontalface_alt2") -> cv2.CascadeClassifier:
-    """One of OpenCV's cascades. UserError if this OpenCV brings none."""
-    path = Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml"
+def cascade() -> cv2.CascadeClassifier:
+    """OpenCV's cascade for profiles. UserError if this OpenCV brings none."""
+    path = Path(cv2.data.haarcascades) / "haarcascade_profileface.xml"
     found = cv2.CascadeClassifier(str(path))
     if found.empty():
         raise UserError(f"OpenCV {cv2.__version__} brings no {path.name}; install opencv-python-headless>=4.11,<5.")
     return found
-
-
-def find_boxes(photo: Photo, turn: float, effort: tuple[float, int]) -> Iterator[np.ndarray]:
-    """Corners (3, 2) in the photo, top left, top right, bottom left, of each box the cascade finds."""
-    width, height = photo.size
-    scale = DETECTION_SIDE / max(width, height)
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, 1.0)
-    matrix[:, 2] += MARGIN * np.array([width, height])  # so that faces at the border fit the cascade's window
-    matrix *= scale
-    size = tuple(round((1 + 2 * MARGIN) * scale * side) for side in (width, height))
-    grey = cv2.cvtColor(photo.warp(matrix, size, cv2.BORDER_REPLICATE), cv2.COLOR_RGB2GRAY)
-    grey = cv2.createCLAHE(2.0, (8, 8)).apply(grey)  # faces in the shade
-    with BUSY:
-        boxes = cascade().detectMultiScale(grey, *effort, minSize=(SMALLEST_BOX, SMALLEST_BOX))
-    for x, y, w, h in boxes:
-        yield unproject(matrix, np.array([(x, y), (x + w, y), (x, y + h)], dtype=float))
 
 
 def distinct(faces: list[Found]) -> list[Found]:

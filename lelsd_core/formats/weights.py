@@ -11,14 +11,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
 
+Network = TypeVar("Network", bound=nn.Module)
 HEADER = "lelsd"
 LONGEST_HEADER = 4 * 2**20  # bytes; the largest of these files, a StyleGAN3, needs 10 kB
 
@@ -28,7 +30,8 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
 
     Args:
         path: the file.
-        kind: what the file must say it is: "generator", "segmenter", "encoder", "landmarks", "direction".
+        kind: what the file must say it is: "generator", "segmenter", "encoder", "face-detector",
+            "face-mesh", "direction".
 
     Returns:
         Tensors by name, on the CPU, and the facts of the header.
@@ -51,6 +54,15 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
         raise UserError(
             f"{path.name} cannot be read as a safetensors {kind} ({problem}); the file is damaged or something else."
         ) from None
+
+
+def fill(network: Network, tensors: Mapping[str, Tensor], what: str) -> Network:
+    """A network of this version's with a file's tensors, in channels-last order. UserError if they do not fit."""
+    try:
+        network.load_state_dict(dict(tensors))
+    except RuntimeError:
+        raise UserError(f"These weights are {what} of another shape than this version's.") from None
+    return network.to(memory_format=torch.channels_last)
 
 
 def check_header(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lelsd_core.errors import UserError
+from lelsd_core.formats.weights import fill
 
 
 class FaceEncoder(nn.Module):
@@ -51,9 +51,4 @@ def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 def build_encoder(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FaceEncoder:
     """The encoder of an `encoder` file. UserError if its tensors do not fit."""
-    try:
-        network = FaceEncoder(len(tensors["centre"]))
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except (KeyError, RuntimeError):
-        raise UserError("These weights are an encoder of another shape than this version's.") from None
-    return network.to(memory_format=torch.channels_last)
+    return fill(FaceEncoder(len(tensors.get("centre", ()))), tensors, "an encoder")

@@ -15,24 +15,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.errors import UserError
+from lelsd_core.formats.weights import fill
 from lelsd_core.generators.base import Synthesis
 
-WIDTHS = (64, 128, 192)  # channels at 32, 16 and 8 pixels
+FINE, MIDDLE, COARSE = 64, 128, 192  # channels at 32, 16 and 8 pixels
 
 
 class PartsNetwork(nn.Module):
     """Picture (B, 3, 64, 64) in [-1, 1] -> logits (B, P, 64, 64)."""
 
-    def __init__(self, parts: int, widths: tuple[int, int, int] = WIDTHS) -> None:
+    def __init__(self, parts: int) -> None:
         super().__init__()
-        fine, middle, coarse = widths
-        self.enter = nn.Sequential(conv(12, fine), conv(fine, fine))
-        self.down1 = nn.Sequential(conv(fine, middle, stride=2), conv(middle, middle))
-        self.down2 = nn.Sequential(conv(middle, coarse, stride=2), conv(coarse, coarse), conv(coarse, coarse))
-        self.up1, self.join1 = nn.Conv2d(coarse, middle, 1), conv(middle, middle)
-        self.up2, self.join2 = nn.Conv2d(middle, fine, 1), conv(fine, fine)
-        self.head = nn.Conv2d(fine, 4 * parts, 3, padding=1)
+        self.enter = nn.Sequential(conv(12, FINE), conv(FINE, FINE))
+        self.down1 = nn.Sequential(conv(FINE, MIDDLE, stride=2), conv(MIDDLE, MIDDLE))
+        self.down2 = nn.Sequential(conv(MIDDLE, COARSE, stride=2), conv(COARSE, COARSE), conv(COARSE, COARSE))
+        self.up1, self.join1 = nn.Conv2d(COARSE, MIDDLE, 1), conv(MIDDLE, MIDDLE)
+        self.up2, self.join2 = nn.Conv2d(MIDDLE, FINE, 1), conv(FINE, FINE)
+        self.head = nn.Conv2d(FINE, 4 * parts, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
         x = F.pixel_unshuffle(image.contiguous(memory_format=torch.channels_last), 2)
@@ -79,9 +78,4 @@ class PartsSegmenter(nn.Module):
 def build_parts_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> PartsSegmenter:
     """The segmenter of a `segmenter` file. UserError if its tensors do not fit."""
     parts = tuple(facts.get("parts", ()))
-    network = PartsNetwork(len(parts))
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except RuntimeError:
-        raise UserError("These weights are a segmenter of another shape than this version's.") from None
-    return PartsSegmenter(network.to(memory_format=torch.channels_last), parts)
+    return PartsSegmenter(fill(PartsNetwork(len(parts)), tensors, "a segmenter"), parts)

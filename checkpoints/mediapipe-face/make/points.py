@@ -1,11 +1,7 @@
-"""Five points of made-up faces by MediaPipe: what the landmark network learns, and what the tests hold it against.
+"""Five points of made-up faces by MediaPipe: what the tests hold the way to find faces against.
 
     pip install torch==2.13.0 safetensors mediapipe==0.10.14        (tools for making, not requirements)
-    python checkpoints/digiface-64/make/points.py points_a.json --first-seed 610000 --count 4000
-    python checkpoints/digiface-64/make/points.py points_b.json --first-seed 620000 --count 4000
-    python checkpoints/digiface-64/make/points.py points_c.json --first-seed 630000 --count 8000
-    python checkpoints/digiface-64/make/points.py tests/data/points.json --first-seed 600000 --count 64 \\
-        --photo tests/data/astronaut.png --turns -10 0 10
+    python checkpoints/mediapipe-face/make/points.py tests/data/points.json --photo tests/data/astronaut.png
 
 Each picture is enlarged to 512 pixels and read plain and mirrored, at each turn; the mean is stored. A seed is skipped
 where MediaPipe finds no face in one of them, or where two readings of an iris are more than `AGREE` of the eye distance
@@ -82,9 +78,9 @@ class Reader:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
-    parser.add_argument("--first-seed", type=int, required=True)
-    parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--turns", type=float, nargs="+", default=[0.0], help="degrees [none]")
+    parser.add_argument("--first-seed", type=int, default=600000)
+    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--turns", type=float, nargs="+", default=[-10.0, 0.0, 10.0], help="degrees [-10 0 10]")
     parser.add_argument("--photo", help="a photo whose points are stored as well")
     options = parser.parse_args()
     torch.set_num_threads(1)
