@@ -40,10 +40,15 @@ def row(points: np.ndarray, score: float = 0.9) -> np.ndarray:
     return np.concatenate([[20, 20, 60, 80], points.ravel(), [score]]).astype(np.float32)
 
 
-def yunet(monkeypatch: pytest.MonkeyPatch, network: FakeNetwork) -> YuNet:
+@pytest.fixture
+def yunet(monkeypatch, editor):
     """YuNet around a network that is not there."""
-    monkeypatch.setattr(detect.cv2.FaceDetectorYN, "create", lambda *_: network)
-    return YuNet(Path("face_detection_yunet_2023mar.onnx"))
+
+    def build(network: FakeNetwork) -> YuNet:
+        monkeypatch.setattr(detect.cv2.FaceDetectorYN, "create", lambda *_: network)
+        return YuNet(Path("face_detection_yunet_2023mar.onnx"), editor.aligner.landmarks)
+
+    return build
 
 
 def test_yunets_row_gives_the_points_left_to_right_as_seen():
@@ -52,31 +57,38 @@ def test_yunets_row_gives_the_points_left_to_right_as_seen():
     assert face.score == pytest.approx(0.9)
 
 
-def test_yunet_sees_a_reduced_photo_in_opencvs_colours_and_answers_in_photo_pixels(monkeypatch):
+def test_yunet_sees_a_reduced_photo_in_opencvs_colours_and_answers_in_photo_pixels(yunet):
     network = FakeNetwork(640, np.stack([row(POINTS), row(POINTS + 200, 0.8)]))
     photo = Photo(np.full((960, 1280, 3), (200, 100, 50), np.uint8))
-    faces = yunet(monkeypatch, network).detect(photo)
+    faces = yunet(network).detect(photo)
     assert network.asked == [(640, 480)]
     assert network.colour == [50, 100, 200]
     np.testing.assert_allclose([face.points for face in faces], [2 * POINTS, 2 * POINTS + 400])
 
 
-def test_yunet_looks_again_at_a_smaller_picture_for_a_face_that_fills_the_photo(monkeypatch):
+def test_yunet_looks_again_at_a_smaller_picture_for_a_face_that_fills_the_photo(yunet):
     network = FakeNetwork(320, row(POINTS)[None])
-    faces = yunet(monkeypatch, network).detect(Photo(np.zeros((1280, 960, 3), np.uint8)))
+    faces = yunet(network).detect(Photo(np.zeros((1280, 960, 3), np.uint8)))
     assert network.asked == [(480, 640), (240, 320)]
     np.testing.assert_allclose(faces[0].points, 4 * POINTS)
 
 
-def test_yunet_finds_nothing_in_nothing(monkeypatch):
-    assert yunet(monkeypatch, FakeNetwork(640, None)).detect(Photo(np.zeros((40, 60, 3), np.uint8))) == []
+def test_yunet_finds_nothing_in_nothing(yunet):
+    assert yunet(FakeNetwork(640, None)).detect(Photo(np.zeros((40, 60, 3), np.uint8))) == []
+
+
+def test_the_points_of_a_face_that_yunet_finds_are_read_exactly(yunet, astronaut):
+    about = np.array(TRUTH["photo"]) + np.array([(4, -3), (-4, 3), (2, 2), (3, 4), (-2, -4)])
+    (face,) = yunet(FakeNetwork(512, row(about, 0.8)[None])).detect(Photo(np.asarray(astronaut)))
+    assert eye_error(about, np.array(TRUTH["photo"])) > 0.1 > 0.02 > eye_error(face.points, np.array(TRUTH["photo"]))
+    assert face.score == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x07\x12\x04abcd"])
-def test_a_damaged_yunet_is_told(tmp_path, content):
+def test_a_damaged_yunet_is_told(editor, tmp_path, content):
     (tmp_path / "yunet.onnx").write_bytes(content)
     with pytest.raises(UserError, match=r"yunet\.onnx cannot be read as a face detector by OpenCV"):
-        YuNet(tmp_path / "yunet.onnx")
+        YuNet(tmp_path / "yunet.onnx", editor.aligner.landmarks)
 
 
 def test_opencv_brings_its_cascade_for_profiles():

@@ -15,7 +15,6 @@ from lelsd_core.errors import UserError
 from lelsd_core.faces.detect import READING, Detector, distinct, shows_profile
 from lelsd_core.faces.frame import AnyFrame, Nudge, SquareFrame, project, unproject
 from lelsd_core.faces.landmarks import SURE, Landmarks
-from lelsd_core.faces.mesh import SIZE
 from lelsd_core.faces.notes import notes_on
 from lelsd_core.faces.photo import Photo
 from lelsd_core.pictures.image import to_uint8
@@ -192,5 +191,5 @@ class FaceAligner:
         """The points of a photo that is taken to be in the frame, in frame pixels, or None if they are unsure."""
         plain = self.middle.matrix(*photo.size)
         view = READING.matrix(unproject(plain, np.array(self.frame.points)))
-        points, sure = self.landmarks.read(photo.warp(view, (SIZE, SIZE))[None])
-        return project(plain, unproject(view, points[0])) if sure[0] > SURE else None
+        ((points, sure),) = self.landmarks.read(photo, [view])
+        return project(plain, points) if sure > SURE else None

@@ -1,7 +1,7 @@
 """Where faces are in a photo, each as five points: by YuNet where its file is at hand, else by what ships.
 
-    photo --YuNet--> five points of each face
-    photo, in two sizes --BlazeFace--> guesses --upright view of each--> landmarks, read twice --> five points
+    photo, in two sizes --BlazeFace--> guesses --level view of each--> landmarks --+
+    photo --YuNet--> five points of each face -------------------------------------+--upright view--> landmarks again
 
 Sources: Wu et al., "YuNet: a tiny millisecond-level face detector", 2023; those of `blaze` and `mesh`; for profiles
 Viola, Jones, "Rapid object detection using a boosted cascade of simple features", 2001.
@@ -59,16 +59,18 @@ class Detector(Protocol):
 
 
 class YuNet:
-    """OpenCV's face detector.
+    """OpenCV's face detector for the place, the landmarks for the points.
 
     Args:
         path: face_detection_yunet_2023mar.onnx.
+        landmarks: reads five points in a view of a face.
 
     Raises:
         UserError: the file is damaged or something else.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, landmarks: Landmarks) -> None:
+        self.landmarks = landmarks
         try:
             self.network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), YUNET_SCORE)
         except cv2.error:
@@ -87,7 +89,12 @@ class YuNet:
                 self.network.setInputSize(size)
                 _, rows = self.network.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
             if rows is not None and len(rows):
-                return [from_row(row, scale) for row in rows]
+                faces = [from_row(row, scale) for row in rows]
+                exact = read_again(photo, self.landmarks, [face.points for face in faces])
+                return [
+                    face if points is None else Found(points, face.score)
+                    for face, points in zip(faces, exact, strict=True)
+                ]
         return []
 
 
@@ -119,13 +126,11 @@ class BlazeDetector:
     def detect_at(self, photo: Photo, turn: float) -> list[Found]:
         """Faces that stand upright, or nearly, when the photo is turned by degrees."""
         scores, guesses = self.guesses(photo, turn)
-        first = [points for points, _ in self.read(photo, [first_view(guess) for guess in guesses])]
-        views = [READING.matrix(points) for points in first]
-        second = self.read(photo, views)
+        first = [points for points, _ in self.landmarks.read(photo, [first_view(guess) for guess in guesses])]
         return [
             Found((points + before) / 2, float(score))  # two readings err less than one
-            for score, view, before, (points, sure) in zip(scores, views, first, second, strict=True)
-            if sure > SURE and in_place(project(view, points))
+            for score, before, points in zip(scores, first, read_again(photo, self.landmarks, first), strict=True)
+            if points is not None
         ]
 
     def guesses(self, photo: Photo, turn: float) -> tuple[np.ndarray, np.ndarray]:
@@ -149,13 +154,14 @@ class BlazeDetector:
         places[:, BOX_SIZE] = guesses[:, BOX_SIZE] / magnification(matrix)
         return scores, places
 
-    def read(self, photo: Photo, views: list[np.ndarray]) -> list[tuple[np.ndarray, float]]:
-        """Points (5, 2) in the photo for each view, and how surely it shows a face."""
-        if not views:
-            return []
-        pictures = np.stack([photo.warp(view, (SIZE, SIZE), cv2.BORDER_CONSTANT) for view in views])
-        rows = zip(views, *self.landmarks.read(pictures), strict=True)
-        return [(unproject(view, points), float(sure)) for view, points, sure in rows]
+
+def read_again(photo: Photo, landmarks: Landmarks, faces: list[np.ndarray]) -> list[np.ndarray | None]:
+    """Points (5, 2) of faces, about -> the same exactly, from upright views; None for what proves to be no face."""
+    views = [READING.matrix(points) for points in faces]
+    return [
+        points if sure > SURE and in_place(project(view, points)) else None
+        for view, (points, sure) in zip(views, landmarks.read(photo, views), strict=True)
+    ]
 
 
 def surest(faces: list[Found]) -> float:

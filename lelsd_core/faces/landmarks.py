@@ -1,15 +1,20 @@
 """The five points that faces are aligned by, read in views of a photo with one face each.
 
-views (N, 192, 192, 3)  --FaceMesh, plain and mirrored-->  irises, nose tip, mouth corners (N, 5, 2)
+photo and matrices of views (192, 192)  --FaceMesh, plain and mirrored-->  irises, nose tip, mouth corners
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from lelsd_core.faces.frame import unproject
 from lelsd_core.faces.mesh import NOSE, SIZE, FaceMesh
+from lelsd_core.faces.photo import Photo
 
 MIRRORED = [1, 0, 2, 4, 3]  # which point a point becomes in the mirror
 CORNERS = [0, 10]  # of the mouth, among the points of the lips
@@ -17,13 +22,21 @@ SURE = 0.5  # how sure the network is of a face, from 0 to 1, where it is more l
 
 
 class Landmarks:
-    """Reads five points in views of faces."""
+    """Reads five points in views of faces, `frame.POINTS`."""
 
     def __init__(self, network: FaceMesh) -> None:
         self.network = network
 
+    def read(self, photo: Photo, views: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        """Matrices (2, 3), photo -> view -> for each, points (5, 2) in the photo and how surely it shows a face."""
+        if not len(views):
+            return []
+        pictures = np.stack([photo.warp(view, (SIZE, SIZE), cv2.BORDER_CONSTANT) for view in views])
+        rows = zip(views, *self.read_views(pictures), strict=True)
+        return [(unproject(view, points), float(sure)) for view, points, sure in rows]
+
     @torch.inference_mode()
-    def read(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read_views(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Views (N, 192, 192, 3) uint8 -> points (N, 5, 2) in pixels, and how surely each shows a face (N,), in [0, 1].
 
         The mirrored views are read as well; the means are steadier.
