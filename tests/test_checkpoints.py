@@ -20,7 +20,15 @@ CARD = (CHECKPOINTS / "digiface-64" / "README.md").read_text(encoding="utf-8")
 def test_every_file_is_the_registered_one_and_small_enough(weights):
     assert sha256_of(weights.path) == weights.sha256
     assert weights.path.stat().st_size < 10_000_000
-    assert weights.path.name in CARD
+    assert weights.path.name in weights.path.with_name("README.md").read_text(encoding="utf-8")
+
+
+def test_the_networks_that_find_faces_come_with_their_licence():
+    folder = CHECKPOINTS / "mediapipe-face"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for words in ("mediapipe", "0.10.14", "Apache-2.0", "The MediaPipe Authors", "66,000", "30,000", "make/convert.py"):
+        assert words in card, words
+    assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
 
 
 def test_the_card_says_where_everything_comes_from():

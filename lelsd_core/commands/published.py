@@ -22,7 +22,7 @@ def list_weights(options: argparse.Namespace) -> dict[str, Any]:
     widths = [max(len(line[i]) for line in table) for i in range(5)]
     for *cells, last in table:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
-    print("digiface-64, its segmenter, its encoder, its directions and the two networks that find faces ship with the project.")
+    print("digiface-64, all that belongs to it, and the two networks that find faces ship with the project.")
     return {"rows": rows}
 
 
