@@ -11,7 +11,7 @@ import pytest
 
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Found, YuNet, detect
-from lelsd_core.faces.detect import READING, cascade, distinct, first_view, from_row, in_place, turned
+from lelsd_core.faces.detect import READING, cascade, distinct, doubt, first_view, from_row, in_place, turned
 from lelsd_core.faces.frame import project
 from lelsd_core.faces.photo import Photo
 from lelsd_core.pictures.image import to_uint8
@@ -182,6 +182,22 @@ def test_the_first_view_puts_the_eyes_level_around_the_box():
     (left, right) = project(view, guess[2:4])
     assert left[1] == pytest.approx(right[1])
     assert right[0] - left[0] == pytest.approx(10 * 192 / (1.5 * 20))
+
+
+def test_doubt_weighs_two_disagreements_in_eye_distances():
+    points = np.array([(0.0, 0), (10, 0), (5, 5), (1, 9), (9, 9)])
+    guess = np.zeros((8, 2))
+    guess[2:4] = points[:2]
+    assert doubt(guess, points, points) == 0
+    assert doubt(guess, points + np.array([[0, 0], [0, 0], [0, 2], [0, 1], [0, 0]]), points) == pytest.approx(0.3)
+    guess[3, 0] += 4
+    assert doubt(guess, points, points) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_suit_a_flag_and_a_shuttle_are_no_faces(editor, astronaut, turn):
+    rest = astronaut.crop((0, 200, 512, 512)).rotate(turn, expand=True)
+    assert editor.aligner.detector.detect(Photo(np.asarray(rest))) == []
 
 
 def test_points_that_are_no_face_are_not_in_place():

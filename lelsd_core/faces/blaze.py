@@ -30,6 +30,7 @@ FAR = ((96, 2), 96, 96, 96, 96)  # and on to the large ones
 CELLS = ((8, 2), (16, 6))  # pixels of a cell, anchors in it
 NUMBERS = 16  # of a guess: middle and size of its box, six points
 BOX_SIZE = 1  # the pair of numbers that is no place
+EYES = slice(2, 4)  # the pairs that are the eyes
 
 
 class Block(nn.Module):

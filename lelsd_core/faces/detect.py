@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from lelsd_core.errors import UserError
-from lelsd_core.faces.blaze import BOX_SIZE, BlazeFace
+from lelsd_core.faces.blaze import BOX_SIZE, EYES, BlazeFace
 from lelsd_core.faces.frame import STEADY, Frame, magnification, project, similarity, unproject
 from lelsd_core.faces.landmarks import SURE, Landmarks
 from lelsd_core.faces.mesh import SIZE
@@ -30,7 +30,9 @@ READING = Frame(SIZE, ((69.4, 65.8), (122.6, 65.8), (96.0, 98.0), (74.5, 126.5),
 SIDES = (128, 384)  # pixels of the photo's longer side: faces that fill it, and faces down to a fifteenth of it
 CELL = 16  # pixels: sides are whole numbers of them
 TURNED = (90, -90, 180)  # degrees that the photo is turned by where no face stands out as it is
-CLEAR = 0.85  # the detector's score of a face that stands out: no turn is tried then
+DOUBT = (1.5, 0.5)  # what disagreements, in eye distances, take off a score: of two readings, of detector and reading
+TRUSTED = 0.45  # what must remain of a score
+CLEAR = 0.75  # what remains of a face that stands out: no turn is tried then
 UPRIGHT = 0.1  # by how much a turn must beat the photo as it is
 LIKELY = 0.5  # the detector's score in [0, 1] of what may be a face
 OVERLAP = 0.3  # of two guesses' boxes, from which on they are of one face: their intersection over their union
@@ -127,11 +129,13 @@ class BlazeDetector:
         """Faces that stand upright, or nearly, when the photo is turned by degrees."""
         scores, guesses = self.guesses(photo, turn)
         first = [points for points, _ in self.landmarks.read(photo, [first_view(guess) for guess in guesses])]
-        return [
-            Found((points + before) / 2, float(score))  # two readings err less than one
-            for score, before, points in zip(scores, first, read_again(photo, self.landmarks, first), strict=True)
+        second = read_again(photo, self.landmarks, first)
+        faces = [
+            Found((before + points) / 2, score - doubt(guess, before, points))  # two readings err less than one
+            for score, guess, before, points in zip(scores.tolist(), guesses, first, second, strict=True)
             if points is not None
         ]
+        return [face for face in faces if face.score > TRUSTED]
 
     def guesses(self, photo: Photo, turn: float) -> tuple[np.ndarray, np.ndarray]:
         """Each face of a photo, turned, once: scores (N,) and guesses (N, 8, 2), measured in the photo."""
@@ -164,6 +168,14 @@ def read_again(photo: Photo, landmarks: Landmarks, faces: list[np.ndarray]) -> l
     ]
 
 
+def doubt(guess: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    """How far a guess (8, 2) and two readings (5, 2) of a face disagree: for real faces hardly, elsewhere far."""
+    eyes = np.hypot(*(second[1] - second[0]))
+    readings, detector = second - first, second[:2] - guess[EYES]
+    worst = [np.hypot(*off.T).max() for off in (readings, detector)]
+    return float(np.dot(DOUBT, worst) / eyes)
+
+
 def surest(faces: list[Found]) -> float:
     """The highest score of faces, 0 for none."""
     return max((face.score for face in faces), default=0.0)
@@ -176,7 +188,7 @@ def in_place(points: np.ndarray) -> bool:
 
 def first_view(guess: np.ndarray) -> np.ndarray:
     """A guess (8, 2) -> the matrix (2, 3) of the view around its box that puts its eyes level."""
-    middle, box, left, right = guess[:4]
+    (middle, box), (left, right) = guess[:2], guess[EYES]
     across = (right - left) / np.hypot(*(right - left))
     half = ROOM / 2 * box.max() * across
     return similarity(np.array([middle, middle + half]), SIZE * np.array([(0.5, 0.5), (1.0, 0.5)]))
