@@ -54,7 +54,7 @@ button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14
 #view .wrap { gap: 6px; }
 #view label { padding: 5px 11px; }
 .caption, .caption p { color: var(--body-text-color-subdued); font-size: .875rem; }
-#examples .grid-wrap, #faces .grid-wrap { height: auto; min-height: 0; max-height: none; }
+#examples .grid-wrap, #faces .grid-wrap { height: auto; min-height: 0; max-height: none; padding-top: 34px; }
 #examples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 #sliders { gap: 8px; }
 #sliders [data-testid="block-info"] { color: var(--body-text-color); font-weight: 500; }
@@ -89,6 +89,6 @@ on; an upload's temporary file and your session are deleted within the hour. Edi
 ### Licences
 Code: MIT. The generator `digiface-64` comes from PyPI's *gan-face-generate* 1.1.1 (MIT, © 2023 Chien Liu); it was
 trained on DigiFace-1M (rendered people), licensed for non-commercial research. Models from the Hugging Face Hub have
-licences of their own, most of them non-commercial; the *Model* panel shows them. The example photo: Eileen Collins
-(NASA, public domain).
+licences of their own, most of them non-commercial; the *Model* panel shows them. Faces are found by networks of
+MediaPipe (Apache-2.0). The example photo: Eileen Collins (NASA, public domain).
 """
