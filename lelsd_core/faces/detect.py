@@ -28,12 +28,13 @@ from lelsd_core.faces.photo import Photo
 
 READING = Frame(SIZE, ((69.4, 65.8), (122.6, 65.8), (96.0, 98.0), (74.5, 126.5), (117.5, 126.5)))  # views of faces
 SIDES = (128, 384)  # pixels of the photo's longer side: faces that fill it, and faces down to a fifteenth of it
+FINER = (768,)  # down to a thirtieth
 CELL = 16  # pixels: sides are whole numbers of them
-TURNED = (90, -90, 180)  # degrees that the photo is turned by where no face stands out as it is
+TRIALS = ((0, FINER), (90, SIDES), (-90, SIDES), (180, SIDES))  # degrees turned, sides: where no face stands out
 DOUBT = (1.5, 0.5)  # what disagreements, in eye distances, take off a score: of two readings, of detector and reading
 TRUSTED = 0.4  # what must remain of a score
-CLEAR = 0.75  # what remains of a face that stands out: no turn is tried then
-UPRIGHT = 0.1  # by how much a turn must beat the photo as it is
+CLEAR = 0.75  # what remains of a face that stands out: nothing else is tried then
+BETTER = 0.1  # by how much a trial must beat the photo as it is
 LIKELY = 0.5  # the detector's score in [0, 1] of what may be a face
 OVERLAP = 0.3  # of two guesses' boxes, from which on they are of one face: their intersection over their union
 ROOM = 1.5  # the first view of a face is that much larger than its box
@@ -118,16 +119,16 @@ class BlazeDetector:
 
     def detect(self, photo: Photo) -> list[Found]:
         """Faces from the front or half turned; heads and whole photos may lie on their side."""
-        found = self.detect_at(photo, 0)
+        found = self.detect_at(photo, 0, SIDES)
         if surest(found) < CLEAR:
-            turned = max((self.detect_at(photo, turn) for turn in TURNED), key=surest)
-            if surest(turned) > surest(found) + UPRIGHT:
-                return turned
+            other = max((self.detect_at(photo, *trial) for trial in TRIALS), key=surest)
+            if surest(other) > surest(found) + BETTER:
+                return other
         return found
 
-    def detect_at(self, photo: Photo, turn: float) -> list[Found]:
-        """Faces that stand upright, or nearly, when the photo is turned by degrees."""
-        scores, guesses = self.guesses(photo, turn)
+    def detect_at(self, photo: Photo, turn: float, sides: tuple[int, ...]) -> list[Found]:
+        """Faces that stand upright, or nearly, when the photo is turned by degrees and reduced to some sizes."""
+        scores, guesses = self.guesses(photo, turn, sides)
         first = [points for points, _ in self.landmarks.read(photo, [first_view(guess) for guess in guesses])]
         second = read_again(photo, self.landmarks, first)
         faces = [
@@ -137,9 +138,9 @@ class BlazeDetector:
         ]
         return [face for face in faces if face.score > TRUSTED]
 
-    def guesses(self, photo: Photo, turn: float) -> tuple[np.ndarray, np.ndarray]:
+    def guesses(self, photo: Photo, turn: float, sides: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Each face of a photo, turned, once: scores (N,) and guesses (N, 8, 2), measured in the photo."""
-        scores, guesses = zip(*(self.look(photo, turn, side) for side in SIDES), strict=True)
+        scores, guesses = zip(*(self.look(photo, turn, side) for side in sides), strict=True)
         scores, guesses = np.concatenate(scores), np.concatenate(guesses)
         boxes = np.concatenate([guesses[:, 0] - guesses[:, 1] / 2, guesses[:, 1]], 1)
         kept = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), LIKELY, OVERLAP), dtype=int)
