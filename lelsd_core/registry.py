@@ -223,7 +223,7 @@ def load_aligner(frame: AnyFrame) -> FaceAligner:
     landmarks = Landmarks(load_face_network("face-mesh", FaceMesh()))
     yunet = local("yunet") if frame.faces else None
     shipped = BlazeDetector(load_face_network("face-detector", BlazeFace()), landmarks)
-    return FaceAligner(frame, landmarks, YuNet(yunet, landmarks) if yunet else shipped)
+    return FaceAligner(frame, landmarks, YuNet(yunet, shipped) if yunet else shipped)
 
 
 def load_face_network(name: str, network: Network) -> Network:

@@ -46,7 +46,7 @@ def yunet(monkeypatch, editor):
 
     def build(network: FakeNetwork) -> YuNet:
         monkeypatch.setattr(detect.cv2.FaceDetectorYN, "create", lambda *_: network)
-        return YuNet(Path("face_detection_yunet_2023mar.onnx"), editor.aligner.landmarks)
+        return YuNet(Path("face_detection_yunet_2023mar.onnx"), editor.aligner.detector)
 
     return build
 
@@ -84,11 +84,18 @@ def test_the_points_of_a_face_that_yunet_finds_are_read_exactly(yunet, astronaut
     assert face.score == pytest.approx(0.8)
 
 
+def test_where_yunet_finds_nothing_what_ships_is_asked(yunet, astronaut):
+    lying = Photo(np.rot90(np.asarray(astronaut)).copy())
+    (face,) = yunet(FakeNetwork(640, None)).detect(lying)
+    irises = np.array(TRUTH["photo"])[:, ::-1] * (1, -1) + (0, 512)
+    assert eye_error(face.points, irises) < 0.03
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x07\x12\x04abcd"])
 def test_a_damaged_yunet_is_told(editor, tmp_path, content):
     (tmp_path / "yunet.onnx").write_bytes(content)
     with pytest.raises(UserError, match=r"yunet\.onnx cannot be read as a face detector by OpenCV"):
-        YuNet(tmp_path / "yunet.onnx", editor.aligner.landmarks)
+        YuNet(tmp_path / "yunet.onnx", editor.aligner.detector)
 
 
 def test_opencv_brings_its_cascade_for_profiles():

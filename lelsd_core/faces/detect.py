@@ -61,51 +61,6 @@ class Detector(Protocol):
         """Each face once, in any order; none is no error."""
 
 
-class YuNet:
-    """OpenCV's face detector for the place, the landmarks for the points.
-
-    Args:
-        path: face_detection_yunet_2023mar.onnx.
-        landmarks: reads five points in a view of a face.
-
-    Raises:
-        UserError: the file is damaged or something else.
-    """
-
-    def __init__(self, path: Path, landmarks: Landmarks) -> None:
-        self.landmarks = landmarks
-        try:
-            self.network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), YUNET_SCORE)
-        except cv2.error:
-            raise UserError(
-                f"{path.name} cannot be read as a face detector by OpenCV {cv2.__version__}; it is damaged or "
-                "something else: delete it and get it again."
-            ) from None
-
-    def detect(self, photo: Photo) -> list[Found]:
-        """Faces that stand upright or are turned by up to about 45 degrees."""
-        for side in YUNET_SIDES:
-            scale = min(1.0, side / max(photo.size))
-            size = tuple(max(1, round(scale * length)) for length in photo.size)
-            pixels = photo.warp(np.array([[scale, 0, 0], [0, scale, 0]]), size)
-            with BUSY:
-                self.network.setInputSize(size)
-                _, rows = self.network.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-            if rows is not None and len(rows):
-                faces = [from_row(row, scale) for row in rows]
-                exact = read_again(photo, self.landmarks, [face.points for face in faces])
-                return [
-                    face if points is None else Found(points, face.score)
-                    for face, points in zip(faces, exact, strict=True)
-                ]
-        return []
-
-
-def from_row(row: np.ndarray, scale: float) -> Found:
-    """YuNet's 15 numbers -> a face: box, the person's right eye (left in the picture), left eye, nose, mouth, score."""
-    return Found(row[4:14].reshape(5, 2).astype(np.float64) / scale, float(row[14]))
-
-
 class BlazeDetector:
     """BlazeFace for the place, the face mesh for the points: what ships.
 
@@ -158,6 +113,51 @@ class BlazeDetector:
         places = unproject(matrix, guesses.reshape(-1, 2)).reshape(guesses.shape)
         places[:, BOX_SIZE] = guesses[:, BOX_SIZE] / magnification(matrix)
         return scores, places
+
+
+class YuNet:
+    """OpenCV's face detector for the place, the face mesh for the points.
+
+    Args:
+        path: face_detection_yunet_2023mar.onnx.
+        shipped: reads the points, and is asked where YuNet finds nothing.
+
+    Raises:
+        UserError: the file is damaged or something else.
+    """
+
+    def __init__(self, path: Path, shipped: BlazeDetector) -> None:
+        self.shipped = shipped
+        try:
+            self.network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), YUNET_SCORE)
+        except cv2.error:
+            raise UserError(
+                f"{path.name} cannot be read as a face detector by OpenCV {cv2.__version__}; it is damaged or "
+                "something else: delete it and get it again."
+            ) from None
+
+    def detect(self, photo: Photo) -> list[Found]:
+        """Faces that YuNet finds upright or turned by up to about 45 degrees, or else what the other one finds."""
+        for side in YUNET_SIDES:
+            scale = min(1.0, side / max(photo.size))
+            size = tuple(max(1, round(scale * length)) for length in photo.size)
+            pixels = photo.warp(np.array([[scale, 0, 0], [0, scale, 0]]), size)
+            with BUSY:
+                self.network.setInputSize(size)
+                _, rows = self.network.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+            if rows is not None and len(rows):
+                faces = [from_row(row, scale) for row in rows]
+                exact = read_again(photo, self.shipped.landmarks, [face.points for face in faces])
+                return [
+                    face if points is None else Found(points, face.score)
+                    for face, points in zip(faces, exact, strict=True)
+                ]
+        return self.shipped.detect(photo)
+
+
+def from_row(row: np.ndarray, scale: float) -> Found:
+    """YuNet's 15 numbers -> a face: box, the person's right eye (left in the picture), left eye, nose, mouth, score."""
+    return Found(row[4:14].reshape(5, 2).astype(np.float64) / scale, float(row[14]))
 
 
 def read_again(photo: Photo, landmarks: Landmarks, faces: list[np.ndarray]) -> list[np.ndarray | None]:
