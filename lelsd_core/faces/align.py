@@ -24,7 +24,7 @@ CROP = 128  # pixels of a candidate's picture
 ALIGNED = 0.08  # of the frame: a photo whose corners an alignment would move less than this is in the frame already
 STILL = Nudge()
 NO_FACE = {
-    False: "No face was found in this picture. Use a sharp, upright photo that shows one face from the front, "
+    False: "No face was found in this picture. Use a sharp photo that shows a face from the front, "
     "well lit and not covered.",
     True: "This picture seems to show a face in profile only. Use a photo that shows the face from the front.",
 }
