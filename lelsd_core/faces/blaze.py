@@ -13,20 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NEAR = (
-    24,
-    28,
-    (32, 2),
-    36,
-    42,
-    (48, 2),
-    56,
-    64,
-    72,
-    80,
-    88,
-)  # channels of the blocks to the small cells; 2: halves
-FAR = ((96, 2), 96, 96, 96, 96)  # and on to the large ones
+# Channels of the blocks to the small cells, and on to the large ones; (…, 2): height and width are halved
+NEAR = (24, 28, (32, 2), 36, 42, (48, 2), 56, 64, 72, 80, 88)
+FAR = ((96, 2), 96, 96, 96, 96)
 CELLS = ((8, 2), (16, 6))  # pixels of a cell, anchors in it
 NUMBERS = 16  # of a guess: middle and size of its box, six points
 BOX_SIZE = 1  # the pair of numbers that is no place
