@@ -31,7 +31,7 @@ LEAST_DISK = 5e9  # bytes; models of the Hub are up to 1.2 GB each
 LEAST_MEMORY = 2e9  # bytes; the page with the shipped model takes about 1 GB
 WANTED = {  # published weights -> what they are for
     ("ffhq-1024",): "faces of 1024 pixels",
-    ("yunet", "sface", "lpips-vgg"): "faces found more surely, and likeness in numbers",
+    ("yunet", "sface", "lpips-vgg"): "another detector of faces, and likeness in numbers",
 }
 OPTIONAL = {  # package -> what it is for
     "ray": ("ray", "batches over several processes"),

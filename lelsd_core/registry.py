@@ -220,9 +220,11 @@ def load_editor(
 
 def load_aligner(frame: AnyFrame) -> FaceAligner:
     """An aligner for a frame; faces are found by YuNet where its file is here, otherwise by what ships."""
+    if not frame.faces:
+        return FaceAligner(frame, None, None)
     landmarks = Landmarks(load_face_network("face-mesh", FaceMesh()))
-    yunet = local("yunet") if frame.faces else None
     shipped = BlazeDetector(load_face_network("face-detector", BlazeFace()), landmarks)
+    yunet = local("yunet")
     return FaceAligner(frame, landmarks, YuNet(yunet, shipped) if yunet else shipped)
 
 

@@ -183,7 +183,7 @@ class Shelf:
             fetch(part, report=tell)
             before += entry_of(part).megabytes
         if missing and generator_spec(name).frame.faces:
-            with suppress(UserError):  # a better detector; what ships finds faces, too
+            with suppress(UserError):  # another detector; what ships finds faces, too
                 fetch("yunet")
 
     def _fill(self, name: str, editor: Editor) -> Editor:

@@ -131,6 +131,22 @@ def test_a_picture_of_the_frame_is_used_as_it_is_unless_told_otherwise(editor):
     assert not editor.aligner.align(aligned, aligned=False).aligned_before
 
 
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_an_aligned_picture_upside_down_or_on_its_side_is_turned(editor, astronaut, turn):
+    aligned = editor.aligner.align(astronaut).photo
+    assert editor.aligner.align(aligned).aligned_before
+    face = editor.aligner.align(aligned.rotate(turn))
+    assert not face.aligned_before
+    cos = np.cos(np.radians(turn))
+    assert face.matrix[0, 0] == pytest.approx(cos / 8, abs=0.02)
+
+
+def test_a_face_that_the_photo_cuts_off_is_told(editor, astronaut):
+    cut = astronaut.crop((0, 0, 512, 132))  # her mouth is below
+    notes = aligner_of(editor, HEAD).align(cut).notes
+    assert "Part of the face lies outside the photo; what is changed there cannot be seen." in notes
+
+
 def test_a_photo_that_is_to_be_taken_as_it_is_gives_its_middle(editor, astronaut):
     wide = Image.new("RGB", (768, 512))
     wide.paste(astronaut, (128, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -84,6 +85,11 @@ def test_the_points_of_a_face_that_yunet_finds_are_read_exactly(yunet, astronaut
     assert face.score == pytest.approx(0.8)
 
 
+def test_what_the_mesh_takes_for_no_face_stays_as_yunet_gives_it(yunet):
+    (face,) = yunet(FakeNetwork(200, row(POINTS)[None])).detect(Photo(np.full((200, 200, 3), 90, np.uint8)))
+    np.testing.assert_allclose(face.points, POINTS)
+
+
 def test_where_yunet_finds_nothing_what_ships_is_asked(yunet, astronaut):
     lying = Photo(np.rot90(np.asarray(astronaut)).copy())
     (face,) = yunet(FakeNetwork(640, None)).detect(lying)
@@ -138,7 +144,7 @@ def eye_error(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def test_the_eyes_are_where_mediapipe_sees_the_irises(editor):
-    """Measured: median 0.9 %, worst 2.5 % of the eye distance."""
+    """Measured: median 0.9 %, worst 2.8 % of the eye distance."""
     errors = []
     for seed, points in TRUTH["faces"].items():
         picture = to_uint8(editor.synthesize(editor.generator.sample([int(seed)]), "Z"))[0]
@@ -155,12 +161,40 @@ def test_the_astronauts_eyes_are_where_mediapipe_sees_her_irises(editor, astrona
     assert eye_error(face.points, np.array(TRUTH["photo"])) < 0.02
 
 
-@pytest.mark.parametrize("turn", [90, 180, 270, 50, -130])
+@pytest.mark.parametrize("turn", range(-165, 181, 15))
 def test_a_photo_that_lies_on_its_side_shows_the_same_face(editor, astronaut, turn):
+    """Measured: median 0.5 %, worst 0.6 % of the eye distance."""
     photo = Photo(np.asarray(astronaut))
     matrix, size = turned(photo.size, turn, 900)
     (face,) = editor.aligner.detector.detect(Photo(photo.warp(matrix, size, cv2.BORDER_CONSTANT)))
-    assert eye_error(face.points, project(matrix, np.array(TRUTH["photo"]))) < 0.03
+    assert eye_error(face.points, project(matrix, np.array(TRUTH["photo"]))) < 0.02
+
+
+def test_a_small_face_in_a_wide_photo_is_found(editor, astronaut):
+    pixels = np.full((300, 3000, 3), 130, np.uint8)
+    pixels[100:200, 2500:2600] = np.asarray(astronaut.crop((144, 40, 304, 200)).resize((100, 100)))
+    (face,) = editor.aligner.detector.detect(Photo(pixels))
+    assert eye_error(face.points, (np.array(TRUTH["photo"]) - (144, 40)) * 100 / 160 + (2500, 100)) < 0.05
+
+
+def test_a_crowd_is_read_a_few_faces_at_a_time(editor, astronaut, monkeypatch):
+    landmarks, sizes = editor.aligner.landmarks, []
+    read = landmarks.read_views
+    monkeypatch.setattr(landmarks, "read_views", lambda views: sizes.append(len(views)) or read(views))
+    monkeypatch.setattr(detect, "MOST", 11)
+    head = np.asarray(astronaut.crop((144, 20, 304, 180)).resize((80, 80)))
+    faces = editor.aligner.detector.detect(Photo(np.tile(head, (4, 5, 1))))
+    assert len(distinct(faces)) == 11
+    assert sizes == [8, 3, 8, 3]
+
+
+def test_several_people_can_ask_at_once(editor, astronaut):
+    photos = [Photo(np.asarray(astronaut.rotate(turn))) for turn in (0, 10, 20, 30)]
+    alone = [editor.aligner.detector.detect(photo) for photo in photos]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(editor.aligner.detector.detect, photos))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one[0].points, other[0].points, atol=1e-3)
 
 
 @pytest.mark.parametrize("side", [22, 36, 60, 120, 250])

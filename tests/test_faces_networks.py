@@ -60,6 +60,12 @@ def test_the_detector_sees_the_same_in_a_wider_picture(editor, astronaut):
     assert (best - again).abs().max() < 3
 
 
+def test_the_detector_works_where_its_pictures_are():
+    with torch.inference_mode():
+        scores, guesses = BlazeFace().to("meta")(torch.empty(2, 3, 128, 160, device="meta"))
+    assert (scores.shape, guesses.shape) == ((2, 1120), (2, 1120, 8, 2))
+
+
 def test_weights_of_another_shape_are_told():
     with pytest.raises(UserError, match="These weights are a face-detector of another shape than this version's"):
         fill(BlazeFace(), {"enter.weight": torch.zeros(3)}, "a face-detector")

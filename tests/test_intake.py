@@ -107,6 +107,11 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(side, size):
         read_photo(bomb)
 
 
+def test_a_strip_that_is_too_long_is_refused():
+    with pytest.raises(UserError, match="has 33000×40 pixels; at most 32000 each way are read"):
+        read_photo(saved(Image.new("RGB", (33_000, 40)), "PNG"))
+
+
 def test_a_missing_file_and_a_huge_file_are_named(tmp_path):
     with pytest.raises(UserError, match=r"There is no file .*gone\.png"):
         read_photo(tmp_path / "gone.png")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lelsd_core.errors import UserError
-from lelsd_core.faces.detect import READING, Detector, distinct, shows_profile
+from lelsd_core.faces.detect import READING, Detector, Found, distinct, shows_profile
 from lelsd_core.faces.frame import AnyFrame, Nudge, SquareFrame, project, unproject
 from lelsd_core.faces.landmarks import SURE, Landmarks
 from lelsd_core.faces.notes import notes_on
@@ -25,7 +25,7 @@ ALIGNED = 0.08  # of the frame: a photo whose corners an alignment would move le
 STILL = Nudge()
 NO_FACE = {
     False: "No face was found in this picture. Use a sharp photo that shows a face from the front, "
-    "well lit and not covered.",
+    "well lit, not covered and not too far away.",
     True: "This picture seems to show a face in profile only. Use a photo that shows the face from the front.",
 }
 
@@ -86,11 +86,11 @@ class FaceAligner:
 
     Args:
         frame: where the generator expects faces, or how it expects pictures without one.
-        landmarks: reads the points of a picture that is nearly in the frame.
-        detector: finds faces.
+        landmarks: reads the points of a picture that is nearly in the frame; None for pictures without faces.
+        detector: finds faces; likewise.
     """
 
-    def __init__(self, frame: AnyFrame, landmarks: Landmarks, detector: Detector) -> None:
+    def __init__(self, frame: AnyFrame, landmarks: Landmarks | None, detector: Detector | None) -> None:
         self.frame, self.landmarks, self.detector = frame, landmarks, detector
 
     def align(
@@ -140,9 +140,9 @@ class FaceAligner:
         plain = self.middle.matrix(*photo.size)
         if aligned or isinstance(self.frame, SquareFrame):
             return [self.candidate(photo, plain, aligned_before=bool(aligned))]
-        if aligned is None and self.already_aligned(photo):
-            return [self.candidate(photo, plain, aligned_before=True)]
         found = distinct(self.detector.detect(photo))
+        if aligned is None and self.already_aligned(photo, found):
+            return [self.candidate(photo, plain, aligned_before=True)]
         if not found:
             raise UserError(NO_FACE[shows_profile(photo)])
         return [self.candidate(photo, self.frame.matrix(f.points), f.points, faces=len(found)) for f in found]
@@ -166,10 +166,13 @@ class FaceAligner:
         """The frame that takes a photo's middle as it is."""
         return self.frame if isinstance(self.frame, SquareFrame) else SquareFrame(self.frame.size)
 
-    def already_aligned(self, photo: Photo) -> bool:
-        """Whether a photo is square and an alignment would hardly move it."""
+    def already_aligned(self, photo: Photo, found: list[Found]) -> bool:
+        """Whether a photo is square and an alignment to its largest face would hardly move it."""
         width, height = photo.size
-        points = self.read(photo) if abs(width - height) <= 0.02 * width else None
+        if abs(width - height) > 0.02 * width:
+            return False
+        plain = self.middle.matrix(width, height)
+        points = project(plain, found[0].points) if found else self.read(photo)
         if points is None:
             return False
         side = self.frame.size

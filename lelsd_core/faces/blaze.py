@@ -77,7 +77,7 @@ class BlazeFace(nn.Module):
         scores = [rows(self.near_scores(near), 1), rows(self.far_scores(far), 1)]
         guesses = [rows(self.near_guesses(near), NUMBERS), rows(self.far_guesses(far), NUMBERS)]
         placed = [
-            maps.unflatten(2, (8, 2)) + middles(*pictures.shape[2:], *cell)
+            maps.unflatten(2, (8, 2)) + middles(*pictures.shape[2:], *cell).to(maps.device)
             for maps, cell in zip(guesses, CELLS, strict=True)
         ]
         return torch.cat(scores, 1)[..., 0], torch.cat(placed, 1)

@@ -1,7 +1,8 @@
 """Where faces are in a photo, each as five points: by YuNet where its file is at hand, else by what ships.
 
-    photo, in two sizes --BlazeFace--> guesses --level view of each--> landmarks --+
-    photo --YuNet--> five points of each face -------------------------------------+--upright view--> landmarks again
+    photo, in some sizes, turned if need be --BlazeFace--> guesses --level view of each--> landmarks --+
+    photo --YuNet--> five points of each face ---------------------------------------------------------+
+                                                              --upright view--> landmarks again --> five points
 
 Sources: Wu et al., "YuNet: a tiny millisecond-level face detector", 2023; those of `blaze` and `mesh`; for profiles
 Viola, Jones, "Rapid object detection using a boosted cascade of simple features", 2001.
@@ -26,15 +27,19 @@ from lelsd_core.faces.landmarks import SURE, Landmarks
 from lelsd_core.faces.mesh import SIZE
 from lelsd_core.faces.photo import Photo
 
-READING = Frame(SIZE, ((69.4, 65.8), (122.6, 65.8), (96.0, 98.0), (74.5, 126.5), (117.5, 126.5)))  # views of faces
+# Where the first views of digiface-64's samples have their points, made symmetric: how the mesh reads them best
+READING = Frame(SIZE, ((69.4, 65.8), (122.6, 65.8), (96.0, 98.0), (74.5, 126.5), (117.5, 126.5)))
 SIDES = (128, 384)  # pixels of the photo's longer side: faces that fill it, and faces down to a fifteenth of it
 FINER = (768,)  # down to a thirtieth
 CELL = 16  # pixels: sides are whole numbers of them
-TRIALS = ((0, FINER), (90, SIDES), (-90, SIDES), (180, SIDES))  # degrees turned, sides: where no face stands out
+ELONGATED = 3  # of a photo that is longer than that many times its width, no more counts as its longer side
+TURNED = (90, -90, 180)  # degrees that the photo is turned by where no face stands out
+MOST = 64  # guesses that are looked at
 DOUBT = (1.5, 0.5)  # what disagreements, in eye distances, take off a score: of two readings, of detector and reading
 TRUSTED = 0.4  # what must remain of a score
+STRICT = 0.55  # the same where it is looked for as a last resort: the more is tried, the more looks like a face
 CLEAR = 0.75  # what remains of a face that stands out: nothing else is tried then
-BETTER = 0.1  # by how much a trial must beat the photo as it is
+BETTER = 0.1  # by how much the photo turned must beat the photo as it is
 LIKELY = 0.5  # the detector's score in [0, 1] of what may be a face
 OVERLAP = 0.3  # of two guesses' boxes, from which on they are of one face: their intersection over their union
 ROOM = 1.5  # the first view of a face is that much larger than its box
@@ -48,7 +53,7 @@ BUSY = Lock()  # OpenCV's detectors keep their work in themselves
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A face: `frame.POINTS` (5, 2) in photo pixels, and how sure the detector is, in [0, 1]."""
+    """A face: `frame.POINTS` (5, 2) in photo pixels, and how sure the detector is, in [0, 1], less what is in doubt."""
 
     points: np.ndarray
     score: float
@@ -73,15 +78,17 @@ class BlazeDetector:
         self.network, self.landmarks = network, landmarks
 
     def detect(self, photo: Photo) -> list[Found]:
-        """Faces from the front or half turned; heads and whole photos may lie on their side."""
-        found = self.detect_at(photo, 0, SIDES)
-        if surest(found) < CLEAR:
-            other = max((self.detect_at(photo, *trial) for trial in TRIALS), key=surest)
-            if surest(other) > surest(found) + BETTER:
-                return other
-        return found
+        """Faces from the front or half turned, all those that stand upright when the photo is turned one way."""
+        best = self.detect_at(photo, 0, SIDES)
+        to_beat = surest(best) + BETTER
+        for turn in TURNED:
+            if surest(best) < CLEAR:
+                found = self.detect_at(photo, turn, SIDES, STRICT)
+                if surest(found) > to_beat:
+                    best, to_beat = found, surest(found)
+        return best or self.detect_at(photo, 0, FINER, STRICT)
 
-    def detect_at(self, photo: Photo, turn: float, sides: tuple[int, ...]) -> list[Found]:
+    def detect_at(self, photo: Photo, turn: float, sides: tuple[int, ...], least: float = TRUSTED) -> list[Found]:
         """Faces that stand upright, or nearly, when the photo is turned by degrees and reduced to some sizes."""
         scores, guesses = self.guesses(photo, turn, sides)
         first = [points for points, _ in self.landmarks.read(photo, [first_view(guess) for guess in guesses])]
@@ -91,14 +98,14 @@ class BlazeDetector:
             for score, guess, before, points in zip(scores.tolist(), guesses, first, second, strict=True)
             if points is not None
         ]
-        return [face for face in faces if face.score > TRUSTED]
+        return [face for face in faces if face.score > least]
 
     def guesses(self, photo: Photo, turn: float, sides: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Each face of a photo, turned, once: scores (N,) and guesses (N, 8, 2), measured in the photo."""
         scores, guesses = zip(*(self.look(photo, turn, side) for side in sides), strict=True)
         scores, guesses = np.concatenate(scores), np.concatenate(guesses)
         boxes = np.concatenate([guesses[:, 0] - guesses[:, 1] / 2, guesses[:, 1]], 1)
-        kept = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), LIKELY, OVERLAP), dtype=int)
+        kept = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), LIKELY, OVERLAP), dtype=int)[:MOST]
         return scores[kept], guesses[kept]
 
     @torch.inference_mode()
@@ -109,7 +116,8 @@ class BlazeDetector:
         picture = torch.from_numpy(photo.warp(matrix, size, cv2.BORDER_CONSTANT)).permute(2, 0, 1)[None]
         scores, guesses = self.network(picture.float() / 127.5 - 1)
         scores, guesses = scores[0].sigmoid().double().numpy(), guesses[0].double().numpy()
-        scores, guesses = scores[scores > LIKELY], guesses[scores > LIKELY]
+        likely = (scores > LIKELY) & (guesses[:, EYES.start] != guesses[:, EYES.stop - 1]).any(1)
+        scores, guesses = scores[likely], guesses[likely]
         places = unproject(matrix, guesses.reshape(-1, 2)).reshape(guesses.shape)
         places[:, BOX_SIZE] = guesses[:, BOX_SIZE] / magnification(matrix)
         return scores, places
@@ -138,8 +146,7 @@ class YuNet:
 
     def detect(self, photo: Photo) -> list[Found]:
         """Faces that YuNet finds upright or turned by up to about 45 degrees, or else what the other one finds."""
-        for side in YUNET_SIDES:
-            scale = min(1.0, side / max(photo.size))
+        for scale in dict.fromkeys(min(1.0, side / max(photo.size)) for side in YUNET_SIDES):
             size = tuple(max(1, round(scale * length)) for length in photo.size)
             pixels = photo.warp(np.array([[scale, 0, 0], [0, scale, 0]]), size)
             with BUSY:
@@ -196,18 +203,18 @@ def first_view(guess: np.ndarray) -> np.ndarray:
 
 
 def turned(size: tuple[int, int], turn: float, side: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Width and height of a photo -> the matrix (2, 3) that turns it and fits it into `side`, width and height then.
+    """Width and height of a photo -> the matrix (2, 3) that turns and reduces it, width and height then.
 
     Args:
         size: width and height.
         turn: degrees, clockwise.
-        side: pixels of the longer side then.
+        side: pixels of the longer side then, or more for a photo that is `ELONGATED`.
     """
     angle = np.radians(turn)
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     corners = np.array([(0, 0), (size[0], 0), (0, size[1]), size]) @ linear.T
     low, across = corners.min(0), np.ptp(corners, axis=0)
-    scale = side / across.max()
+    scale = side / min(across.max(), ELONGATED * across.min())
     return scale * np.column_stack([linear, -low]), tuple(max(1, round(scale * length)) for length in across)
 
 

@@ -1,4 +1,4 @@
-"""What a person should know about a face that can be used, but not well: too small, blurred, or seen from the side."""
+"""What a person should know about a face that can be used, but not well: small, blurred, cut off, from the side."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def notes_on(photo: Photo, matrix: np.ndarray, size: int, points: np.ndarray | N
         notes.append(f"The face is small: its crop is {across} pixels wide; {least} or more give a better likeness.")
     elif sharpness(photo.view(matrix * (SIZE / size), SIZE)) < BLURRED:
         notes.append("The face is blurred; a sharper photo gives a better likeness.")
+    if points is not None and (points.min() < 0 or (points > photo.size).any()):
+        notes.append("Part of the face lies outside the photo; what is changed there cannot be seen.")
     if points is not None and sideways(points) > SIDEWAYS:
         notes.append("The face looks to the side; a photo from the front gives a better likeness.")
     return tuple(notes)

@@ -22,6 +22,7 @@ from lelsd_core.errors import UserError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 30_000_000
+MAX_SIDE = 32_000  # OpenCV's warps take no more than 32,767
 MIN_SIDE = 32  # a face of half this size has nothing left to edit
 DRAFT = (2048, 2048)  # a JPEG at least twice as large, both ways, is decoded at a half, quarter or eighth
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")  # no other decoder of Pillow ever sees a file
@@ -116,6 +117,8 @@ def check_size(width: int, height: int) -> None:
         raise UserError(
             f"This picture has {width}×{height} pixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
         )
+    if max(width, height) > MAX_SIDE:
+        raise UserError(f"This picture has {width}×{height} pixels; at most {MAX_SIDE} each way are read.")
     if min(width, height) < MIN_SIDE:
         raise UserError(
             f"This picture has only {width}×{height} pixels; at least {MIN_SIDE} each way are needed to find a face."
