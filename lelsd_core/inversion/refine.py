@@ -38,7 +38,7 @@ class Closeness:
 CLOSENESS: Mapping[str, Closeness] = {
     "easier to edit": Closeness(120, 2.0),
     "balanced": Closeness(240, 1.0),
-    "closer to the photo": Closeness(600, 0.5),
+    "closer to the photo": Closeness(720, 0.5),
 }
 BALANCED = "balanced"
 STEPS = CLOSENESS[BALANCED].steps
