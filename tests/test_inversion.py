@@ -169,8 +169,9 @@ def test_weights_that_are_no_encoder_of_this_kind_are_refused():
     tensors = FaceEncoder(8).state_dict()
     assert build_encoder(tensors, {}).head.out_features == 8
     del tensors["head.weight"]
-    with pytest.raises(UserError, match="encoder of another shape"):
-        build_encoder(tensors, {})
+    for damaged in (tensors, {}, {"centre": torch.zeros(())}):
+        with pytest.raises(UserError, match="encoder of another shape"):
+            build_encoder(damaged, {})
 
 
 def test_an_encoder_of_another_generator_is_refused(editor):

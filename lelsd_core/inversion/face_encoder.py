@@ -51,4 +51,4 @@ def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 def build_encoder(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FaceEncoder:
     """The encoder of an `encoder` file. UserError if its tensors do not fit."""
-    return fill(FaceEncoder(len(tensors.get("centre", ()))), tensors, "an encoder")
+    return fill(FaceEncoder(tensors["centre"].numel() if "centre" in tensors else 1), tensors, "an encoder")

@@ -10,13 +10,18 @@ aligned are read as well.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from checkpoints_make import HERE, affine, load_labels, recipe, recolour, trained  # beside this file
+from checkpoints_make import HERE, affine, load_labels, recipe, recolour  # beside this file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
 
 from lelsd_core.formats.weights import write_safetensors
 from lelsd_core.segmenters.parts import PartsNetwork
@@ -35,6 +40,58 @@ def augmented(images: Tensor, labels: Tensor, random: torch.Generator) -> tuple[
     y = F.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)[:, 0].long()
     plain = torch.rand(len(x), 1, 1, 1, generator=random) < 0.4
     return torch.where(plain, x, recolour(x, random)), y
+
+
+def trained(network: nn.Module, loss_of_batch: Callable[[nn.Module], Tensor], *, steps: int, lr: float) -> nn.Module:
+    """Train a network with a BatchNorm behind each ReLU's convolution; the average of its latest weights, folded.
+
+    Args:
+        network: as it is used later, without BatchNorm.
+        loss_of_batch: draws a batch and gives the network's loss on it, a scalar.
+        steps, lr: of AdamW; the rate rises over 100 steps and falls along a cosine.
+
+    Returns:
+        The network without BatchNorm, its weights rounded to float16.
+    """
+    network = with_batch_norm(network).to(memory_format=torch.channels_last).train()
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda i: min(1, (i + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * i / steps))
+    )
+    for step in (bar := tqdm(range(steps), mininterval=10)):
+        loss = loss_of_batch(network)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(network)
+        if step % 50 == 0:
+            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
+    plain = folded(average.module.eval())
+    plain.load_state_dict({name: tensor.half().float() for name, tensor in plain.state_dict().items()})
+    return plain
+
+
+def with_batch_norm(network: nn.Module) -> nn.Module:
+    """Put a BatchNorm behind each 3×3 convolution that has a ReLU."""
+    for block in conv_blocks(network):
+        block.insert(1, nn.BatchNorm2d(block[0].out_channels))
+    return network
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """The same function without BatchNorm."""
+    plain = copy.deepcopy(network).eval()
+    for block in conv_blocks(plain):
+        block[0] = nn.utils.fusion.fuse_conv_bn_eval(block[0], block[1])
+        del block[1]
+    return plain
+
+
+def conv_blocks(network: nn.Module) -> list[nn.Sequential]:
+    """Its sequences that start with a convolution."""
+    return [m for m in network.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)]
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
