@@ -10,7 +10,7 @@ from demo.options import AUTO, Settings, check_address, read_settings
 from lelsd_core.errors import UserError
 
 if TYPE_CHECKING:
-    from lelsd_core.shelf import Shelf
+    from demo.models import Shelf
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is sent anywhere
 
@@ -30,9 +30,9 @@ def main() -> None:
 def start(settings: Settings) -> None:
     """Load the models, build the page, serve it."""
     from demo.gpu import LentEditor, lent
+    from demo.models import SHIPPED, Shelf
     from lelsd_core.device import choose_device
     from lelsd_core.registry import load_editor
-    from lelsd_core.shelf import SHIPPED, Shelf
     from lelsd_core.specs import generator_spec
 
     device, name = choose_device(settings.device), SHIPPED if settings.generator == AUTO else settings.generator
@@ -57,9 +57,9 @@ def start(settings: Settings) -> None:
 
 def behind(shelf: Shelf, settings: Settings) -> None:
     """What goes on behind the page: first uses made quick, sliders searched, the large model fetched for a GPU."""
-    from lelsd_core.doctor import hub
-    from lelsd_core.hub import is_offline
-    from lelsd_core.shelf import FLAGSHIP, choose, missing_files
+    from demo.models import FLAGSHIP, choose, missing_files
+    from lelsd_core.cli.doctor import hub
+    from lelsd_core.weights.hub import is_offline
 
     editor = shelf.editor(shelf.first)
     editor.warm_up()

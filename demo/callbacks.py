@@ -15,6 +15,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from demo.models import Shelf
 from demo.news import News
 from demo.words import describe_locality, describe_session, slider_words
 from lelsd_core.device import told_when_short
@@ -22,10 +23,8 @@ from lelsd_core.directions import clamp_amounts
 from lelsd_core.editor import Editor, Fit, Session, Source
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
-from lelsd_core.pictures.image import change_map, enlarge
-from lelsd_core.pictures.intake import MAX_BYTES
-from lelsd_core.pictures.paste import paste_change
-from lelsd_core.shelf import Shelf
+from lelsd_core.images import MAX_BYTES, change_map, enlarge
+from lelsd_core.paste import paste_change
 
 SIDE = 512  # pixels of a face that is shown, at least
 VIEWS = ("Edited", "Original", "Swipe", "Change")

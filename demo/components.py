@@ -14,7 +14,7 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from lelsd_core.errors import UserError
-from lelsd_core.pictures.intake import MAX_BYTES, read_photo
+from lelsd_core.images import MAX_BYTES, read_photo
 
 component_meta.create_or_modify_pyi = lambda *_: None  # or Gradio writes interface files beside this one
 

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 from demo.callbacks import VIEWS, Callbacks
 from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
-from demo.models import ModelPanel, model_panel
+from demo.model_panel import ModelPanel, model_panel
 from demo.news import Named
 from demo.photo_panel import PhotoPanel, photo_panel
 from demo.words import slider_words

@@ -7,10 +7,10 @@ import gradio as gr
 from demo.callbacks import Callbacks
 from demo.discover_tab import discover_tab
 from demo.edit_tab import HOUR, edit_tab
+from demo.models import Shelf
 from demo.theme import ABOUT
 from demo.wiring import wire_faces, wire_models, wire_stage
-from lelsd_core.pictures.intake import MAX_BYTES
-from lelsd_core.shelf import Shelf
+from lelsd_core.images import MAX_BYTES
 
 SPARE = 8  # sliders for directions found on the page
 LEAST = 24  # sliders in all: other models have more parts

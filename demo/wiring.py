@@ -11,9 +11,9 @@ import gradio as gr
 
 from demo.callbacks import Callbacks
 from demo.edit_tab import EXAMPLES, Sources, Stage
-from demo.models import Models
+from demo.model_panel import Models
 from demo.news import News, answering, every
-from lelsd_core.pictures.intake import read_photo
+from lelsd_core.images import read_photo
 
 PRIVATE = {"api_visibility": "private"}
 QUIET = {"show_progress": "hidden", **PRIVATE}

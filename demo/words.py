@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from demo.models import ShelfState
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
 from lelsd_core.editor.session import describe_fidelity
-from lelsd_core.shelf import ShelfState
 from lelsd_core.specs import GeneratorSpec
 
 NO_BREAK = "\N{NO-BREAK SPACE}"

@@ -1,4 +1,4 @@
-"""The command line: `python -m lelsd_core COMMAND`. Flags and words only; the commands are in `commands/`."""
+"""The command line: `python -m lelsd_core COMMAND`. Flags and words only; the commands are in `cli/`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        module = import_module(f"lelsd_core.commands.{name}")
+        module = import_module(f"lelsd_core.cli.{name}")
         command = commands.add_parser(
             name,
             help=module.__doc__.splitlines()[0],
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> object:
     try:
         return options.run(options)
     except (RuntimeError, MemoryError):
-        from lelsd_core.device import told_when_short  # brings torch, which not every command needs
+        from lelsd_core.device import told_when_short
 
         with told_when_short():
             raise

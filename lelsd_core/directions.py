@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.formats.weights import read_safetensors, write_safetensors
 from lelsd_core.generators.base import Generator
+from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 FIELDS = ("name", "generator", "fingerprint", "space", "parts", "ends", "low", "high", "score", "area", "gain")
 

@@ -16,30 +16,22 @@ from lelsd_core.device import AUTO, dtype_on
 from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.evaluation.metrics import Judge
 from lelsd_core.faces import BlazeDetector, BlazeFace, FaceAligner, FaceMesh, Landmarks, YuNet
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame
-from lelsd_core.formats.generators import Options, build_generator, read_checkpoint, use_half, weights_file
-from lelsd_core.formats.weights import fill, read_safetensors
-from lelsd_core.gallery.folder import checked, fitted, home, own_gallery, read_gallery
+from lelsd_core.galleries.local import checked, fitted, home, own_gallery, read_gallery
 from lelsd_core.generators import Generator
-from lelsd_core.hub import CATALOG, Bar, fetch, names_of
-from lelsd_core.hub.cache import local, sha256_at, sha256_of
 from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
-from lelsd_core.inversion.fidelity import Judge
-from lelsd_core.inversion.files import read_e4e
+from lelsd_core.inversion.e4e import read_e4e
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, NetworkSpec, read_segmenter
 from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
-from lelsd_core.specs import (
-    FACES,
-    GENERATORS,
-    INVERTERS,
-    SEGMENTERS,
-    GeneratorSpec,
-    Weights,
-    segmenter_of,
-    spec_of,
-)
+from lelsd_core.specs import FACES, GENERATORS, INVERTERS, SEGMENTERS, GeneratorSpec, Weights, segmenter_of, spec_of
+from lelsd_core.weights.cache import local, sha256_at, sha256_of
+from lelsd_core.weights.catalogue import CATALOG, names_of
+from lelsd_core.weights.checkpoints import Options, build_generator, read_checkpoint, use_half, weights_file
+from lelsd_core.weights.hub import Bar, fetch
+from lelsd_core.weights.safetensors import fill, read_safetensors
 
 Network = TypeVar("Network", bound=nn.Module)
 ENCODERS: Mapping[str, str] = {"e4e": "e4e-ffhq"}  # a kind of encoder, and the published one of that kind to take

@@ -13,8 +13,7 @@ from pathlib import Path
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame, Frame, SquareFrame
-from lelsd_core.hub import CATALOG, Entry, names_of
-from lelsd_core.hub.catalog.entry import NOT_STATED
+from lelsd_core.weights.catalogue import CATALOG, NOT_STATED, Entry, names_of
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 USUAL = DiscoverConfig()

@@ -12,8 +12,8 @@ from hypothesis import settings
 from PIL import Image
 
 from lelsd_core.editor import Editor
-from lelsd_core.hub import CATALOG
 from lelsd_core.registry import load_editor
+from lelsd_core.weights.catalogue import CATALOG
 from tests.hub_server import HubServer
 from tests.toy_hub import DATA, ONE, TWO, toy_catalog
 
@@ -61,7 +61,7 @@ def hub_server(hub_home, monkeypatch) -> Iterator[Callable[..., HubServer]]:
 @pytest.fixture
 def toys(hub_home, monkeypatch) -> Path:
     """`hub_home` with `toy_catalog` in the catalogue, and sources that are tried again at once."""
-    monkeypatch.setattr("lelsd_core.hub.download.PAUSE", 0.01)
+    monkeypatch.setattr("lelsd_core.weights.hub.PAUSE", 0.01)
     for name, entry in toy_catalog().items():
         monkeypatch.setitem(CATALOG, name, entry)
     return hub_home

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lelsd_core import images as intake
 from lelsd_core.__main__ import main
+from lelsd_core.cli.common import progress_bar
 from lelsd_core.directions import Direction
-from lelsd_core.measure.evaluation import Evaluator
-from lelsd_core.pictures import intake
-from lelsd_core.progress import progress_bar
+from lelsd_core.evaluation.heldout import Evaluator
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.specs import CHECKPOINTS
 
@@ -109,7 +109,7 @@ def quick_evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
 
 
 def test_two_workers_evaluate_to_the_same_rows_as_one(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lelsd_core.commands.evaluate.evaluator", quick_evaluator)
+    monkeypatch.setattr("lelsd_core.cli.evaluate.evaluator", quick_evaluator)
     for name in ("eyes", "hair", "mouth"):
         shutil.copy(CHECKPOINTS / "digiface-64" / "directions" / f"{name}.safetensors", tmp_path)
     arguments = ["evaluate", "--directions", str(tmp_path), "--json"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lelsd_core.__main__ import main
-from lelsd_core.bench.timing import peak_gb
+from lelsd_core.cli.bench import peak_gb
 
 
 def test_the_peak_of_a_process_is_measured() -> None:
@@ -22,7 +22,7 @@ def test_a_whole_batch_and_single_samples_are_measured(monkeypatch: pytest.Monke
         ran.append((space["step"].step, space["config"].batch, space["config"].micro))
         return float(len(ran))
 
-    monkeypatch.setattr("lelsd_core.bench.generators.peak_gb", run_small)
+    monkeypatch.setattr("tests.bench.generators.peak_gb", run_small)
     assert main(["bench", "discover", "--memory", "--json"]) == 0
     assert ran == [(1, 4, 0), (1, 4, 1)]
     assert '"peak_gb": 1.0, "peak_gb_micro_1": 2.0' in capsys.readouterr().out

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from demo.models import Shelf
 from demo.page import build_page
-from lelsd_core.shelf import Shelf
 from tests.browser import SLOW, chromium, served, upload, watched_page
 
 pytestmark = pytest.mark.browser

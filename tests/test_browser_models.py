@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from demo.models import Shelf
 from demo.page import build_page
-from lelsd_core.shelf import Shelf
 from tests.browser import SLOW, chromium, served, upload, watched_page
 from tests.hub_server import Fault
 from tests.tiny_flagship import E4E, NAME

@@ -9,8 +9,9 @@ import shutil
 import pytest
 
 from lelsd_core.errors import UserError
-from lelsd_core.hub import CATALOG, Entry, File, Source, fetch
-from lelsd_core.hub.cache import hub_cache, local, record_file
+from lelsd_core.weights.cache import hub_cache, local, record_file
+from lelsd_core.weights.catalogue import CATALOG, Entry, File, Source
+from lelsd_core.weights.hub import fetch
 from tests.hub_server import Fault
 from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, sentence, source
 
@@ -44,7 +45,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(serve):
 def test_a_file_is_hashed_once(serve, monkeypatch):
     serve()
     path = fetch("toy")
-    monkeypatch.setattr("lelsd_core.hub.cache.sha256_of", lambda _: pytest.fail("hashed again"))
+    monkeypatch.setattr("lelsd_core.weights.cache.sha256_of", lambda _: pytest.fail("hashed again"))
     assert local("toy") == path
 
 

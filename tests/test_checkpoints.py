@@ -6,9 +6,9 @@ import pytest
 
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
-from lelsd_core.hub.cache import sha256_of
 from lelsd_core.registry import find, load_editor, load_generator
 from lelsd_core.specs import CHECKPOINTS, GENERATORS, shipped
+from lelsd_core.weights.cache import sha256_of
 
 SHIPPED = list(shipped().values())
 PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")

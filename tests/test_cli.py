@@ -73,7 +73,7 @@ def test_several_directions_get_numbers(tmp_path):
 
 
 def test_a_discovery_keeps_clear_of_given_directions_and_says_how_sure_its_score_is(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lelsd_core.measure.calibration.calibrate", quick_figures)
+    monkeypatch.setattr("lelsd_core.evaluation.calibration.calibrate", quick_figures)
     known, out, run = (tmp_path / f"{name}.safetensors" for name in ("known", "new", "run"))
     start = ["--parts", "mouth", "--steps", "3"]
     assert main(["discover", str(known), *start]) == 0
@@ -91,7 +91,7 @@ def quick_figures(_generator, _segmenter, direction: Direction) -> Direction:
 
 
 def test_evaluate_ablates(capsys, monkeypatch):
-    monkeypatch.setattr("lelsd_core.measure.ablation.SAMPLES", range(500_000, 500_004))
+    monkeypatch.setattr("tests.bench.ablation.SAMPLES", range(500_000, 500_004))
     arguments = ["evaluate", "--ablate", "--parts", "hair", "--seeds", "0", "1", "--steps", "1", "--json"]
     assert main(arguments) == 0
     rows = answer(capsys)["rows"]

@@ -75,8 +75,8 @@ def calibrated(generator: object, segmenter: object, direction: Direction) -> Di
 
 
 def test_a_generator_file_is_searched_measured_and_edited_with_a_segmenter(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lelsd_core.measure.calibration.calibrate", calibrated)
-    monkeypatch.setattr("lelsd_core.commands.evaluate.evaluator", quick_evaluator)
+    monkeypatch.setattr("lelsd_core.evaluation.calibration.calibrate", calibrated)
+    monkeypatch.setattr("lelsd_core.cli.evaluate.evaluator", quick_evaluator)
     file = official.small_rosinality(tmp_path)
     given = ["--generator", str(file), "--segmenter", "digiface-parts", "--json"]
     found, out = str(tmp_path / "skin.safetensors"), str(tmp_path / "out.png")

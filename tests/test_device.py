@@ -8,13 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lelsd_core.device import (
-    choose_device,
-    describe,
-    dtype_on,
-    gradient,
-    on_device,
-)
+from lelsd_core.device import choose_device, describe, dtype_on, gradient, on_device
 from lelsd_core.directions import move
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from lelsd_core.directions import Direction, clamp_amounts, load_directions, move
 from lelsd_core.errors import UserError
-from lelsd_core.formats.weights import write_safetensors
+from lelsd_core.weights.safetensors import write_safetensors
 
 
 def direction(name: str = "mouth", vector=(1.0, 0.0, 0.0), **more) -> Direction:

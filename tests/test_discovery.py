@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.search import discover, draw_amounts
-from lelsd_core.discovery.sphere import apartness
+from lelsd_core.discovery.search import apartness, discover, draw_amounts
 from lelsd_core.errors import UserError
-from lelsd_core.measure.evaluation import evaluate
+from lelsd_core.evaluation.heldout import evaluate
 from lelsd_core.specs import GENERATORS
 from tests.toy import Blind, Halves, Painter
 

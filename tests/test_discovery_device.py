@@ -6,10 +6,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.plateau import Judge
 from lelsd_core.discovery.samples import Samples
-from lelsd_core.discovery.search import Search, View, start
-from lelsd_core.discovery.sphere import Sphere
+from lelsd_core.discovery.search import Judge, Search, Sphere, View, start
 from tests.test_generators_contract import gradient_by_hand
 from tests.toy import OnDevice, PictureHalves
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import CHOICES, DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples, Samples, View
-from lelsd_core.discovery.search import SCHEDULES, Search, discover
-from lelsd_core.discovery.sphere import Sphere, row_space
+from lelsd_core.discovery.search import SCHEDULES, Search, Sphere, discover, row_space
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot

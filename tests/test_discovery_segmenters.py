@@ -53,7 +53,7 @@ def test_a_segmenter_of_another_generators_features_is_refused_before_anything_i
 def test_the_command_takes_a_network_and_its_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("lelsd_core.measure.calibration.calibrate", quick_figures)
+    monkeypatch.setattr("lelsd_core.evaluation.calibration.calibrate", quick_figures)
     weights, out = tmp_path / "79999_iter.pth", tmp_path / "d.safetensors"
     torch.save(golden.state_dict(official.GOLDEN / "bisenet128.json"), weights)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

@@ -13,8 +13,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from lelsd_core import doctor
 from lelsd_core.__main__ import main
+from lelsd_core.cli import doctor
 from lelsd_core.errors import UserError
 
 CPU = torch.device("cpu")

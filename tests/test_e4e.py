@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from lelsd_core import UserError, load_generator, load_inverter
-from lelsd_core.bench.e4e import PlainEncoder
 from lelsd_core.inversion import E4EInverter
 from lelsd_core.inversion.e4e import E4EEncoder
 from tests import official
+from tests.bench.e4e import PlainEncoder
 from tests.data.golden import golden
 
 

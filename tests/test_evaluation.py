@@ -10,10 +10,10 @@ import torch
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
-from lelsd_core.measure import calibration
-from lelsd_core.measure.ablation import SETTINGS, Setting, ablate
-from lelsd_core.measure.calibration import MOST_CHANGE, STEP, calibrate, crossing, reach
-from lelsd_core.measure.evaluation import Evaluator, clustered_mean, evaluate, held_out, measure
+from lelsd_core.evaluation import calibration
+from lelsd_core.evaluation.calibration import MOST_CHANGE, STEP, calibrate, crossing, reach
+from lelsd_core.evaluation.heldout import Evaluator, clustered_mean, evaluate, held_out, measure
+from tests.bench.ablation import SETTINGS, Setting, ablate
 from tests.toy import Blind, Halves, Painter
 
 SEEDS = range(16)
@@ -129,7 +129,7 @@ def test_the_facts_are_saved_with_the_direction(tmp_path):
 
 
 def test_an_ablation_tells_every_setting_and_part(monkeypatch):
-    monkeypatch.setattr("lelsd_core.measure.ablation.SAMPLES", range(8))
+    monkeypatch.setattr("tests.bench.ablation.SAMPLES", range(8))
     config = DiscoverConfig(steps=15, batch=4, samples=16, lr=0.3)
     rows = list(ablate(Painter(), Halves(), config, ["left", "right"], seeds=(0, 1)))
     assert [(row.masks, row.read, row.part) for row in rows] == [
@@ -145,6 +145,6 @@ def test_an_evaluator_renders_its_samples_once(editor, monkeypatch):
     evaluator = Evaluator(editor.generator, editor.segmenter, seeds=range(500_000, 500_002))
     first, second = editor.directions[:2]
     row = evaluator(first)
-    monkeypatch.setattr("lelsd_core.measure.evaluation.held_out", None)
+    monkeypatch.setattr("lelsd_core.evaluation.heldout.held_out", None)
     assert evaluator(first) == row
     assert evaluator(second).direction == second.name

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from lelsd_core.errors import UserError
 from lelsd_core.faces import FaceAligner, FfhqFrame, Found, Nudge
 from lelsd_core.faces.frame import project, unproject
-from lelsd_core.faces.notes import sharpness, sideways
+from lelsd_core.faces.photo import sharpness, sideways
 
 TRUTH = json.loads((Path(__file__).parent / "data" / "points.json").read_text(encoding="utf-8"))
 IRISES = np.array(TRUTH["photo"][:2])

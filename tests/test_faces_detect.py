@@ -15,7 +15,7 @@ from lelsd_core.faces import Found, YuNet, detect
 from lelsd_core.faces.detect import READING, cascade, distinct, doubt, first_view, from_row, in_place, turned
 from lelsd_core.faces.frame import project
 from lelsd_core.faces.photo import Photo
-from lelsd_core.pictures.image import to_uint8
+from lelsd_core.images import to_uint8
 
 TRUTH = json.loads((Path(__file__).parent / "data" / "points.json").read_text(encoding="utf-8"))
 POINTS = np.array([(30.0, 40), (70, 42), (50, 60), (35, 80), (66, 81)])

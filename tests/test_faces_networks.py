@@ -10,7 +10,7 @@ import torch
 
 from lelsd_core.errors import UserError
 from lelsd_core.faces.blaze import BlazeFace
-from lelsd_core.formats.weights import fill
+from lelsd_core.weights.safetensors import fill
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "golden" / "mediapipe_face.npz")
 CORNERS = {"whole": (128, 20), "cut": (216, 20), "near": (160, 40)}  # as in mediapipe-face/make/golden.py

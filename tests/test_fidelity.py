@@ -11,7 +11,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from lelsd_core import UserError
-from lelsd_core.inversion.fidelity import measure
+from lelsd_core.evaluation.metrics import measure
 
 POINTS = ((22.4, 30.0), (41.9, 30.0), (32.4, 39.5), (32.4, 53.3))
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from demo.models import Shelf, ShelfState
 from lelsd_core.__main__ import main
 from lelsd_core.editor import Editor, Fit
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import FfhqFrame
-from lelsd_core.gallery import folder as gallery
+from lelsd_core.galleries import local as gallery
 from lelsd_core.inversion import E4EInverter
 from lelsd_core.registry import load_editor
-from lelsd_core.shelf import Shelf, ShelfState
 from tests.hub_server import Fault
 from tests.tiny_flagship import E4E, NAME
 

@@ -11,7 +11,7 @@ import torch
 
 from lelsd_core import load_generator
 from lelsd_core.__main__ import main
-from lelsd_core.formats.weights import read_safetensors
+from lelsd_core.weights.safetensors import read_safetensors
 from tests import official
 from tests.hostile import refusal
 from tests.test_generators_contract import FILES

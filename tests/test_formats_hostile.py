@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from lelsd_core import load_generator
 from lelsd_core.__main__ import main
-from lelsd_core.formats.weights import read_safetensors
+from lelsd_core.weights.safetensors import read_safetensors
 from tests import official
 from tests.hostile import BOMBS, CALLS, CONTAINERS, as_torch_legacy, named, refusal
 

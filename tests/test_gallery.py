@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lelsd_core.bench.generators import random_stylegan2
 from lelsd_core.directions import Direction, load_directions
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
-from lelsd_core.gallery import folder as gallery
-from lelsd_core.gallery.folder import GalleryNews, fill, fitted, usual_parts
+from lelsd_core.galleries import local as gallery
+from lelsd_core.galleries.local import GalleryNews, fill, fitted, usual_parts
 from lelsd_core.segmenters import Parts
+from tests.bench.generators import random_stylegan2
 from tests.toy import Blind, Halves, Painter
 
 SHORT = DiscoverConfig(steps=30, batch=4, samples=16, lr=0.2)

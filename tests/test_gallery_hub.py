@@ -12,8 +12,8 @@ from huggingface_hub import ModelCard, constants
 
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
-from lelsd_core.gallery.folder import checked, read_gallery
-from lelsd_core.gallery.hub import MOST_FILES, Origin, files_of, is_repository, push
+from lelsd_core.galleries.hub import MOST_FILES, Origin, files_of, is_repository, push
+from lelsd_core.galleries.local import checked, read_gallery
 from tests import hub_push
 from tests.hub_push import TOKEN, Hub
 from tests.toy import Painter

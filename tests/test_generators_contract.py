@@ -11,8 +11,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lelsd_core import UserError, load_generator
-from lelsd_core.formats.generators import use_half
 from lelsd_core.generators import Generator
+from lelsd_core.weights.checkpoints import use_half
 from tests import official
 
 FILES: dict[str, tuple[Callable[[Path], Path], dict[str, object]]] = {

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lelsd_core import UserError, load_generator
-from lelsd_core.bench.generators import passes, random_stylegan2
-from lelsd_core.formats.classes import class_number, class_weights
-from lelsd_core.formats.nvidia import read_nvidia
 from lelsd_core.generators import BigGAN, BigGANConfig, StyleGAN1
 from lelsd_core.generators.biggan import Given
+from lelsd_core.weights.classes import class_number, class_weights
+from lelsd_core.weights.nvidia import read_nvidia
 from tests import official
+from tests.bench.generators import passes, random_stylegan2
 from tests.data.golden import golden
 
 Record = tuple[dict[str, Tensor], dict[str, dict[str, Any]]]

@@ -22,11 +22,11 @@ from demo import gpu
 from demo.callbacks import VIEWS, Callbacks
 from demo.discoveries import Discoveries
 from demo.gpu import SECONDS, LentEditor
+from demo.models import Shelf
 from demo.page import build_page
 from lelsd_core.editor import Editor, Fit
 from lelsd_core.errors import UserError
 from lelsd_core.inversion import BALANCED
-from lelsd_core.shelf import Shelf
 
 ROOT = Path(__file__).parents[1]
 SEED = 45

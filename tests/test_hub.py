@@ -10,8 +10,9 @@ from collections import namedtuple
 
 import pytest
 
-from lelsd_core.hub import Progress, fetch, transfer
-from lelsd_core.hub.cache import hub_cache, local
+from lelsd_core.weights import hub as transfer
+from lelsd_core.weights.cache import hub_cache, local
+from lelsd_core.weights.hub import Progress, fetch
 from tests.hub_server import Fault
 from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, TWO, leftovers, sentence
 

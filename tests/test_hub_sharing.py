@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from lelsd_core.errors import UserError
-from lelsd_core.hub import Progress, download, fetch, local, transfer
-from lelsd_core.hub.cache import hub_cache
+from lelsd_core.weights import hub as download
+from lelsd_core.weights import hub as transfer
+from lelsd_core.weights.cache import hub_cache, local
+from lelsd_core.weights.hub import Progress, fetch
 from tests.hub_server import Fault, HubServer
 from tests.toy_hub import DATA, ONE, OTHER, SHA256, TWO, leftovers, sentence
 

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from lelsd_core.errors import UserError
-from lelsd_core.pictures.image import OUTPUTS, change_map, check_output, to_pil, to_tensor, write_picture
-from lelsd_core.pictures.intake import read_photo
+from lelsd_core.images import OUTPUTS, change_map, check_output, read_photo, to_pil, to_tensor, write_picture
 
 RED_LEFT = np.zeros((40, 60, 3), np.uint8)
 RED_LEFT[:, :30, 0] = 255

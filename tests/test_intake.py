@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from pillow_heif import register_heif_opener
 
 from lelsd_core.errors import UserError
-from lelsd_core.pictures.intake import read_photo
+from lelsd_core.images import read_photo
 
 register_heif_opener()  # so that Pillow can write the HEIC files that are read here
 RED_LEFT = np.zeros((40, 60, 3), np.uint8)

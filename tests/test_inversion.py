@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lelsd_core.bench import inversion as bench
 from lelsd_core.errors import UserError
 from lelsd_core.inversion import (
     CLOSENESS,
@@ -19,6 +18,7 @@ from lelsd_core.inversion import (
     sampled_prior,
 )
 from lelsd_core.registry import load_inverter
+from tests.bench import inversion as bench
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,11 @@ from lelsd_core import device as devices
 from lelsd_core.__main__ import main
 from lelsd_core.device import by_rows, first_that_fits, told_when_short
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.plateau import Judge
 from lelsd_core.discovery.samples import Samples
-from lelsd_core.discovery.search import Search, View, start
-from lelsd_core.discovery.sphere import Sphere
+from lelsd_core.discovery.search import Judge, Search, Sphere, View, start
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.measure.evaluation import render
+from lelsd_core.evaluation.heldout import render
 from lelsd_core.registry import load_generator
 from tests import official
 from tests.toy import Halves, Painter, PictureHalves, toy_editor
@@ -158,7 +156,7 @@ def test_the_shell_tells_a_lack_of_memory_in_one_sentence(monkeypatch, capsys):
     def short(_options):
         raise CUDA_SHORT
 
-    monkeypatch.setattr("lelsd_core.commands.evaluate.run", short)
+    monkeypatch.setattr("lelsd_core.cli.evaluate.run", short)
     assert main(["evaluate"]) == 1
     told = capsys.readouterr().err
     assert "not enough memory" in told

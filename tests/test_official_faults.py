@@ -13,10 +13,9 @@ import torch.nn.functional as F
 import lelsd_core
 from lelsd_core.directions import Direction, move
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.search import discover
-from lelsd_core.discovery.sphere import Sphere
-from lelsd_core.formats.weights import read_safetensors
+from lelsd_core.discovery.search import Sphere, discover
 from lelsd_core.localization import localization_score
+from lelsd_core.weights.safetensors import read_safetensors
 from tests.test_discovery_options import Pair
 from tests.toy import SIZE, Halves, Painter
 

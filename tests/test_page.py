@@ -13,6 +13,7 @@ from PIL import Image
 
 from demo.callbacks import LARGE, SIDE, VIEWS, WHOLE, Callbacks, data_url
 from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
+from demo.models import Shelf
 from demo.news import answering, every
 from demo.page import build_page
 from demo.photo_panel import photo_panel
@@ -21,7 +22,6 @@ from lelsd_core.directions import Direction
 from lelsd_core.editor import Locality
 from lelsd_core.errors import UserError
 from lelsd_core.inversion import BALANCED, CLOSENESS
-from lelsd_core.shelf import Shelf
 
 HOW = (VIEWS[0], True, False)  # view, keep the photo's detail, protect the rest
 

@@ -7,7 +7,7 @@ import pytest
 
 from demo.callbacks import Callbacks
 from demo.discoveries import MAX_NAME, Discoveries
-from lelsd_core.shelf import Shelf
+from demo.models import Shelf
 
 
 @pytest.fixture(scope="module")

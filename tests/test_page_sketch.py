@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from demo.callbacks import SIDE, VIEWS, WHOLE, Callbacks
+from demo.models import Shelf
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor
 from lelsd_core.faces.frame import SquareFrame
 from lelsd_core.inversion import BALANCED, SampleInverter
 from lelsd_core.registry import load_aligner, load_generator
-from lelsd_core.shelf import Shelf
 from tests import official
 from tests.toy import PictureHalves
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lelsd_core.errors import UserError
-from lelsd_core.pictures.paste import PASTE, paste_change, paste_face
+from lelsd_core.paste import PASTE, paste_change, paste_face
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(60, 200, (200, 300, 3), dtype=np.uint8))
 FACE = Image.fromarray(np.random.default_rng(1).integers(60, 200, (64, 64, 3), dtype=np.uint8))

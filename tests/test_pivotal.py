@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lelsd_core import UserError, load_generator
-from lelsd_core.bench.generators import random_stylegan2
-from lelsd_core.formats.weights import write_safetensors
 from lelsd_core.generators import StyleGAN2
 from lelsd_core.inversion.pivotal import Tuning, start, tune
+from lelsd_core.weights.safetensors import write_safetensors
 from tests import official
+from tests.bench.generators import random_stylegan2
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lelsd_core.bench.generators import random_stylegan2
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor
 from lelsd_core.generators import StyleGAN2
-from lelsd_core.pictures.image import to_pil
+from lelsd_core.images import to_pil
+from tests.bench.generators import random_stylegan2
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch import Tensor
 from lelsd_core.editor.protect import REACH, blend_outside, check_strength, face_mask, protected_layers, soft_mask
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Synthesis
-from lelsd_core.pictures.image import to_tensor
+from lelsd_core.images import to_tensor
 from lelsd_core.segmenters import part_mask
 from tests.test_generators_contract import FILES, load
 

@@ -11,8 +11,8 @@ from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError
-from lelsd_core.formats.weights import read_safetensors, write_safetensors
 from lelsd_core.specs import GENERATORS
+from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 from tests.toy import Halves, Painter
 
 QUICK = DiscoverConfig(parts=("left",), steps=40, batch=4, samples=64, lr=0.05)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from lelsd_core.errors import UserError
-from lelsd_core.formats.weights import read_safetensors
 from lelsd_core.generators import Synthesis
 from lelsd_core.registry import load_segmenter
 from lelsd_core.segmenters import build_parts_segmenter, part_mask
 from lelsd_core.specs import SEGMENTERS
+from lelsd_core.weights.safetensors import read_safetensors
 
 PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothes")
 

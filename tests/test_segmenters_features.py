@@ -12,7 +12,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lelsd_core import DiscoverConfig, discover, load_generator, load_segmenter
 from lelsd_core.errors import UserError
-from lelsd_core.formats.weights import write_safetensors
 from lelsd_core.generators import Generator, Synthesis
 from lelsd_core.segmenters import (
     FeatureSegmenter,
@@ -26,6 +25,7 @@ from lelsd_core.segmenters import (
 )
 from lelsd_core.segmenters.clusters import k_means
 from lelsd_core.segmenters.examples import likely_place
+from lelsd_core.weights.safetensors import write_safetensors
 from tests import official
 from tests.toy import Painter
 
@@ -221,7 +221,7 @@ def test_bad_names_are_told(clusters: FeatureSegmenter) -> None:
 def test_a_damaged_file_is_told(clusters: FeatureSegmenter, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     clusters.save(path)
-    from lelsd_core.formats.weights import read_safetensors
+    from lelsd_core.weights.safetensors import read_safetensors
 
     tensors, facts = read_safetensors(path, "segmenter")
     for change, said in (

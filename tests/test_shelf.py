@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from lelsd_core import shelf as module
+from demo import models as module
+from demo.models import Choice, Shelf, ShelfState, choose
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.gallery.folder import GalleryNews
-from lelsd_core.hub import Progress
-from lelsd_core.shelf import Choice, Shelf, ShelfState, choose
+from lelsd_core.galleries.local import GalleryNews
+from lelsd_core.weights.hub import Progress
 from tests.toy import Halves, Painter, toy_editor
 
 NAME = "lsun-church-256"  # any published generator

@@ -12,12 +12,12 @@ from PIL import Image
 
 from lelsd_core.__main__ import main
 from lelsd_core.editor import MIDDLE, Editor, Fit
-from lelsd_core.editor.likeness import likeness_weights
+from lelsd_core.editor.protect import likeness_weights
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import SquareFrame
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import SampleInverter
-from lelsd_core.inversion.sketch import Sketch
+from lelsd_core.inversion.refine import Sketch
 from lelsd_core.registry import directions_of, load_aligner, load_editor, load_generator
 from lelsd_core.segmenters.files import NETWORKS
 from lelsd_core.specs import CATALOG, GENERATORS, INVERTERS, SEGMENTERS, generator_names, generator_spec

@@ -13,8 +13,8 @@ import torch
 
 from lelsd_core import UserError, load_generator, load_segmenter
 from lelsd_core.__main__ import main
-from lelsd_core.hub import CATALOG, Entry, File, Source, needed_by
-from lelsd_core.hub.cache import hub_cache, sha256_of
+from lelsd_core.weights.cache import hub_cache, sha256_of
+from lelsd_core.weights.catalogue import CATALOG, Entry, File, Source, needed_by
 from tests import official
 from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, TWO, source
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lelsd_core.batch import spread
+from lelsd_core.cli.workers import spread
 from lelsd_core.errors import UserError
 
 

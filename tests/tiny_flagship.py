@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.gallery import folder as gallery
-from lelsd_core.hub import CATALOG, Entry, File, Source
+from lelsd_core.galleries import local as gallery
 from lelsd_core.segmenters.bisenet import FaceSegmenter
+from lelsd_core.weights.catalogue import CATALOG, Entry, File, Source
 from tests import official
 from tests.data.golden import golden
 from tests.hub_server import HubServer

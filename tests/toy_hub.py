@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lelsd_core.errors import UserError
-from lelsd_core.hub import Entry, File, Source, fetch
-from lelsd_core.hub.cache import hub_cache, local
+from lelsd_core.weights.cache import hub_cache, local
+from lelsd_core.weights.catalogue import Entry, File, Source
+from lelsd_core.weights.hub import fetch
 
 REVISION = 40 * "a"
 DATA = random.Random(0).randbytes(3_000_000)

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import lr_scheduler
 
 import lelsd_core
 from lelsd_core.device import gradient, is_short
 from lelsd_core.directions import Direction
+from lelsd_core.discovery.checkpoint import Best, Run, Task
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.plateau import Best, Judge
-from lelsd_core.discovery.run_state import Run, Task
 from lelsd_core.discovery.samples import FIRST_SEED, Batch, Samples, View
-from lelsd_core.discovery.sphere import Sphere
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
+from lelsd_core.latents import LatentSpace
 from lelsd_core.segmenters import Segmenter
 
 UNSEEN = 64  # samples that may go by without the part before the search gives up
@@ -255,3 +255,92 @@ def draw_amounts(config: DiscoverConfig, random: torch.Generator) -> Tensor:
     """(batch, 1) amounts, evenly spread over [least, most] and over both signs."""
     sizes = config.least + (config.most - config.least) * torch.rand(config.batch, 1, generator=random)
     return sizes * (2 * torch.randint(2, (config.batch, 1), generator=random) - 1)
+
+
+class Sphere:
+    """Where directions may lie: writable columns, unit length, at right angles to given directions.
+
+    With `norm="whole"` a direction has length 1 and Corr is of whole vectors; with `norm="slot"` each slot that it
+    writes has length 1, and R is the mean over these slots, so that no slot is left with a share of two directions.
+
+    Args:
+        space: the latent space.
+        config: its slots and norm; checked.
+        given: vectors (G, D) of given directions.
+    """
+
+    def __init__(self, space: LatentSpace, config: DiscoverConfig, given: Tensor) -> None:
+        self.space, self.by_slot = space, config.norm == "slot"
+        self.writable = space.column_mask(config.slots).to(given.device)
+        names = space.written(config.slots)
+        self.written = [slot.name in names for slot in space.slots]
+        self.given = row_space(given * self.writable, space.widths if self.by_slot else (space.width,))
+
+    def units(self, vectors: Tensor) -> Tensor:
+        """Vectors (K, D) brought to where they may lie."""
+        free = vectors * self.writable
+        if len(self.given):
+            free = free - (free @ self.given.T) @ self.given
+        return self.space.unit_slots(free) if self.by_slot else self.space.unit(free)
+
+    def apartness(self, units: Tensor) -> Tensor:
+        """R of units (K, D), of the whole or the mean over slots."""
+        if not self.by_slot:
+            return apartness(units)
+        pairs = zip(self.space.split(units), self.written, strict=True)
+        return torch.stack([apartness(part) for part, written in pairs if written]).mean()
+
+
+def row_space(vectors: Tensor, widths: Sequence[int]) -> Tensor:
+    """Orthonormal rows (R, D) that span what vectors (G, D) span within each stretch of columns."""
+    rows, start = [vectors[:0]], 0
+    for width in widths:
+        if len(vectors):
+            _, sizes, basis = torch.linalg.svd(vectors[:, start : start + width], full_matrices=False)
+            basis = basis[sizes > 1e-5]
+            rows.append(F.pad(basis, (start, vectors.shape[1] - start - width)))
+        start += width
+    return torch.cat(rows)
+
+
+def apartness(units: Tensor) -> Tensor:
+    """R = −½ ‖Corr − I‖_F of unit vectors (K, D): 0 if they are orthogonal, else negative."""
+    cosines = units @ units.T  # (K, K)
+    return -0.5 * (cosines - torch.eye(len(units), device=units.device)).norm()
+
+
+STOPPING_SEED = 800_000  # samples to stop by; neither learnt from nor measured on
+COUNT = 64
+
+
+class Judge:
+    """Scores directions on held-out samples with a config's own maps and masks.
+
+    Args:
+        generator, segmenter: what renders and what tells the parts.
+        config: checked; amounts are the middle of its range, both ways.
+        count: how many samples.
+    """
+
+    def __init__(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig, count: int = COUNT) -> None:
+        chunk = min(config.micro or 32, count)
+        self.amount = (config.least + config.most) / 2
+        self.samples = Samples(
+            generator, segmenter, replace(config, batch=chunk, samples=count, micro=0), first=STOPPING_SEED
+        )
+
+    @torch.no_grad()
+    def score(self, vectors: Tensor) -> float:
+        """Mean localization score of directions (K, D) over both ends and all samples that count."""
+        total = counted = 0.0
+        for number in range(self.samples.config.samples // self.samples.config.batch):
+            batch = self.samples.batch(number)
+            for vector in vectors.to(batch.codes):
+                for amount in (-self.amount, self.amount):
+                    scores, shown = self._scores(batch, amount * vector)
+                    total, counted = total + float((scores * shown).sum()), counted + float(shown.sum())
+        return total / max(counted, 1.0)
+
+    def _scores(self, batch: Batch, way: Tensor) -> tuple[Tensor, Tensor]:
+        view = self.samples.view
+        return view.scores(batch, view.render(batch.codes + way))

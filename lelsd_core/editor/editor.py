@@ -21,18 +21,18 @@ from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
-from lelsd_core.editor.likeness import likeness_weights
 from lelsd_core.editor.painter import PREVIEW, Painter
+from lelsd_core.editor.protect import likeness_weights
 from lelsd_core.editor.session import Edit, Fit, Locality, Session, Source, describe
+from lelsd_core.evaluation.calibration import calibrate
+from lelsd_core.evaluation.metrics import Judge
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator
 from lelsd_core.generators.stylegan2 import StyleGAN2
+from lelsd_core.images import to_pil
 from lelsd_core.inversion import Inversion, Inverter, closeness_of
-from lelsd_core.inversion.fidelity import Judge
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
 from lelsd_core.inversion.pivotal import Tuning, tunable, tune
-from lelsd_core.measure.calibration import calibrate
-from lelsd_core.pictures.image import to_pil
 from lelsd_core.segmenters import Segmenter
 
 __all__ = ["Edit", "Editor", "Fit", "Locality", "Session", "Source"]

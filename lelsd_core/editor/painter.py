@@ -20,12 +20,12 @@ from lelsd_core.directions import clamp_amounts, move, moved_parts
 from lelsd_core.editor.protect import blend_outside, check_strength, face_mask, protected_layers, soft_mask
 from lelsd_core.editor.session import Edit, Locality, Session
 from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.evaluation.heldout import render
 from lelsd_core.generators.base import Generator, Synthesis
+from lelsd_core.images import to_pil, to_tensor
 from lelsd_core.inversion.pivotal import Tuning
 from lelsd_core.localization import COMBINE, localization_score
-from lelsd_core.measure.evaluation import render
-from lelsd_core.pictures.image import to_pil, to_tensor
-from lelsd_core.pictures.paste import PASTE
+from lelsd_core.paste import PASTE
 from lelsd_core.segmenters import Segmenter, part_mask
 
 PREVIEW = 256  # pixels of a picture while a slider moves

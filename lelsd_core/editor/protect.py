@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, Layer, State, Synthesis
-from lelsd_core.segmenters import Parts
+from lelsd_core.segmenters import Parts, Segmenter
 
 FINE = 1 / 4  # of the picture's size: blended from there on
 SURROUNDINGS = ("background", "clothes")  # what a replaced face leaves to the photo
@@ -121,3 +121,18 @@ def face_mask(probabilities: Tensor, parts: Sequence[str], edited: Sequence[str]
         return None
     behind = [known.index(name) for name in SURROUNDINGS if name in tuple(known) and name not in known.expand(edited)]
     return (1 - probabilities[0, behind].sum(0)).float().cpu().numpy()
+
+
+PARTS = ("brows", "eyes", "nose", "mouth")  # that make a person; they count more in an inversion
+WEIGHT = 3.0
+
+
+@torch.no_grad()
+def likeness_weights(segmenter: Segmenter, face: Tensor) -> Tensor | None:
+    """Weights (1, 1, R, R) with mean 1 of a face (1, 3, R, R); None from a segmenter that knows no such parts."""
+    wanted = [i for i, name in enumerate(segmenter.parts) if name in PARTS]
+    if not wanted or segmenter.needs:
+        return None
+    matters = segmenter.segment(Synthesis(face))[:, wanted].sum(1, keepdim=True)
+    weights = 1 + (WEIGHT - 1) * F.interpolate(matters, face.shape[-2:], mode="area")
+    return weights / weights.mean()

@@ -4,8 +4,7 @@ from lelsd_core.faces.align import AlignedFace, Candidate, FaceAligner
 from lelsd_core.faces.blaze import BlazeFace
 from lelsd_core.faces.detect import BlazeDetector, Detector, Found, YuNet
 from lelsd_core.faces.frame import FfhqFrame, Frame, Nudge, SquareFrame
-from lelsd_core.faces.landmarks import Landmarks
-from lelsd_core.faces.mesh import FaceMesh
+from lelsd_core.faces.landmarks import FaceMesh, Landmarks
 
 __all__ = [
     "AlignedFace",

@@ -15,9 +15,8 @@ from lelsd_core.errors import UserError
 from lelsd_core.faces.detect import READING, Detector, Found, distinct, shows_profile
 from lelsd_core.faces.frame import AnyFrame, Nudge, SquareFrame, project, unproject
 from lelsd_core.faces.landmarks import SURE, Landmarks
-from lelsd_core.faces.notes import notes_on
-from lelsd_core.faces.photo import Photo
-from lelsd_core.pictures.image import to_uint8
+from lelsd_core.faces.photo import Photo, notes_on
+from lelsd_core.images import to_uint8
 
 VIEW = 512  # pixels of the aligned photo that people see
 CROP = 128  # pixels of a candidate's picture

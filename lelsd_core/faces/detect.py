@@ -23,8 +23,7 @@ import torch
 from lelsd_core.errors import UserError
 from lelsd_core.faces.blaze import BOX_SIZE, EYES, BlazeFace
 from lelsd_core.faces.frame import STEADY, Frame, magnification, project, similarity, unproject
-from lelsd_core.faces.landmarks import SURE, Landmarks
-from lelsd_core.faces.mesh import SIZE
+from lelsd_core.faces.landmarks import SIZE, SURE, Landmarks
 from lelsd_core.faces.photo import Photo
 
 # Where the first views of digiface-64's samples have their points, made symmetric: how the mesh reads them best

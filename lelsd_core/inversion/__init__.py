@@ -8,10 +8,26 @@ for a base code plus offsets kept close to the prior; Abdal et al., "Image2Style
 al., "Pivotal Tuning for Latent-based Editing of Real Images", 2021.
 """
 
-from lelsd_core.inversion.base import Inversion, Inverter, Prior, sampled_prior
-from lelsd_core.inversion.face_encoder import FaceEncoder, build_encoder
-from lelsd_core.inversion.inverters import E4EInverter, EncoderInverter, GuessingInverter, SampleInverter
-from lelsd_core.inversion.refine import BALANCED, CLOSENESS, STEPS, Closeness, closeness_of, refine
+from lelsd_core.inversion.inverters import (
+    E4EInverter,
+    EncoderInverter,
+    FaceEncoder,
+    GuessingInverter,
+    SampleInverter,
+    build_encoder,
+)
+from lelsd_core.inversion.refine import (
+    BALANCED,
+    CLOSENESS,
+    STEPS,
+    Closeness,
+    Inversion,
+    Inverter,
+    Prior,
+    closeness_of,
+    refine,
+    sampled_prior,
+)
 
 __all__ = [
     "BALANCED",

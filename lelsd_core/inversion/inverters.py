@@ -6,8 +6,9 @@ face (1, 3, R, R)  --guess-->  codes (1, D)  --lift-->  codes of the space that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +16,18 @@ from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
-from lelsd_core.inversion.base import Inversion, Prior, sampled_prior
 from lelsd_core.inversion.e4e import E4EEncoder
-from lelsd_core.inversion.refine import BALANCED, check_face, closeness_of, refine
-from lelsd_core.inversion.sketch import Sketch
+from lelsd_core.inversion.refine import (
+    BALANCED,
+    Inversion,
+    Prior,
+    Sketch,
+    check_face,
+    closeness_of,
+    refine,
+    sampled_prior,
+)
+from lelsd_core.weights.safetensors import fill
 
 GUESSES = range(300_000, 300_032)  # seeds that are tried where there is no encoder
 LARGEST_TRIED = 256  # pixels; larger pictures take so long that only the mean code is tried
@@ -179,3 +188,43 @@ class SampleInverter(GuessingInverter):
             return float((self.generator.synthesize(codes, self.space).image - face).abs().mean())
 
         return min(torch.cat([tried, samples]).split(1), key=error)
+
+
+class FaceEncoder(nn.Module):
+    """Picture (B, 3, 64, 64) in [-1, 1] -> codes (B, D): z and offsets of S around a learned mean code.
+
+    Args:
+        space: the space of the codes; one linear map reads them off the last features.
+        centre, spread: (D,) scale of the codes.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            block(12, 64),  # 32 × 32
+            block(64, 128, stride=2),
+            block(128, 128),  # 16 × 16
+            block(128, 256, stride=2),
+            block(256, 256),  # 8 × 8
+            block(256, 288, stride=2),
+            block(288, 288),  # 4 × 4
+            nn.Conv2d(288, 64, 1),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(64 * 16, width)
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.centre + self.spread * self.head(self.trunk(image))
+
+
+def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3×3 convolution and leaky ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.LeakyReLU(0.2, inplace=True))
+
+
+def build_encoder(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FaceEncoder:
+    """The encoder of an `encoder` file. UserError if its tensors do not fit."""
+    return fill(FaceEncoder(tensors["centre"].numel() if "centre" in tensors else 1), tensors, "an encoder")

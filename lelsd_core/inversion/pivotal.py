@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from lelsd_core.errors import UserError
-from lelsd_core.formats.weights import read_safetensors, write_safetensors
 from lelsd_core.generators.base import Generator
 from lelsd_core.generators.stylegan2 import StyledConv, StyleGAN2, ToRGB
 from lelsd_core.inversion.refine import check_face, distance, step_size
+from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 RANK = 8
 STEPS = 120

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.folding import IMAGENET, Normalise, fold
 from lelsd_core.generators.base import Synthesis
+from lelsd_core.networks import IMAGENET, Normalise, fold
 from lelsd_core.segmenters.base import Parts
 
 MARKER = "cp.resnet.conv1.weight"

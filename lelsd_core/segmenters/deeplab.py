@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
-from lelsd_core.folding import IMAGENET, Normalise, fold
 from lelsd_core.generators.base import Synthesis
+from lelsd_core.networks import IMAGENET, Normalise, fold
 from lelsd_core.segmenters.base import Parts
 from lelsd_core.segmenters.names import COCO_STUFF, OBJECTS, groups_of
 

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.formats.weights import write_safetensors
 from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.segmenters.base import Parts
+from lelsd_core.weights.safetensors import write_safetensors
 
 SIZES = (8, 64)  # layers of these sizes say what a pixel shows; smaller ones know only the whole, larger ones texture
 FIT_SEEDS = range(2_000_000, 2_000_064)  # samples that an embedding is fitted on; apart from training's and held-out

@@ -15,13 +15,13 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.formats.generators import kind_of
-from lelsd_core.formats.layouts import LAYOUTS, state_dict_of
-from lelsd_core.formats.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
-from lelsd_core.formats.weights import check_header, facts_of, read_safetensors
 from lelsd_core.segmenters import bisenet, deeplab, maskformer
 from lelsd_core.segmenters.features import build_feature_segmenter
 from lelsd_core.segmenters.parts import build_parts_segmenter
+from lelsd_core.weights.checkpoints import kind_of
+from lelsd_core.weights.layouts import LAYOUTS, state_dict_of
+from lelsd_core.weights.safetensors import check_header, facts_of, read_safetensors
+from lelsd_core.weights.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
 
 Build = Callable[..., nn.Module]
 EXPECTED = "a segmenter was expected: one of this project's .safetensors, BiSeNet's 79999_iter.pth, or a DeepLab .pth"

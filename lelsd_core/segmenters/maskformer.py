@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
-from lelsd_core.folding import IMAGENET, Normalise
 from lelsd_core.generators.base import Synthesis
+from lelsd_core.networks import IMAGENET, Normalise
 from lelsd_core.segmenters.base import Parts
 from lelsd_core.segmenters.names import groups_of
 

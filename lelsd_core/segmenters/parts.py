@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.formats.weights import fill
 from lelsd_core.generators.base import Synthesis
+from lelsd_core.weights.safetensors import fill
 
 FINE, MIDDLE, COARSE = 64, 128, 192  # channels at 32, 16 and 8 pixels
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lelsd_core.directions import Direction, load_directions
 from lelsd_core.generators.base import Generator
+from lelsd_core.images import to_uint8
 from lelsd_core.localization import COMBINE, locality_gain, localization_score
-from lelsd_core.pictures.image import to_uint8
 from lelsd_core.registry import load_generator
 
 SEEDS = range(600_000, 600_064)

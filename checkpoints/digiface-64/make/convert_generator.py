@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from lelsd_core.formats.weights import write_safetensors
-from lelsd_core.hub.cache import sha256_of
+from lelsd_core.weights.cache import sha256_of
+from lelsd_core.weights.safetensors import write_safetensors
 
 HERE = Path(__file__).resolve().parents[1]
 WHEEL_SHA256 = "24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569"

@@ -18,10 +18,10 @@ from checkpoints_make import HERE, affine, load_labels, recipe, recolour  # besi
 from torch import Tensor
 from tqdm import tqdm
 
-from lelsd_core.formats.weights import write_safetensors
 from lelsd_core.generators.base import Generator
 from lelsd_core.inversion import FaceEncoder, Prior
 from lelsd_core.registry import load_generator
+from lelsd_core.weights.safetensors import write_safetensors
 
 Z_SPREAD, STYLE_SPREAD = 0.8, 0.15  # of the prior: z as sampled; gains and biases as large as pictures still bear
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from lelsd_core.formats.weights import write_safetensors
 from lelsd_core.segmenters.parts import PartsNetwork
+from lelsd_core.weights.safetensors import write_safetensors
 
 AGREE = 0.93  # share of the pixels that must have the same label in the mirrored picture
 PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothes")

@@ -22,8 +22,8 @@ from flatbuffers import flexbuffers
 from torch import Tensor, nn
 
 from lelsd_core.faces.blaze import BlazeFace
-from lelsd_core.faces.mesh import FaceMesh
-from lelsd_core.formats.weights import write_safetensors
+from lelsd_core.faces.landmarks import FaceMesh
+from lelsd_core.weights.safetensors import write_safetensors
 
 HERE = Path(__file__).resolve().parents[1]
 DETECTOR = "mediapipe/modules/face_detection/face_detection_short_range.tflite"

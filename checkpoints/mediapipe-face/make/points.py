@@ -23,8 +23,7 @@ import mediapipe as mp
 import numpy as np
 import torch
 
-from lelsd_core.pictures.image import to_uint8
-from lelsd_core.pictures.intake import read_photo
+from lelsd_core.images import read_photo, to_uint8
 from lelsd_core.registry import load_generator
 
 LANDMARKS = (468, 473, 4, 61, 291)

@@ -1,0 +1,98 @@
+"""Measure directions on held-out samples: score, area, range and locality gain of each.
+
+python -m lelsd_core evaluate
+python -m lelsd_core evaluate --ablate       (ways to combine masks; scores read at the picture or at feature maps)
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from lelsd_core.cli.common import add_device, add_networks
+
+if TYPE_CHECKING:
+    from lelsd_core.evaluation.heldout import Evaluator
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the command."""
+    add_networks(parser)
+    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
+    parser.add_argument("--workers", type=int, default=1, help="processes for the directions; more than 1 need Ray [1]")
+    parser.add_argument("--ablate", action="store_true", help="compare settings of a discovery instead")
+    parser.add_argument("--parts", nargs="+", default=["eyes", "mouth", "hair"], help="parts to ablate [%(default)s]")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds to ablate [%(default)s]")
+    parser.add_argument("--steps", type=int, default=0, help="steps of each ablated discovery [a short one's]")
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """One row for each direction, or for each setting and part."""
+    return ablation(options) if options.ablate else table(options)
+
+
+def table(options: argparse.Namespace) -> dict[str, Any]:
+    """One row for each direction."""
+    from dataclasses import asdict
+    from functools import partial
+
+    from lelsd_core.cli.workers import check_workers, spread
+    from lelsd_core.device import choose_device
+    from lelsd_core.errors import UserError
+    from lelsd_core.registry import directions_of
+    from lelsd_core.specs import segmenter_of
+
+    check_workers(options.workers)
+    wanted, device = segmenter_of(options.generator, options.segmenter), str(choose_device(options.device))
+    directions = directions_of(options.generator, options.directions)
+    rows = []
+    print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
+    print(f"{'low':>6} {'high':>6} {'change':>13}")
+    build = partial(evaluator, options.generator, wanted)
+    for row in spread(build, directions, workers=options.workers, device=device):
+        if isinstance(row, UserError):
+            raise row
+        rows.append(asdict(row))
+        print(
+            f"{row.direction:12} {row.part:12} {row.score:6.3f} {row.interval[0]:6.3f} {row.interval[1]:6.3f} "
+            f"{row.area:6.3f} {row.gain:6.1f} {row.low:6.1f} {row.high:6.1f} {row.change[0]:6.3f} {row.change[1]:6.3f}",
+            flush=True,
+        )
+    return {"rows": rows}
+
+
+def evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
+    """What measures one direction after another, its networks loaded by name."""
+    from lelsd_core.evaluation.heldout import Evaluator
+    from lelsd_core.registry import load_generator, load_segmenter
+
+    network = load_generator(generator, device)
+    return Evaluator(network, load_segmenter(segmenter, device, generator=network))
+
+
+def ablation(options: argparse.Namespace) -> dict[str, Any]:
+    """One row for each setting and part."""
+    from dataclasses import asdict, replace
+
+    from lelsd_core.device import choose_device
+    from lelsd_core.registry import load_generator, load_segmenter
+    from lelsd_core.specs import segmenter_of, spec_of
+    from tests.bench.ablation import BATCH, STEPS, ablate
+
+    spec, wanted = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
+    device = choose_device(options.device)
+    generator = load_generator(options.generator, device)
+    segmenter = load_segmenter(wanted, device, generator=generator)
+    config = replace(spec.discover, steps=options.steps or STEPS, batch=BATCH)
+    for part in options.parts:
+        replace(config, parts=(part,)).check(generator, segmenter)
+    rows = []
+    print(f"{'masks':14} {'read at':10} {'part':12} {'score':>6} {'spread':>7} {'variety':>8}")
+    for row in ablate(generator, segmenter, config, options.parts, options.seeds):
+        rows.append(asdict(row))
+        print(
+            f"{row.masks:14} {row.read:10} {row.part:12} {row.score:6.3f} {row.spread:7.3f} {row.variety:8.3f}",
+            flush=True,
+        )
+    return {"rows": rows}

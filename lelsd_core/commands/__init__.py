@@ -1,1 +1,0 @@
-"""One module for each command: `add_arguments(parser)` and `run(options) -> JSON object`."""

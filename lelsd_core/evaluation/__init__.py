@@ -1,0 +1,1 @@
+"""Evaluation of directions on held-out samples, calibration of slider ranges, and inversion metrics."""

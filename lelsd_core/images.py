@@ -1,0 +1,241 @@
+"""The only place for uint8: pictures as numbers for the networks, and back for people.
+
+file --intake.read_photo--> PIL RGB --to_tensor--> (B, 3, H, W) in [-1, 1] --to_pil--> PIL RGB --write_picture--> file
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from lelsd_core.errors import UserError, check_file
+
+FINE = {"quality": 95, "subsampling": 0}  # a JPEG that hardly loses anything
+OUTPUTS: Mapping[str, Mapping[str, Any]] = {  # by ending, how it is written
+    ".png": {},
+    ".jpg": FINE,
+    ".jpeg": FINE,
+    ".webp": {"quality": 95},
+    ".bmp": {},
+    ".tif": {},
+    ".tiff": {},
+}
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """PIL RGB -> (1, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def to_pil(pictures: Tensor) -> Image.Image:
+    """The first of (B, 3, H, W), about [-1, 1], clamped -> PIL RGB."""
+    return Image.fromarray(to_uint8(pictures)[0])
+
+
+def to_uint8(pictures: Tensor) -> np.ndarray:
+    """(B, 3, H, W), about [-1, 1], clamped -> (B, H, W, 3) uint8."""
+    scaled = (pictures.detach() * 127.5 + 128).clamp_(0, 255).byte()  # + 127.5 and a rounding half, truncated
+    return scaled.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def enlarge(image: Image.Image, side: int) -> Image.Image:
+    """A small picture, smoothly enlarged to `side` pixels wide."""
+    return image.resize((side, round(side * image.height / image.width)), Image.Resampling.BICUBIC)
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """UserError if a picture cannot be written there: no such folder, a folder, or an ending of no picture."""
+    target = Path(path)
+    if target.suffix.lower() not in OUTPUTS:
+        raise UserError(f"{target.name} does not end like a picture; use one of {', '.join(OUTPUTS)}.")
+    check_file(target)
+
+
+def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture without metadata; its ending says the format. UserError if that cannot be done."""
+    check_output(path)
+    try:
+        picture.save(path, **OUTPUTS[Path(path).suffix.lower()])
+    except OSError as problem:
+        raise UserError(f"{path} cannot be written: {problem.strerror or problem}.") from None
+
+
+def change_map(before: Image.Image, after: Image.Image) -> Image.Image:
+    """Where two pictures differ: the first one in dim grey, the difference in light on top of it."""
+    old, new = (np.asarray(picture, dtype=np.float32) for picture in (before, after))
+    change = np.abs(new - old).mean(2, keepdims=True)
+    strength = np.clip(change / 64, 0, 1) ** 0.7
+    base = old.mean(2, keepdims=True) * 0.35
+    glow = np.array([255.0, 96.0, 64.0]) * (1 - strength) + np.array([255.0, 235.0, 160.0]) * strength
+    return Image.fromarray((base * (1 - strength) + glow * strength).clip(0, 255).astype(np.uint8))
+
+
+def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2) -> Image.Image:
+    """Pictures of one size in rows and columns, on white."""
+    width, height = rows[0][0].size
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * (width + gap), y * (height + gap)))
+    return sheet
+
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 30_000_000
+MAX_SIDE = 32_000  # OpenCV's warps take no more than 32,767
+MIN_SIDE = 32  # a face of half this size has nothing left to edit
+DRAFT = (2048, 2048)  # a JPEG at least twice as large, both ways, is decoded at a half, quarter or eighth
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")  # no other decoder of Pillow ever sees a file
+HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands behind "ftyp"
+BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, RuntimeError, OverflowError, struct.error)
+Source = str | os.PathLike[str] | IO[bytes]
+
+
+def read_photo(source: Source, max_bytes: int = MAX_BYTES) -> Image.Image:
+    """Read a photo as a person would see it.
+
+    Args:
+        source: path or open binary file: JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF, GIF (first frame); any mode.
+        max_bytes: the largest file that is read.
+
+    Returns:
+        RGB, sRGB, upright, at most 64 megapixels, without metadata.
+
+    Raises:
+        UserError: missing file, not a picture, too large, too small, or cut off.
+    """
+    file = checked(source, max_bytes)
+    with told(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow about bombs, where MAX_PIXELS is stricter, and about odd metadata
+        with Image.open(file, formats=formats_for(file)) as opened:
+            check_size(*opened.size)
+            opened.draft(opened.mode, DRAFT)
+            opened.load()
+            return bare(upright(opened))
+
+
+def checked(source: Source, max_bytes: int) -> IO[bytes]:
+    """A file of at most so many bytes, in memory. UserError if it is missing or larger."""
+    if isinstance(source, (str, os.PathLike)):
+        if not os.path.isfile(source):
+            raise UserError(f"There is no file {os.fspath(source)}.")
+        try:
+            with open(source, "rb") as file:
+                return checked(file, max_bytes)
+        except OSError as problem:
+            raise UserError(f"{os.fspath(source)} cannot be read: {problem.strerror}.") from None
+    if source.seekable():
+        source.seek(0)
+    content = source.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        size = source.seek(0, os.SEEK_END) if source.seekable() else len(content)
+        raise UserError(
+            f"This file has {max(size, len(content)) / 1e6:.0f} MB; at most {max_bytes / 1e6:g} MB are read."
+        )
+    return io.BytesIO(content)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what decoders raise into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Image.DecompressionBombError as problem:  # Pillow's own check, which comes first and tells a number
+        count = int("".join(filter(str.isdigit, str(problem).partition(")")[0])) or 0) // 10**6
+        raise UserError(
+            f"This picture has {count} megapixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
+        ) from None
+    except UnidentifiedImageError:
+        raise UserError(
+            "This file is not a picture that can be read; use JPEG, PNG, WebP, HEIC, BMP or TIFF."
+        ) from None
+    except BROKEN:
+        raise UserError("This picture file is damaged or cut off; try saving or downloading it again.") from None
+
+
+def formats_for(file: IO[bytes]) -> tuple[str, ...]:
+    """The decoders that may read a file; HEIC's is loaded for a HEIC photo only. UserError if it is not installed."""
+    start = file.read(12)
+    file.seek(0)
+    if start[4:8] != b"ftyp" or start[8:] not in HEIF:
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise UserError(
+            "HEIC photos need the package pillow-heif: install it with pip, or save the photo as JPEG."
+        ) from None
+    register_heif_opener()
+    return ("HEIF",)
+
+
+def check_size(width: int, height: int) -> None:
+    """UserError if a picture is too large to decode or too small to hold a face."""
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"This picture has {width}×{height} pixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
+        )
+    if max(width, height) > MAX_SIDE:
+        raise UserError(f"This picture has {width}×{height} pixels; at most {MAX_SIDE} each way are read.")
+    if min(width, height) < MIN_SIDE:
+        raise UserError(
+            f"This picture has only {width}×{height} pixels; at least {MIN_SIDE} each way are needed to find a face."
+        )
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A decoded picture, turned as its EXIF says; as it lies if that cannot be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except BROKEN:
+        return image
+
+
+def bare(image: Image.Image) -> Image.Image:
+    """Any mode -> RGB without metadata: colours as the profile says, 16 bits scaled to 8, transparency on white."""
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image, profile = eight_bits(image), None
+    if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    image = to_srgb(image.convert("RGB") if alpha else image, profile)
+    if alpha:
+        image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
+    return Image.fromarray(np.asarray(image))  # a new picture holds no EXIF, profile or comment
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits or floating point -> 8 bits; white is the least of 1 (if floating), 255, 65535 that holds all."""
+    grey = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    top = next((top for top in tops if grey.max() <= top), tops[-1])
+    return Image.fromarray((grey.clip(0, top) * (255 / top)).round().astype(np.uint8))
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """A picture -> RGB in the colours that its profile means; in the usual ones without a profile that can be read."""
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+        else:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+            if "sRGB" in ImageCms.getProfileDescription(source):
+                return image.convert("RGB")
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, *BROKEN):
+        return image.convert("RGB")

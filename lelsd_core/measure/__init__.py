@@ -1,1 +1,0 @@
-"""What directions are worth, on held-out samples: `evaluation`, `calibration` of sliders, `ablation` of choices."""

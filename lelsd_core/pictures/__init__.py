@@ -1,1 +1,0 @@
-"""Photos in (`intake`), pictures as numbers and files (`image`), edited faces back into their photos (`paste`)."""

@@ -1,0 +1,289 @@
+"""Any generator file → a generator. What the file is is found in its first bytes and in the names of its tensors.
+
+file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  --options-->  Generator
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from lelsd_core.device import AUTO
+from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.generators import (
+    DCGAN,
+    BigGAN,
+    BigGANConfig,
+    DCGANConfig,
+    Generator,
+    StyleGAN1,
+    StyleGAN2,
+    StyleGAN2Config,
+    StyleGAN3,
+    StyleGAN3Config,
+)
+from lelsd_core.weights.classes import class_weights
+from lelsd_core.weights.layouts import LAYOUTS, Extra, state_dict_of
+from lelsd_core.weights.nvidia import read_nvidia
+from lelsd_core.weights.safetensors import check_header, facts_of, read_safetensors, write_safetensors
+from lelsd_core.weights.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
+
+EXPECTED = (
+    "a generator was expected: rosinality .pt, NVIDIA .pkl, StyleGAN1 .pt, a BigGAN folder, a DCGAN, or .safetensors"
+)
+STARTS = {  # how files that are no generators begin, and what to call them
+    b"": "an empty file",
+    b"<": "a web page, perhaps of a failed download",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+    b"\x89HDF": "a Keras or HDF5 file",
+    b"\x93NUMPY": "a numpy array",
+    b"GGUF": "a language model",
+    b"\x08": "an ONNX model",
+}
+WEIGHTS_IN_FOLDER = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
+HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": None}
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A generator as data: which network, its config (JSON), its tensors, and what kind of file it came in."""
+
+    architecture: str
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    about: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is fixed when a generator is loaded.
+
+    Args:
+        noise: StyleGAN: "stored", "random" (another fixed one, from `noise_seed`) or "off".
+        noise_seed: for random noise.
+        class_index: class of a conditional model: number, name, or {number or name: share} to interpolate.
+        truncation: BigGAN: 0 to 1, less variety for better pictures.
+        dtype: "float16" or "bfloat16" for the convolutions on a GPU; the CPU always computes in float32. "auto":
+            see `device.dtype_on`.
+    """
+
+    noise: str = "stored"
+    noise_seed: int = 0
+    class_index: int | str | Mapping[int | str, float] | None = None
+    truncation: float | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How one architecture is built from its tensors, config and options, and which options it takes."""
+
+    build: Callable[[Mapping[str, Tensor], dict[str, Any], Options], Generator]
+    takes: tuple[str, ...] = ()
+
+
+def build_stylegan2(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
+    """StyleGAN2 with its noise and class."""
+    noise = {"noise": options.noise, "noise_seed": options.noise_seed}
+    return StyleGAN2(StyleGAN2Config(**config), tensors, **noise, label=mapping_label(tensors, options))
+
+
+def build_stylegan3(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
+    """StyleGAN3 with its class."""
+    return StyleGAN3(StyleGAN3Config.of(config), tensors, label=mapping_label(tensors, options))
+
+
+def mapping_label(tensors: Mapping[str, Tensor], options: Options) -> Tensor | None:
+    """Class weights for a mapping network that embeds classes; None for one that does not."""
+    if "mapping.embed.weight" not in tensors:
+        if options.class_index is not None:
+            raise UserError("This model has no classes; leave class_index out.")
+        return None
+    return class_weights(options.class_index, tensors["mapping.embed.weight"].shape[1], {})
+
+
+def build_stylegan1(tensors: Mapping[str, Tensor], _: dict[str, Any], options: Options) -> Generator:
+    """StyleGAN1 with its noise."""
+    return StyleGAN1(tensors, noise=options.noise, noise_seed=options.noise_seed)
+
+
+def build_biggan(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
+    """BigGAN with its class and truncation."""
+    label = class_weights(
+        options.class_index, tensors["embeddings.weight"].shape[1], dict(config.get("class_names") or {})
+    )
+    truncation = 0.4 if options.truncation is None else options.truncation
+    if not 0 <= truncation <= 1:
+        raise UserError(f"truncation of a BigGAN is between 0 and 1, got {truncation}.")
+    return BigGAN(BigGANConfig.of(config), tensors, label=label, truncation=truncation)
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "stylegan1": Architecture(build_stylegan1, ("noise", "noise_seed")),
+    "stylegan2": Architecture(build_stylegan2, ("noise", "noise_seed", "class_index")),
+    "stylegan3": Architecture(build_stylegan3, ("class_index",)),
+    "biggan": Architecture(build_biggan, ("class_index", "truncation")),
+    "dcgan": Architecture(lambda tensors, config, _: DCGAN(DCGANConfig.of(tensors, **config), tensors)),
+}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A generator file as data, from any official format. UserError with one sentence if it is something else."""
+    with told_in_one_sentence(path.name, EXPECTED):
+        return read_any(path)
+
+
+def read_any(path: Path) -> Checkpoint:
+    """Sort a file by its first bytes and read it."""
+    length = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(512)
+        if start[8:9] == b"{":
+            return read_ours(path)
+        pickled = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+        if not (pickled or is_torch_file(start)):
+            raise RefusedError(f"it is {kind_of(start)}")
+        if is_torch_file(start):  # mapped: what else lies in the file, such as an encoder, is never in memory
+            tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
+            found = sorted_out(tensors, Extra(mean=mean, folder=path.parent), length)
+            return replace(found, tensors={name: tensor.clone() for name, tensor in found.tensors.items()})
+        file.seek(0)
+        tensors, attributes = read_nvidia(file, length)
+        return sorted_out(tensors, Extra(attributes=attributes), length)
+
+
+def kind_of(start: bytes) -> str:
+    """What a file that starts with these bytes is, if it is none of the kinds that are read here."""
+    kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
+    return next(kinds, "a file of an unknown kind")
+
+
+def read_ours(path: Path) -> Checkpoint:
+    """A safetensors file: this project's, or a BigGAN's beside its config.json."""
+    check_header(path)
+    if facts_of(path) is None:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        return sorted_out(tensors, Extra(folder=path.parent), path.stat().st_size)
+    tensors, facts = read_safetensors(path, "generator")
+    architecture, config = facts.get("architecture"), facts.get("config", {})
+    if architecture not in ARCHITECTURES or not isinstance(config, dict):
+        raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
+    aligned = {name: tensor.clone() for name, tensor in tensors.items()}  # sums come out the same as from other files
+    return Checkpoint(architecture, config, aligned, str(facts.get("source", path.name)))
+
+
+def sorted_out(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:
+    """Tensors under official names → a checkpoint, by the layout they are in."""
+    if sum(tensor.nbytes for tensor in tensors.values()) > 2 * length:
+        raise RefusedError("its tensors repeat the same numbers over and over")
+    for layout in LAYOUTS:
+        if layout.marker in tensors:
+            config, renamed = layout.rename(tensors, extra)
+            return Checkpoint(layout.architecture, config, renamed, layout.about)
+    some = ", ".join(list(tensors)[:3]) or "none"
+    raise RefusedError(f"its tensors ({some}) are those of no generator known here")
+
+
+def weights_file(path: Path) -> Path:
+    """The weights file in a folder with a config.json; a file is its own. UserError if the folder has none."""
+    if not path.is_dir():
+        return path
+    for name in WEIGHTS_IN_FOLDER:
+        if (path / name).is_file():
+            return path / name
+    raise UserError(f"The folder {path} holds no weights; expected config.json and {' or '.join(WEIGHTS_IN_FOLDER)}.")
+
+
+def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = False) -> Generator:
+    """The network of a checkpoint, on the CPU.
+
+    Args:
+        checkpoint: from `read_checkpoint`.
+        options: what is fixed now.
+        known: the file has the SHA-256 of one that is known to fit, and the check, two seconds long, is left out.
+
+    Raises:
+        UserError: options that the network does not take, or tensors that do not fit together.
+    """
+    architecture = ARCHITECTURES[checkpoint.architecture]
+    check_options(options, checkpoint.architecture, architecture.takes)
+    try:
+        generator = architecture.build(checkpoint.tensors, checkpoint.config, options)
+        if not known:
+            check_fit(generator)
+    except UserError:
+        raise
+    except Exception as problem:  # missing tensors, wrong shapes, absurd sizes: all of them are the file's
+        reason = " ".join(str(problem).split())[:160]
+        raise UserError(
+            f"The weights look like {checkpoint.architecture} ({checkpoint.about}), but they are incomplete or do not "
+            f"fit together ({type(problem).__name__}: {reason})."
+        ) from None
+    return generator
+
+
+def check_options(options: Options, architecture: str, takes: tuple[str, ...]) -> None:
+    """UserError for a value that does not exist, or an option that this architecture does not have."""
+    if options.noise not in ("stored", "random", "off"):
+        raise UserError(unknown_name("noise", options.noise, ("stored", "random", "off")))
+    if options.dtype not in (None, AUTO) and str(options.dtype).removeprefix("torch.") not in HALF:
+        raise UserError(unknown_name("dtype", options.dtype, (AUTO, *HALF)))
+    for option in fields(options):
+        if option.name not in (*takes, "dtype") and getattr(options, option.name) != option.default:
+            raise UserError(f"A {architecture} takes no {option.name}; it takes {', '.join(takes) or 'none'}.")
+
+
+def check_fit(generator: Generator) -> None:
+    """Run the network once with shapes only; tensors that do not fit together raise here, at no cost in memory."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # loads a good part of torch; shipped files need it not
+
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        first = generator.spaces[0]
+        image = generator.synthesize(torch.zeros(1, first.width), first.name).image
+    if image.shape != (1, 3, generator.resolution, generator.resolution):
+        raise ValueError(f"its pictures would be {tuple(image.shape[1:])}")
+
+
+def use_half(generator: Generator, dtype: str | None) -> None:
+    """Convolutions and feature maps in half precision and channels-last. Codes and pictures stay float32."""
+    half = HALF[str(dtype).removeprefix("torch.")] if dtype is not None else None
+    if half is None:
+        return
+    for module in generator.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.ndim == 4:
+                setattr(module, name, buffer.to(half, memory_format=torch.channels_last))
+
+
+def convert(source: Path, target: Path, sha256: str) -> dict[str, Any]:
+    """Write a generator file as this project's safetensors; what its header says comes back."""
+    checkpoint = read_checkpoint(source)
+    takes = ARCHITECTURES[checkpoint.architecture].takes
+    classes = checkpoint.tensors.get("embeddings.weight", checkpoint.tensors.get("mapping.embed.weight"))
+    options = Options(class_index=0) if "class_index" in takes and classes is not None else Options()
+    generator = build_generator(checkpoint, options)
+    facts = {
+        "kind": "generator",
+        "architecture": checkpoint.architecture,
+        "config": checkpoint.config,
+        "name": target.stem,
+        "resolution": generator.resolution,
+        "spaces": {space.name: space.width for space in generator.spaces},
+        "layers": list(generator.layers),
+        "classes": 0 if classes is None else classes.shape[1],
+        "source": checkpoint.about,
+        "source_file": source.name,
+        "source_sha256": sha256,
+    }
+    write_safetensors(target, {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}, facts)
+    return facts

@@ -1,0 +1,198 @@
+"""The official layouts of weights, and how each is renamed to the one its network is built from.
+
+    {official name: Tensor} + what else the file says  -->  architecture, config, {our name: Tensor}
+
+A layout is recognised by one tensor's name. Ours are NVIDIA's names for StyleGAN2 and 3, and the official ones for
+the rest, so that a converted file still says where everything comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lelsd_core.generators.biggan import BigGANConfig
+from lelsd_core.generators.stylegan3 import Sampling, StyleGAN3Config
+from lelsd_core.weights.torchfile import RefusedError
+
+Tensors = dict[str, Tensor]
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Extra:
+    """What a file says beside its tensors.
+
+    Args:
+        mean: the mean W, where it lies beside the state dict.
+        attributes: plain attributes of each module, by its name (NVIDIA).
+        folder: where the file lies.
+    """
+
+    mean: Tensor | None = None
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One official layout: the tensor it is known by, the network it is of, what people call it, and the renaming."""
+
+    marker: str
+    architecture: str
+    about: str
+    rename: Callable[[Tensors, Extra], tuple[Config, Tensors]]
+
+
+def rosinality(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
+    """rosinality/stylegan2-pytorch's g_ema, by its own table of names."""
+    renamed = {rosinality_name(name): tensor for name, tensor in tensors.items()}
+    renamed = {name: t[0] if t.ndim == 5 or name.endswith(".const") else t for name, t in renamed.items()}
+    renamed["synthesis.resample_filter"] = renamed["synthesis.resample_filter"] / 4  # theirs makes up for the zeros
+    if extra.mean is not None:
+        renamed["mapping.w_avg"] = extra.mean.reshape(-1, extra.mean.shape[-1]).mean(dim=0)
+    return {}, renamed
+
+
+def rosinality_name(name: str) -> str:
+    """ "convs.3.conv.modulation.bias" → "synthesis.b16.conv1.affine.bias"."""
+    if name.endswith((".blur.kernel", ".upsample.kernel")):
+        return "synthesis.resample_filter"
+    if found := re.fullmatch(r"style\.(\d+)\.(weight|bias)", name):
+        return f"mapping.fc{int(found[1]) - 1}.{found[2]}"
+    if found := re.fullmatch(r"noises\.noise_(\d+)", name):
+        return f"synthesis.{convolution(int(found[1]) - 1)}.noise_const"
+    if name == "input.input":
+        return "synthesis.b4.const"
+    owner, *rest = re.sub(r"^(convs|to_rgbs)\.(\d+)", r"\1:\2", name).split(".")
+    kind, _, number = owner.partition(":")
+    owners = {"conv1": "b4.conv1", "to_rgb1": "b4.torgb"}
+    if number:
+        owners = {"convs": convolution(int(number)), "to_rgbs": f"b{8 * 2 ** int(number)}.torgb"}
+    if kind not in owners:
+        raise RefusedError(f"it holds a tensor named {name!r}, which a StyleGAN2 does not have")
+    names = {"conv.modulation": "affine", "conv.weight": "weight", "noise.weight": "noise_strength"}
+    names |= {"activate.bias": "bias", "bias": "bias"}
+    inside = ".".join(rest)
+    for theirs, ours in names.items():
+        inside = inside.replace(theirs, ours) if inside.startswith(theirs) else inside
+    return f"synthesis.{owners[kind]}.{inside}"
+
+
+def convolution(number: int) -> str:
+    """Place in rosinality's list of convolutions after the first → NVIDIA's name; -1 is the first."""
+    return f"b{8 * 2 ** (number // 2)}.conv{number % 2}" if number >= 0 else "b4.conv1"
+
+
+def e4e(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
+    """The decoder in a file of encoder4editing: rosinality's names behind a prefix."""
+    prefix = "decoder."
+    inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return rosinality(inside, extra)
+
+
+def nvidia_stylegan2(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
+    """StyleGAN2-ADA's G_ema; also that of StyleGAN3's code base in its StyleGAN2 configuration."""
+    first = extra.attributes.get("synthesis.b4", {})
+    if first.get("architecture", "skip") != "skip":
+        raise RefusedError(f"it is a StyleGAN2 of the {first['architecture']!r} kind; only 'skip' networks can be read")
+    clamp = extra.attributes.get("synthesis.b4.conv1", {}).get("conv_clamp")
+    renamed = {name: tensor for name, tensor in tensors.items() if not name.endswith("resample_filter")}
+    filters = [tensor for name, tensor in tensors.items() if name.endswith("resample_filter")]
+    if not filters or any(not torch.equal(filters[0], one) for one in filters):
+        raise RefusedError("its layers do not share one resampling filter")
+    renamed["synthesis.resample_filter"] = filters[0]
+    return {"clamp": None if clamp is None else float(clamp), "rate": mapping_rate(extra)}, renamed
+
+
+def nvidia_stylegan3(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
+    """StyleGAN3's G_ema, -t and -r alike."""
+    network, inputs = extra.attributes["synthesis"], extra.attributes["synthesis.input"]
+    layers = [extra.attributes[f"synthesis.{name}"] for name in network["layer_names"]]
+    config = StyleGAN3Config(
+        input_size=first_of(inputs["size"]),
+        input_rate=float(inputs["sampling_rate"]),
+        bandwidth=float(inputs["bandwidth"]),
+        layers=tuple(
+            Sampling(
+                name,
+                first_of(layer["out_size"]),
+                first_of(layer["out_sampling_rate"]),
+                first_of(layer["up_factor"]),
+                first_of(layer["down_factor"]),
+            )
+            for name, layer in zip(network["layer_names"], layers, strict=True)
+        ),
+        output_scale=float(network["output_scale"]),
+        clamp=float(layers[0]["conv_clamp"] or "inf"),
+        rate=mapping_rate(extra),
+    )
+    return json.loads(json.dumps(asdict(config))), tensors
+
+
+def mapping_rate(extra: Extra) -> float:
+    """The mapping network's learning-rate multiplier, as its biases are scaled."""
+    return float(extra.attributes.get("mapping.fc0", {}).get("bias_gain", 0.01))
+
+
+def first_of(numbers: Any) -> int:
+    """A size that may come as [52, 52]."""
+    return int(np.ravel(numbers)[0])
+
+
+def stylegan1(tensors: Tensors, _: Extra) -> tuple[Config, Tensors]:
+    """The PyTorch port of StyleGAN, also where its styles lie inside its blocks."""
+    inside = re.compile(r"g_synthesis\.blocks\.(\d+x\d+)\.epi([12])\.style_mod\.lin\.")
+
+    def moved(name: str) -> str:
+        return inside.sub(lambda found: f"g_style.style_layers.{found[1]}_{int(found[2]) - 1}.lin.", name)
+
+    return {}, {moved(name): tensor for name, tensor in tensors.items()}
+
+
+def biggan(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
+    """Hugging Face's BigGAN-deep, whose sizes are in the config.json beside it."""
+    path = (extra.folder or Path()) / "config.json"
+    if not path.is_file():
+        raise RefusedError("it is a BigGAN, and its config.json is missing beside it")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    config = json.loads(json.dumps(asdict(BigGANConfig.of(facts))))
+    names = facts.get("id2label")
+    return config | ({"class_names": names} if isinstance(names, dict) else {}), tensors
+
+
+def dcgan(tensors: Tensors, _: Extra) -> tuple[Config, Tensors]:
+    """The DCGAN of the PyTorch tutorial."""
+    return {}, {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+
+
+LAYOUTS: tuple[Layout, ...] = (
+    Layout("conv1.conv.weight", "stylegan2", "rosinality StyleGAN2", rosinality),
+    Layout("decoder.conv1.conv.weight", "stylegan2", "the StyleGAN2 inside an e4e file", e4e),
+    Layout("synthesis.b4.const", "stylegan2", "NVIDIA StyleGAN2-ADA", nvidia_stylegan2),
+    Layout("synthesis.input.freqs", "stylegan3", "NVIDIA StyleGAN3", nvidia_stylegan3),
+    Layout("g_synthesis.blocks.4x4.const", "stylegan1", "StyleGAN1 in PyTorch", stylegan1),
+    Layout("generator.gen_z.bias", "biggan", "Hugging Face BigGAN-deep", biggan),
+    Layout("main.0.weight", "dcgan", "DCGAN of the PyTorch tutorial", dcgan),
+)
+WRAPPERS = ("g_ema", "netG_state_dict", "state_dict")  # keys that hold the state dict, the first that is there counts
+
+
+def state_dict_of(content: Any) -> tuple[Tensors, Tensor | None]:
+    """The state dict in what a torch file holds, and the mean W beside it."""
+    if not isinstance(content, Mapping):
+        raise RefusedError(f"it holds a {type(content).__name__}, no tensors by name")
+    mean = content.get("latent_avg")
+    inside = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+    tensors = {str(name).removeprefix("module."): t for name, t in inside.items() if isinstance(t, Tensor)}
+    if any(t.layout != torch.strided or t.device.type != "cpu" or t.is_complex() for t in tensors.values()):
+        raise RefusedError("its tensors are not plain arrays of numbers")
+    return tensors, mean if isinstance(mean, Tensor) else None

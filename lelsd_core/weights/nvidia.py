@@ -1,0 +1,171 @@
+"""Reading NVIDIA's `.pkl` networks as data: an allow-list of ten names, and nothing else exists.
+
+    file  -->  {"G_ema": module record, ...}  -->  tensors by name, plain attributes by module
+
+NVIDIA's own loader runs source code that the file carries. This one keeps records (class name, parameters, buffers,
+attributes), rebuilds tensors, imports nothing, calls nothing but the stand-ins below, and refuses all other names.
+Format: `torch_utils/persistence.py` of StyleGAN2-ADA and StyleGAN3, as described in their public sources.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lelsd_core.weights.torchfile import Bounded, RefusedError, fits, read_torch
+
+NUMBER = re.compile(r"[<>|=]?[biuf?][1248]?")
+UNUSED = (  # ways of making objects that these files do not take
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX),
+    *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID),
+)
+DEEPEST = 32  # levels of modules in modules
+
+
+class Array:
+    """A numpy array or dtype on its way out of the file: `value` once its state has come."""
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+    def take(self, state: Any) -> None:
+        """The state of an array (version, shape, dtype, order, bytes) or of a dtype (version, byte order, ...)."""
+        if isinstance(self.value, np.dtype):
+            self.value = self.value.newbyteorder(state[1]) if state[1] in ("<", ">") else self.value
+            return
+        _, shape, kind, fortran, data = state
+        flat = np.frombuffer(data, kind.value)
+        self.value = flat.reshape(shape, order="F" if fortran else "C")
+
+
+def record(meta: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a persistent object: not its source code."""
+    return {"class_name": str(meta.get("class_name")), "state": meta["state"]}
+
+
+def storage(data: bytes) -> Any:
+    """A storage from the bytes of `torch.save` inside the pickle."""
+    return read_torch(io.BytesIO(data), len(data))
+
+
+def tensor(source: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    """A tensor that looks into a storage."""
+    numbers = source._untyped_storage  # the public way warns; the storage is typed in every file of these networks
+    fits(numbers.nbytes() // source.dtype.itemsize, offset, size, stride)
+    return torch.tensor([], dtype=source.dtype).set_(numbers, offset, size, stride)
+
+
+def dtype(code: str, *_: Any) -> Array:
+    """A numpy dtype of plain numbers."""
+    if not NUMBER.fullmatch(code):
+        raise RefusedError(f"it holds numpy data of type {code!r}")
+    return Array(np.dtype(code))
+
+
+def scalar(kind: Array, data: bytes) -> Any:
+    """A numpy number, as Python's."""
+    return np.frombuffer(data, kind.value, count=1)[0].item()
+
+
+def allowed() -> dict[str, Callable[..., Any]]:
+    """Every name a file may use, and what stands in for it."""
+    names: dict[str, Callable[..., Any]] = {
+        "torch_utils.persistence _reconstruct_persistent_obj": record,
+        "torch.storage _load_from_bytes": storage,
+        "torch._utils _rebuild_tensor_v2": tensor,
+        "torch._utils _rebuild_parameter": lambda data, *_: data,
+        "collections OrderedDict": OrderedDict,
+        "dnnlib.util EasyDict": dict,
+        "builtins set": set,
+        "numpy dtype": dtype,
+        "numpy ndarray": Array,
+    }
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        names |= {f"{module} _reconstruct": lambda *_: Array(), f"{module} scalar": scalar}
+    return names
+
+
+class Reader(pickle._Unpickler):  # in Python, because the C unpickler takes memory for any memo index a file names
+    """Unpickles NVIDIA's networks and nothing else."""
+
+    def __init__(self, file: Bounded) -> None:
+        super().__init__(file)
+        self.names = allowed()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("dnnlib.tflib"):
+            raise RefusedError("it is a TensorFlow network of NVIDIA's, which its legacy.py turns into a PyTorch one")
+        if f"{module} {name}" not in self.names:
+            raise RefusedError(f"it names {module}.{name}, which no PyTorch network of NVIDIA's does")
+        return self.names[f"{module} {name}"]
+
+    def reduce(self) -> None:
+        """REDUCE: call one of the stand-ins."""
+        arguments = self.stack.pop()
+        function = self.stack[-1]
+        if not any(function is known for known in self.names.values()):
+            raise RefusedError("it calls something that is not a part of a network")
+        self.stack[-1] = function(*arguments)
+
+    def new(self) -> None:
+        """NEWOBJ: an empty dict, OrderedDict or set."""
+        arguments = self.stack.pop()
+        if arguments or not any(self.stack[-1] is known for known in (dict, OrderedDict, set)):
+            raise RefusedError("it makes an object that is not a part of a network")
+        self.stack[-1] = self.stack[-1]()
+
+    def build(self) -> None:
+        """BUILD: the state of a numpy array or dtype; of nothing else."""
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], Array):
+            raise RefusedError("it sets the state of something that is not a part of a network")
+        self.stack[-1].take(state)
+
+    def refuse(self) -> None:
+        """All other ways of making objects."""
+        raise RefusedError("it makes objects in a way that no network of NVIDIA's does")
+
+    dispatch = {  # noqa: RUF012, the standard library's own table
+        **pickle._Unpickler.dispatch,
+        **dict.fromkeys((code[0] for code in UNUSED), refuse),
+        pickle.REDUCE[0]: reduce,
+        pickle.NEWOBJ[0]: new,
+        pickle.BUILD[0]: build,
+    }
+
+
+def read_nvidia(file: BinaryIO, length: int) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """Tensors by name and attributes by module of the network "G_ema". Refused if the file is something else."""
+    content = Reader(Bounded(file, length)).load()
+    if not isinstance(content, dict) or not isinstance(content.get("G_ema"), dict) or "state" not in content["G_ema"]:
+        raise RefusedError("it holds no network named G_ema")
+    tensors: dict[str, Tensor] = {}
+    attributes: dict[str, dict[str, Any]] = {}
+    for prefix, state in modules(content["G_ema"], "", 0):
+        for name, value in {**state["_parameters"], **state["_buffers"]}.items():
+            if isinstance(value, Tensor):
+                tensors[prefix + name] = value
+        attributes[prefix.removesuffix(".")] = {
+            name: value.value if isinstance(value, Array) else value
+            for name, value in state.items()
+            if not name.startswith("_")
+        }
+    return tensors, attributes
+
+
+def modules(module: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(prefix, state) of a module and of those inside it."""
+    if depth > DEEPEST:
+        raise RefusedError("its modules are nested too deeply")
+    state = module["state"]
+    yield prefix, state
+    for name, inner in state["_modules"].items():
+        yield from modules(inner, f"{prefix}{name}.", depth + 1)

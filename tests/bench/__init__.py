@@ -1,0 +1,1 @@
+"""Benchmarks of development, run by hand: python -m tests.bench.NAME"""
