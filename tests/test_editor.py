@@ -25,7 +25,7 @@ def inside(editor, session, name: str, amount: float) -> tuple[float, float]:
     before = editor.synthesize(session.codes, session.space)
     after = editor.synthesize(*editor.moved(session, {name: amount}))
     direction = next(d for d in session.directions if d.name == name)
-    mask = part_mask(editor.segmenter.segment_image(before), editor.segmenter.parts, direction.parts)
+    mask = part_mask(editor.segmenter.segment(before), editor.segmenter.parts, direction.parts)
     return float(localization_score(before, after, mask)), float(mask.mean())
 
 
@@ -47,7 +47,7 @@ def test_every_slider_stays_local_on_a_real_photo(editor, opened, name):
 def test_brighter_is_brighter_and_darker_is_darker_on_a_real_photo(editor, opened, name):
     direction = next(d for d in opened.directions if d.name == name)
     mask = part_mask(
-        editor.segmenter.segment_image(editor.synthesize(opened.codes, "S")), editor.segmenter.parts, direction.parts
+        editor.segmenter.segment(editor.synthesize(opened.codes, "S")), editor.segmenter.parts, direction.parts
     )
     low, rest, high = (
         float((editor.synthesize(*editor.moved(opened, {name: amount})) * mask).sum() / mask.sum())

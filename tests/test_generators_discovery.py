@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lelsd_core import DiscoverConfig, UserError, discover
-from lelsd_core.generators import Generator, Synthesis
+from lelsd_core.generators import Generator
 from tests.test_generators_contract import FILES, load
 
 
@@ -16,10 +16,10 @@ class Halves(nn.Module):
 
     name, parts, needs = "halves", ("left", "right"), ()
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
+    def segment(self, image: Tensor, features: object = None) -> Tensor:
         """(B, 2, H, W) in {0, 1}."""
-        size = synthesis.image.shape[-1]
-        left = (torch.arange(size) < size // 2).float().expand(len(synthesis.image), size, size)
+        size = image.shape[-1]
+        left = (torch.arange(size) < size // 2).float().expand(len(image), size, size)
         return torch.stack([left, 1 - left], dim=1)
 
 

@@ -35,7 +35,7 @@ def edited_region(editor, session, amounts) -> Tensor:
     codes, space = editor.moved(session, amounts)
     both = torch.cat([editor.synthesize(session.codes, session.space), editor.synthesize(codes, space)])
     parts = [part for d in session.directions if amounts.get(d.name) for part in d.parts]
-    return soft_mask(part_mask(editor.segmenter.segment(Synthesis(both)), editor.segmenter.parts, parts))
+    return soft_mask(part_mask(editor.segmenter.segment(both), editor.segmenter.parts, parts))
 
 
 def grown(mask: Tensor, pixels: int) -> Tensor:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lelsd_core.errors import UserError
-from lelsd_core.generators import Synthesis
 from lelsd_core.registry import load_segmenter
 from lelsd_core.segmenters import build_parts_segmenter, part_mask
 from lelsd_core.specs import SEGMENTERS
@@ -17,7 +16,7 @@ PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothe
 
 def test_it_reads_a_face_where_the_frame_has_it(editor):
     session = editor.random_face(45)
-    probabilities = editor.segmenter.segment_image(editor.synthesize(session.codes, session.space))
+    probabilities = editor.segmenter.segment(editor.synthesize(session.codes, session.space))
     torch.testing.assert_close(probabilities.sum(1), torch.ones(1, 64, 64))
     where = {name: part_mask(probabilities, PARTS, [name])[0, 0].nonzero().float().mean(0) for name in PARTS}
     assert where["brows"][0] < where["eyes"][0] < where["nose"][0] < where["mouth"][0] < where["clothes"][0]
@@ -47,7 +46,7 @@ def test_unknown_and_missing_parts_are_told():
 
 
 def test_pictures_of_another_size_are_read_too(editor):
-    assert editor.segmenter.segment(Synthesis(torch.zeros(2, 3, 128, 128))).shape == (2, 8, 64, 64)
+    assert editor.segmenter.segment(torch.zeros(2, 3, 128, 128)).shape == (2, 8, 64, 64)
 
 
 def test_held_out_figures_stand_in_the_file_and_reach_what_is_promised():

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
-from lelsd_core.generators import Synthesis
 from lelsd_core.segmenters import FeatureSegmenter, Parts, combine, part_mask, region
 from lelsd_core.segmenters.features import Embedding
 from lelsd_core.specs import CHECKPOINTS
@@ -18,7 +17,7 @@ from tests import official
 from tests.test_segmenters_networks import small_deeplabv2
 from tests.toy import Halves
 
-PICTURE = Synthesis(torch.zeros(1, 3, 8, 8))
+PICTURE = torch.zeros(1, 3, 8, 8)
 
 
 class Rows(Halves):
@@ -26,9 +25,9 @@ class Rows(Halves):
 
     parts = Parts(("top", "bottom"), {"all": ("top", "bottom")})
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
+    def segment(self, image: Tensor, features: object = None) -> Tensor:
         """(B, 2, 4, 4): coarser than `Halves`."""
-        return super().segment(synthesis).transpose(2, 3)[..., ::2, ::2]
+        return super().segment(image).transpose(2, 3)[..., ::2, ::2]
 
 
 def areas(*regions: object) -> list[float]:

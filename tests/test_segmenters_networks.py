@@ -18,7 +18,6 @@ from torchvision.models.segmentation import (
 
 from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
-from lelsd_core.generators import Synthesis
 from lelsd_core.segmenters import Parts, part_mask
 from lelsd_core.segmenters.bisenet import LABELS, FaceSegmenter
 from lelsd_core.segmenters.deeplab import RATES, DeepLabV2, build_deeplabv2, build_deeplabv3
@@ -52,7 +51,7 @@ def test_bisenet_gives_the_official_logits_and_labels(bisenet: FaceSegmenter) ->
 
 
 def test_left_and_right_are_one_part_and_groups_have_names(bisenet: FaceSegmenter, bisenet_file: Path) -> None:
-    picture = Synthesis(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     merged = bisenet.segment(picture)
     assert merged.shape == (1, len(bisenet.parts), 512, 512)
     torch.testing.assert_close(merged.sum(1), torch.ones(1, 512, 512))
@@ -157,7 +156,7 @@ def test_coco_stuff_is_asked_for_by_name_and_blue_comes_first(tmp_path: Path) ->
     red = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
     expected = torch.tensor([-104.008, -116.669, 255 - 122.675])
     torch.testing.assert_close(segmenter.normalise(red)[0, :, 0, 0], expected, atol=1e-3, rtol=0)
-    answer = segmenter.segment(Synthesis(red))
+    answer = segmenter.segment(red)
     assert answer.shape == (1, 182, 128, 128)
     picked = part_mask(answer, segmenter.parts, ["vegetation"], soft=True)
     wanted = [COCO_STUFF.index(name) for name in HIERARCHY["vegetation"]]
@@ -198,6 +197,6 @@ def networks(bisenet_file: Path) -> Iterator[nn.Module]:
 def test_every_network_runs_on_a_pretended_gpu(bisenet_file: Path) -> None:
     for segmenter in networks(bisenet_file):
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            answer = on_a_pretended_gpu(segmenter, mode).segment(Synthesis(torch.zeros(2, 3, 96, 96, device="cuda")))
+            answer = on_a_pretended_gpu(segmenter, mode).segment(torch.zeros(2, 3, 96, 96, device="cuda"))
         assert answer.device.type == "cuda"
         assert answer.shape[:2] == (2, len(segmenter.parts))

@@ -15,7 +15,6 @@ from torch import nn
 
 from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
-from lelsd_core.generators import Synthesis
 from lelsd_core.segmenters import part_mask
 
 CLASSES = ("person", "tree", "Grass", "clouds", "wall-brick")
@@ -61,7 +60,7 @@ def test_the_map_is_the_one_that_transformers_makes(network: nn.Module, folder: 
 
     segmenter = load_segmenter("maskformer-cocostuff", weights=folder)
     with torch.inference_mode():
-        answer = segmenter.segment(Synthesis(PICTURE))
+        answer = segmenter.segment(PICTURE)
         queries = network(pixel_values=segmenter.normalise(PICTURE))
     theirs = MaskFormerImageProcessor().post_process_semantic_segmentation(queries)
     assert torch.equal(answer.argmax(1), torch.stack([getattr(one, "segmentation", one) for one in theirs]))

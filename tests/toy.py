@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor
-from lelsd_core.generators import Generator, Layer, State, Step, Synthesis
+from lelsd_core.generators import Generator, Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
 
 PARTS = ("left", "right")
@@ -63,9 +63,9 @@ class Halves(nn.Module):
 
     name, parts, needs = "halves", PARTS, ()
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
+    def segment(self, image, features=None) -> Tensor:
         """(B, 2, 8, 8) in {0, 1}."""
-        answer = torch.zeros(len(synthesis.image), 2, SIZE, SIZE)
+        answer = torch.zeros(len(image), 2, SIZE, SIZE)
         answer[:, 0, :, : SIZE // 2] = 1
         answer[:, 1, :, SIZE // 2 :] = 1
         return answer
@@ -74,15 +74,14 @@ class Halves(nn.Module):
 class Blind(Halves):
     """Never sees the left part."""
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
-        return torch.stack([0 * synthesis.image[:, 0], 0 * synthesis.image[:, 0] + 1], 1).detach()
+    def segment(self, image, features=None) -> Tensor:
+        return torch.stack([0 * image[:, 0], 0 * image[:, 0] + 1], 1).detach()
 
 
 class PictureHalves(Halves):
     """Left half and right half of a picture of any size."""
 
-    def segment(self, synthesis: Synthesis) -> torch.Tensor:
-        image = synthesis.image
+    def segment(self, image, features=None) -> torch.Tensor:
         left = torch.arange(image.shape[-1], device=image.device) < image.shape[-1] // 2
         return torch.stack([left, ~left]).float()[None, :, None, :].expand(len(image), 2, *image.shape[-2:])
 

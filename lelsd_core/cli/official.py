@@ -25,7 +25,7 @@ from lelsd_core.discovery.search import Judge, discover, draw_amounts
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import combined_mask, localization_score
 from lelsd_core.registry import load_generator, load_segmenter
-from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
 from lelsd_core.specs import generator_spec, segmenter_of
 
 PARTS, SEEDS = ("eyes", "mouth", "hair"), (0, 1, 2)
@@ -111,7 +111,8 @@ def official_loop(generator: Generator, segmenter: Segmenter, config: DiscoverCo
         before, after = (generator.synthesize(c, config.space) for c in (codes, moved))
         with torch.no_grad():
             masks = [
-                part_mask(segmenter.segment(synthesis), segmenter.parts, config.parts) for synthesis in (before, after)
+                part_mask(segment_synthesis(segmenter, synthesis), segmenter.parts, config.parts)
+                for synthesis in (before, after)
             ]
         mask = combined_mask(*masks, masks=config.masks)
         loss = -localization_score(before.image, after.image, mask).mean()

@@ -21,7 +21,7 @@ from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, State, Synthesis
 from lelsd_core.localization import NOTHING, change_inside, combined_mask
-from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
 
 FIRST_SEED = 1_000_000  # samples to learn from; held-out seeds of `measure` and `plateau` are below
 MOST_BYTES = 2**30  # of samples kept; more are rendered again when their turn comes
@@ -68,7 +68,7 @@ class View:
         if self.config.view:
             synthesis = replace(synthesis, image=running_rgb(synthesis, self.config.view))
         with torch.no_grad():
-            answer = self.segmenter.segment(detached(synthesis))
+            answer = segment_synthesis(self.segmenter, detached(synthesis))
         maps = tuple(synthesis.image if name == "picture" else synthesis.features(name) for name in self.maps)
         return Batch(codes, maps, answer if self.config.edges == "soft" else labels(answer))
 

@@ -21,12 +21,12 @@ from lelsd_core.editor.protect import blend_outside, check_strength, face_mask, 
 from lelsd_core.editor.session import Edit, Locality, Session
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.heldout import render
-from lelsd_core.generators.base import Generator, Synthesis
+from lelsd_core.generators.base import Generator
 from lelsd_core.images import to_pil, to_tensor
 from lelsd_core.inversion.pivotal import Tuning
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.paste import PASTE
-from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
 
 PREVIEW = 256  # pixels of a picture while a slider moves
 SMALLER = 4  # where memory is short, pictures of a side this many times smaller are rendered and enlarged
@@ -120,7 +120,7 @@ class Painter:
             if self.segmenter.needs:
                 raise MemoryError(f"{self.segmenter.name} reads features of the whole synthesis")
             made = smaller(generator, codes, space)
-            return made, self.segmenter.segment(Synthesis(made))
+            return made, self.segmenter.segment(made)
 
         return first_that_fits(lambda: render(generator, self.segmenter, codes, space), small)
 
@@ -130,9 +130,9 @@ class Painter:
         """Untouched and moved codes (2, D) -> pictures, the second unchanged outside the parts, and masks."""
         needs = self.segmenter.needs
         both = generator.synthesize(codes, space, keep={*needs, *protected_layers(generator)})
-        masks = part_mask(self.segmenter.segment(both), self.segmenter.parts, parts)
+        masks = part_mask(segment_synthesis(self.segmenter, both), self.segmenter.parts, parts)
         made = blend_outside(generator, both, codes[1:], space, soft_mask(masks), strength=strength, keep=needs)
-        after = part_mask(self.segmenter.segment(made), self.segmenter.parts, parts)
+        after = part_mask(segment_synthesis(self.segmenter, made), self.segmenter.parts, parts)
         return torch.cat([both.image[:1], made.image]), torch.cat([masks[:1], after])
 
     @torch.inference_mode()
@@ -157,7 +157,7 @@ class Painter:
             raise UserError(unknown_name("way to paste", how, PASTE))
         mask = None
         if how == "replace" and not self.segmenter.needs:
-            seen = self.segmenter.segment(Synthesis(to_tensor(edited).to(self.generator.device)))
+            seen = self.segmenter.segment(to_tensor(edited).to(self.generator.device))
             mask = face_mask(seen, self.segmenter.parts, moved_parts(session.directions, amounts))
         return PASTE[how](photo, session.original, edited, session.matrix, mask)
 

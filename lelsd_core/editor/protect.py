@@ -133,6 +133,6 @@ def likeness_weights(segmenter: Segmenter, face: Tensor) -> Tensor | None:
     wanted = [i for i, name in enumerate(segmenter.parts) if name in PARTS]
     if not wanted or segmenter.needs:
         return None
-    matters = segmenter.segment(Synthesis(face))[:, wanted].sum(1, keepdim=True)
+    matters = segmenter.segment(face)[:, wanted].sum(1, keepdim=True)
     weights = 1 + (WEIGHT - 1) * F.interpolate(matters, face.shape[-2:], mode="area")
     return weights / weights.mean()

@@ -16,7 +16,7 @@ from lelsd_core.device import by_rows
 from lelsd_core.directions import Direction
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import COMBINE, NOTHING, locality_gain, localization_score
-from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
 
 HELD_OUT = range(500_000, 500_256)
 BATCH, PIXELS = 32, 2**21  # samples rendered at a time, and their pixels: 32 up to 256 across, 2 at 1024
@@ -103,7 +103,7 @@ def render(generator: Generator, segmenter: Segmenter, codes: Tensor, space: str
 
     def whole(some: Tensor) -> tuple[Tensor, Tensor]:
         synthesis = generator.synthesize(some, space, keep=segmenter.needs)
-        return synthesis.image, segmenter.segment(synthesis)
+        return synthesis.image, segment_synthesis(segmenter, synthesis)
 
     return by_rows(whole, codes)
 

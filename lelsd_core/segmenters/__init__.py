@@ -1,6 +1,6 @@
 """Segmenters: which pixels belong to which part. One protocol, one file for each kind."""
 
-from lelsd_core.segmenters.base import Parts, Segmenter, part_mask
+from lelsd_core.segmenters.base import Parts, Segmenter, part_mask, segment_synthesis
 from lelsd_core.segmenters.clusters import fit_clusters, parts_like
 from lelsd_core.segmenters.combined import Region, combine, region
 from lelsd_core.segmenters.examples import fit_head, paint
@@ -21,4 +21,5 @@ __all__ = [
     "part_mask",
     "parts_like",
     "region",
+    "segment_synthesis",
 ]

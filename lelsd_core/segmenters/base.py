@@ -1,6 +1,6 @@
 """What every segmenter offers, and how a mask of some parts is read off its answer.
 
-Synthesis  --Segmenter.segment-->  probabilities (B, P, h, w)  --part_mask-->  mask (B, 1, h, w)
+picture and features  --Segmenter.segment-->  probabilities (B, P, h, w)  --part_mask-->  mask (B, 1, h, w)
 """
 
 from __future__ import annotations
@@ -66,13 +66,26 @@ class Segmenter(Protocol):
     parts: tuple[str, ...]
     needs: tuple[str, ...]
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
-        """Probabilities (B, P, h, w) that sum to 1 over the P parts."""
+    def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Part probabilities of pictures.
+
+        Args:
+            image: (B, 3, H, W) in [-1, 1]; None only for segmenters that read features alone.
+            features: the generator's feature maps (B, C, h, w) of the layers in `needs`, by layer name.
+
+        Returns:
+            (B, P, h, w), which sum to 1 over the P parts.
+        """
         ...
 
     def check(self, generator: Generator) -> None:
         """UserError if it reads the features of another generator; only where `needs` is not empty."""
         ...
+
+
+def segment_synthesis(segmenter: Segmenter, synthesis: Synthesis) -> Tensor:
+    """Part probabilities (B, P, h, w) of a synthesis that kept the layers in `segmenter.needs`."""
+    return segmenter.segment(synthesis.image, {name: synthesis.features(name) for name in segmenter.needs})
 
 
 def part_mask(probabilities: Tensor, parts: Sequence[str], wanted: Sequence[str], *, soft: bool = False) -> Tensor:

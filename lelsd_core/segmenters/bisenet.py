@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Synthesis
 from lelsd_core.networks import IMAGENET, Normalise, fold
 from lelsd_core.segmenters.base import Parts
 
@@ -140,12 +139,8 @@ class FaceSegmenter(nn.Module):
         self.merge = [[LABELS.index(label) for label in labels] for labels in merge.values()]
         self.name = self.fingerprint = ""
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
-        """Probabilities (B, P, 512, 512) that sum to 1 over the parts, read from the picture."""
-        return self.segment_image(synthesis.image)
-
-    def segment_image(self, image: Tensor) -> Tensor:
-        """The same for any picture (B, 3, H, W) in [-1, 1]."""
+    def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Probabilities (B, P, 512, 512) that sum to 1 over the parts."""
         labels = self.network(self.normalise(image)).softmax(1)
         return torch.stack([labels[:, row].sum(1) for row in self.merge], 1)
 

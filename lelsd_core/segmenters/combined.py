@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.generators.base import Generator, Synthesis
+from lelsd_core.generators.base import Generator
 from lelsd_core.localization import COMBINE
 from lelsd_core.segmenters.base import Parts, Segmenter, part_mask
 from lelsd_core.segmenters.features import REST
@@ -41,13 +41,13 @@ class Region(nn.Module):
         self.parts: tuple[str, ...] = (name, REST)
         self.needs = needs
 
-    def mask(self, synthesis: Synthesis) -> Tensor:
+    def mask(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
         """(B, 1, h, w) in [0, 1], 1 inside."""
         raise NotImplementedError
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
+    def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
         """Probabilities (B, 2, h, w) of the region and the rest."""
-        inside = self.mask(synthesis)
+        inside = self.mask(image, features)
         return torch.cat([inside, 1 - inside], 1)
 
     def check(self, generator: Generator) -> None:
@@ -73,8 +73,8 @@ class PartsRegion(Region):
         super().__init__(name, segmenter.needs)
         self.segmenter, self.wanted = segmenter, parts
 
-    def mask(self, synthesis: Synthesis) -> Tensor:
-        return part_mask(self.segmenter.segment(synthesis), self.segmenter.parts, self.wanted)
+    def mask(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
+        return part_mask(self.segmenter.segment(image, features), self.segmenter.parts, self.wanted)
 
 
 class CombinedRegion(Region):
@@ -84,8 +84,8 @@ class CombinedRegion(Region):
         super().__init__(name, tuple(dict.fromkeys((*left.needs, *right.needs))))
         self.how, self.left, self.right = how, left, right
 
-    def mask(self, synthesis: Synthesis) -> Tensor:
-        masks = self.left.mask(synthesis), self.right.mask(synthesis)
+    def mask(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
+        masks = self.left.mask(image, features), self.right.mask(image, features)
         size = max(mask.shape[-1] for mask in masks)
         return SETS[self.how](*(enlarged(mask, size) for mask in masks))
 

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
-from lelsd_core.generators.base import Synthesis
 from lelsd_core.networks import IMAGENET, Normalise, fold
 from lelsd_core.segmenters.base import Parts
 from lelsd_core.segmenters.names import COCO_STUFF, OBJECTS, groups_of
@@ -138,12 +137,8 @@ class ClassSegmenter(nn.Module):
         self.parts = Parts(classes, groups_of(classes))
         self.name = self.fingerprint = ""
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
+    def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
         """Probabilities (B, P, h, w) at a quarter of the network's size: 182 classes at full size fill 200 MB each."""
-        return self.segment_image(synthesis.image)
-
-    def segment_image(self, image: Tensor) -> Tensor:
-        """The same for any picture (B, 3, H, W) in [-1, 1]."""
         size = self.normalise.size // 4
         logits = self.network.coarse(self.normalise(image))
         return F.interpolate(logits, (size, size), mode="bilinear", align_corners=False).softmax(1)

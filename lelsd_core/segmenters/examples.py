@@ -17,7 +17,16 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
-from lelsd_core.segmenters.features import BATCH, FIT_SEEDS, REST, Embedding, FeatureSegmenter, fit_embedding, samples
+from lelsd_core.segmenters.features import (
+    BATCH,
+    FIT_SEEDS,
+    REST,
+    Embedding,
+    FeatureSegmenter,
+    features_of,
+    fit_embedding,
+    samples,
+)
 
 MOST = 64  # labelled pictures
 SHARPNESS = 8.0  # from least-squares answers, about 0 to 1, to logits
@@ -69,8 +78,9 @@ def examples(generator: Generator, embed: Embedding, codes: Tensor, space: str, 
     """Pixels (N, C) of the codes' pictures and the share (N, P) of each part in them."""
     rows = []
     for batch in codes.to(generator.device).split(BATCH):
-        made = generator.synthesize(batch, space, keep=tuple(embed.layers), image=False)
-        rows.append(embed(made).flatten(2).transpose(1, 2).flatten(0, 1))
+        rows.append(
+            embed(features_of(generator, batch, space, tuple(embed.layers))).flatten(2).transpose(1, 2).flatten(0, 1)
+        )
     shares = F.interpolate(truth.to(generator.device), (embed.size, embed.size), mode="area")
     return torch.cat(rows), shares.flatten(2).transpose(1, 2).flatten(0, 1)
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.generators.base import Generator, Synthesis
+from lelsd_core.generators.base import Generator
 from lelsd_core.segmenters.base import Parts
 from lelsd_core.weights.safetensors import write_safetensors
 
@@ -48,16 +48,16 @@ class Embedding(nn.Module):
         place = torch.stack([line.expand(size, size), line[:, None].expand(size, size)])
         self.register_buffer("place", PLACE * place[None], persistent=False)
 
-    def forward(self, synthesis: Synthesis) -> Tensor:
-        maps = torch.cat([self.read(synthesis, name) for name in self.layers], 1) * self.scale[:, None, None]
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        maps = torch.cat([self.read(features, name) for name in self.layers], 1) * self.scale[:, None, None]
         unit = F.normalize(maps, dim=1)
         return torch.cat([unit, self.place.expand(len(unit), -1, -1, -1)], 1)  # (B, C + 2, s, s)
 
-    def read(self, synthesis: Synthesis, name: str) -> Tensor:
+    def read(self, features: Mapping[str, Tensor], name: str) -> Tensor:
         """One layer (B, C, s, s) without scale. UserError if it is not there or has other channels."""
-        if name not in synthesis.states:
+        if name not in features:
             raise UserError(f"This segmenter reads the features of {name}, which this generator does not have or keep.")
-        x = synthesis.features(name)
+        x = features[name]
         if x.shape[1] != self.layers[name]:
             raise UserError(
                 f"This segmenter reads {self.layers[name]} channels of {name}, and this generator has {x.shape[1]}; "
@@ -89,7 +89,7 @@ def fit_embedding(generator: Generator, layers: Sequence[str] = ()) -> Embedding
     return Embedding(channels, share / spread.clamp_min(1e-6), plain.size).to(generator.device)
 
 
-def spread_of(embedding: Embedding, made: Sequence[Synthesis]) -> Tensor:
+def spread_of(embedding: Embedding, made: Sequence[Mapping[str, Tensor]]) -> Tensor:
     """Standard deviation (C,) of every channel over some samples."""
     squares = [torch.cat([embedding.read(s, name).square().mean((0, 2, 3)) for name in embedding.layers]) for s in made]
     return torch.stack(squares).mean(0).sqrt()
@@ -103,11 +103,17 @@ def usual_layers(generator: Generator) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def samples(generator: Generator, seeds: Sequence[int], keep: Sequence[str]) -> list[Synthesis]:
-    """Syntheses of some seeds without pictures, a few at a time."""
+def samples(generator: Generator, seeds: Sequence[int], keep: Sequence[str]) -> list[dict[str, Tensor]]:
+    """Feature maps of some seeds, a few at a time."""
     space = generator.space_names[0]
     batches = [seeds[i : i + BATCH] for i in range(0, len(seeds), BATCH)]
-    return [generator.synthesize(generator.sample(batch), space, keep=keep, image=False) for batch in batches]
+    return [features_of(generator, generator.sample(batch), space, keep) for batch in batches]
+
+
+def features_of(generator: Generator, codes: Tensor, space: str, keep: Sequence[str]) -> dict[str, Tensor]:
+    """Feature maps (B, C, h, w) of codes (B, D), by layer."""
+    made = generator.synthesize(codes, space, keep=keep, image=False)
+    return {name: made.features(name) for name in keep}
 
 
 class FeatureSegmenter(nn.Module):
@@ -142,9 +148,9 @@ class FeatureSegmenter(nn.Module):
         self.needs = tuple(embed.layers)
         self.name, self.fingerprint = about, ""
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
-        """Probabilities (B, P, 2s, 2s) that sum to 1 over the parts, read from the features."""
-        x = self.embed(synthesis)  # (B, C + 2, s, s)
+    def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Probabilities (B, P, 2s, 2s) that sum to 1 over the parts; the picture is not looked at."""
+        x = self.embed(features or {})  # (B, C + 2, s, s)
         bias = self.bias if self.bias.ndim == 3 else self.bias[:, None, None]
         logits = torch.einsum("pc,bchw->bphw", self.weight, x) + bias
         answer = F.interpolate(logits, scale_factor=2.0, mode="bilinear").softmax(1)

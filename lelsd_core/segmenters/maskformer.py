@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
-from lelsd_core.generators.base import Synthesis
 from lelsd_core.networks import IMAGENET, Normalise
 from lelsd_core.segmenters.base import Parts
 from lelsd_core.segmenters.names import groups_of
@@ -63,12 +62,8 @@ class SceneSegmenter(nn.Module):
         self.parts = Parts(classes, groups_of(classes))
         self.name = self.fingerprint = ""
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
-        """Probabilities (B, P, 160, 160) that sum to 1 over the parts, read from the picture."""
-        return self.segment_image(synthesis.image)
-
-    def segment_image(self, image: Tensor) -> Tensor:
-        """The same for any picture (B, 3, H, W) in [-1, 1]."""
+    def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Probabilities (B, P, 160, 160) that sum to 1 over the parts."""
         scores = self.network(self.normalise(image))
         scores = scores + torch.finfo(scores.dtype).tiny  # where no query has its mask, all classes are alike
         return scores / scores.sum(1, keepdim=True)

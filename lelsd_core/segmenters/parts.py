@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Synthesis
 from lelsd_core.weights.safetensors import fill
 
 FINE, MIDDLE, COARSE = 64, 128, 192  # channels at 32, 16 and 8 pixels
@@ -64,12 +63,8 @@ class PartsSegmenter(nn.Module):
         self.network, self.parts = network, parts
         self.name = self.fingerprint = ""
 
-    def segment(self, synthesis: Synthesis) -> Tensor:
-        """Probabilities (B, P, 64, 64) that sum to 1 over the parts, read from the picture."""
-        return self.segment_image(synthesis.image)
-
-    def segment_image(self, image: Tensor) -> Tensor:
-        """The same for any picture (B, 3, H, W) in [-1, 1]."""
+    def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Probabilities (B, P, 64, 64) that sum to 1 over the parts."""
         if image.shape[-2:] != (self.size, self.size):
             image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
         return self.network(image).softmax(1)
