@@ -10,7 +10,7 @@ from demo.options import AUTO, Settings, check_address, read_settings
 from lelsd_core.errors import UserError
 
 if TYPE_CHECKING:
-    from demo.models import Shelf
+    from demo.models import ModelManager
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is sent anywhere
 
@@ -30,7 +30,7 @@ def main() -> None:
 def start(settings: Settings) -> None:
     """Load the models, build the page, serve it."""
     from demo.gpu import LentEditor, lent
-    from demo.models import SHIPPED, Shelf
+    from demo.models import SHIPPED, ModelManager
     from lelsd_core.device import choose_device
     from lelsd_core.registry import load_editor
     from lelsd_core.specs import generator_spec
@@ -42,7 +42,7 @@ def start(settings: Settings) -> None:
     from demo.page import build_page
     from demo.serve import MEGABYTE, serve
 
-    shelf = Shelf(editor, device)
+    shelf = ModelManager(editor, device)
     page = build_page(
         shelf,
         seed=spec.first_seed,
@@ -55,7 +55,7 @@ def start(settings: Settings) -> None:
     serve(page, settings)
 
 
-def behind(shelf: Shelf, settings: Settings) -> None:
+def behind(shelf: ModelManager, settings: Settings) -> None:
     """What goes on behind the page: first uses made quick, sliders searched, the large model fetched for a GPU."""
     from demo.models import FLAGSHIP, choose, missing_files
     from lelsd_core.cli.doctor import hub

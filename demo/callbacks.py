@@ -15,12 +15,12 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from demo.models import Shelf
+from demo.models import ModelManager
 from demo.news import News
 from demo.words import describe_locality, describe_session, slider_words
-from lelsd_core.device import told_when_short
+from lelsd_core.device import report_out_of_memory
 from lelsd_core.directions import clamp_amounts
-from lelsd_core.editor import Editor, Fit, Session, Source
+from lelsd_core.editor import DetectedPhoto, Editor, InversionOptions, Session
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
 from lelsd_core.images import MAX_BYTES, change_map, enlarge
@@ -35,10 +35,10 @@ How = tuple[str, bool, bool]  # view, keep the photo's detail, protect what is o
 
 
 @contextmanager
-def told_to_the_user() -> Iterator[None]:
+def show_errors() -> Iterator[None]:
     """Turn a `UserError` and a lack of memory into a message on the page; real bugs go through to the log."""
     try:
-        with told_when_short():
+        with report_out_of_memory():
             yield
     except UserError as problem:
         raise gr.Error(str(problem), print_exception=False, title="That did not work") from problem
@@ -53,7 +53,7 @@ class Callbacks:
         max_bytes: the largest photo that is read.
     """
 
-    def __init__(self, shelf: Shelf, sliders: int, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, shelf: ModelManager, sliders: int, max_bytes: int = MAX_BYTES) -> None:
         self.shelf, self.sliders, self.max_bytes = shelf, sliders, max_bytes
         self.lock = threading.Lock()  # slider moves skip the queue; one at a time keeps both cores on one of them
 
@@ -67,38 +67,38 @@ class Callbacks:
         return clamp_amounts(session.directions, named)
 
     def show(
-        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
     ) -> News:
         """Slider values -> the main picture, or before and after, and what changed where, in words."""
-        with told_to_the_user(), self.lock:
+        with show_errors(), self.lock:
             amounts = self.amounts(session, values)
             edit = self.editor(session).edit(session, amounts, protect=float(protect))
             before, after = self.pair(session, source, (view, detail, protect), edit.picture, amounts)
         return viewed(view, before, after) | {"meter": describe_locality(edit.locality)}
 
     def slide(
-        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
     ) -> News:
         """The same while a slider moves: a sketch, with models that are slow; its release shows the picture."""
-        if session.rough is None or protect:
+        if session.preview is None or protect:
             return self.show(session, source, view, detail, protect, *values)
-        scale = session.rough.width / session.original.width
+        scale = session.preview.width / session.original.width
         matrix = None if session.matrix is None else session.matrix * scale
-        rough = replace(session, original=session.rough, matrix=matrix)
-        with told_to_the_user(), self.lock:
+        rough = replace(session, original=session.preview, matrix=matrix)
+        with show_errors(), self.lock:
             amounts = self.amounts(session, values)
             sketch = self.editor(session).preview(session, amounts)
             return viewed(view, *self.pair(rough, source, (view, detail, protect), sketch, amounts))
 
     def settle(
-        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
     ) -> News:
         """A slider was let go: the picture itself, where a sketch stands in for it."""
-        sketched = session.rough is not None and not protect
+        sketched = session.preview is not None and not protect
         return self.show(session, source, view, detail, protect, *values) if sketched else {}
 
     def pair(
-        self, session: Session, source: Source | None, how: How, edited: Image.Image, amounts: dict[str, float]
+        self, session: Session, source: DetectedPhoto | None, how: How, edited: Image.Image, amounts: dict[str, float]
     ) -> tuple[Image.Image, Image.Image]:
         """Before and after: the face or the whole photo, in the photo's own detail or as the model paints it."""
         view, detail, _ = how
@@ -113,7 +113,7 @@ class Callbacks:
         return face_of(session.original), face_of(edited)
 
     def switch_view(
-        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
     ) -> News:
         """Another view: the picture or the swipe, whichever shows it."""
         news = self.show(session, source, view, detail, protect, *values)
@@ -135,13 +135,13 @@ class Callbacks:
         """A photo -> its largest face, as the inverter guesses it; `refine` makes it better."""
         if photo is None:  # the upload was cleared; the face stays
             return {}
-        with told_to_the_user():
+        with show_errors():
             if isinstance(photo, UserError):
                 raise photo
-            source = self.editor(session).look(photo)
-            return self.opened(session, source, Fit(closeness=closeness), (view, detail, protect))
+            source = self.editor(session).detect(photo)
+            return self.opened(session, source, InversionOptions(closeness=closeness), (view, detail, protect))
 
-    def opened(self, session: Session, source: Source, fit: Fit, how: How) -> News:
+    def opened(self, session: Session, source: DetectedPhoto, fit: InversionOptions, how: How) -> News:
         """A photo that was looked at: everything about its face, and all sliders at rest."""
         news = self.fitted(session, source, fit, how, ())
         first = source.faces[fit.face]
@@ -156,10 +156,12 @@ class Callbacks:
             "view": gr.update(choices=[*VIEWS, WHOLE], value=how[0]),
         }
 
-    def fitted(self, session: Session, source: Source, fit: Fit, how: How, values: Sequence[float]) -> News:
+    def fitted(
+        self, session: Session, source: DetectedPhoto, fit: InversionOptions, how: How, values: Sequence[float]
+    ) -> News:
         """A face of a photo as the inverter guesses it, with sliders where they are."""
         editor = self.editor(session)
-        found = carried(session, next(iter(editor.inverting(editor.cut(source, fit), fit))))
+        found = carried(session, next(iter(editor.invert_face(editor.cut(source, fit), fit))))
         return (
             {"session": found, "source": source, "fit": fit, "turn": time.monotonic_ns()}
             | {"photo": gr.update(value=found.photo, visible=True)}
@@ -170,8 +172,8 @@ class Callbacks:
     def refit(
         self,
         session: Session,
-        source: Source | None,
-        fit: Fit | None,
+        source: DetectedPhoto | None,
+        fit: InversionOptions | None,
         aligned: bool,
         right: float,
         down: float,
@@ -187,10 +189,10 @@ class Callbacks:
         """The photo that is there, taken as it is, nudged or fitted otherwise; sliders stay where they are."""
         if source is None or fit is None:
             return {}
-        with told_to_the_user():
+        with show_errors():
             if aligned != source.faces[0].aligned_before:
-                source = self.editor(session).look(source.photo, aligned)
-                fit = Fit(aligned=aligned, closeness=closeness, tune=tune)
+                source = self.editor(session).detect(source.photo, aligned)
+                fit = InversionOptions(aligned=aligned, closeness=closeness, tune=tune)
                 return self.opened(session, source, fit, (view, detail, protect))
             fit = replace(fit, nudge=Nudge(right, down, scale, turn), closeness=closeness, tune=tune)
             self.editor(session).check(fit)
@@ -201,13 +203,13 @@ class Callbacks:
         session, source, fit, *others = given
         return self.refit(session, source, fit and replace(fit, face=event.index), *others)
 
-    def refine(self, session: Session, source: Source | None, fit: Fit | None) -> Iterator[News]:
+    def refine(self, session: Session, source: DetectedPhoto | None, fit: InversionOptions | None) -> Iterator[News]:
         """Better and better codes for a face that was opened; sliders stay where they are."""
         if source is None or fit is None:
             return
-        with told_to_the_user():
+        with show_errors():
             editor = self.editor(session)
-            sessions = editor.inverting(editor.cut(source, fit), fit)
+            sessions = editor.invert_face(editor.cut(source, fit), fit)
             next(sessions)  # the guess is on the page
             for found in sessions:
                 found = carried(session, found)
@@ -228,7 +230,7 @@ class Callbacks:
 
     def roll(self, session: Session, view: str, detail: bool, protect: bool) -> News:
         """A seed that shows a clear face, and that face."""
-        seed = self.editor(session).clear_seed(np.random.default_rng())
+        seed = self.editor(session).find_clear_seed(np.random.default_rng())
         return {"seed": seed} | self.random_face(session, seed, view, detail, protect)
 
     def slider_updates(self, session: Session, beside: int = 0) -> list[Any]:
@@ -238,10 +240,10 @@ class Callbacks:
         return [*[stay] * beside, *shown[beside:], *[hidden] * (self.sliders - len(shown))]
 
     def download(
-        self, session: Session, source: Source | None, view: str, detail: bool, protect: bool, *values: float
+        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
     ) -> str:
         """The edited face, or the whole photo at its own size where that is shown, as a data URL: no file."""
-        with told_to_the_user(), self.lock:
+        with show_errors(), self.lock:
             amounts = self.amounts(session, values)
             editor = self.editor(session)
             edited = editor.render(session, amounts, protect=float(protect))

@@ -76,7 +76,7 @@ def search_column(do: Callbacks) -> Search:
     names = list(getattr(editor.segmenter.parts, "names", editor.segmenter.parts))
     parts = gr.CheckboxGroup(names, value=["mouth"], label="What should change", elem_id="parts")
     steps = gr.Slider(
-        20, LONGEST, editor.recipe.steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps"
+        20, LONGEST, editor.search_config.steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps"
     )
     seed = gr.Number(
         1, label="Start", info="Another number finds another direction.", precision=0, elem_id="discover-seed"

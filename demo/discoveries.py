@@ -11,7 +11,7 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
-from demo.callbacks import VIEWS, Callbacks, told_to_the_user
+from demo.callbacks import VIEWS, Callbacks, show_errors
 from demo.news import News
 from demo.words import describe_kept, describe_progress, slider_words
 from lelsd_core.directions import Direction
@@ -35,11 +35,11 @@ class Discoveries:
     def discover(self, session: Session, parts: list[str], steps: float, seed: float) -> Iterator[News]:
         """Look for a new direction: status, curve, preview on the current face, and the direction so far."""
         editor = self.do.editor(session)
-        with told_to_the_user():
+        with show_errors():
             if len(session.directions) >= self.do.sliders:
                 raise UserError(f"All {self.do.sliders} sliders are in use; reload the page to start again.")
             config = replace(
-                editor.recipe,
+                editor.search_config,
                 parts=tuple(parts or ()),
                 steps=int(min(max(steps or 1, 1), MAX_STEPS)),
                 seed=int(min(max(seed or 0, 0), 2**31)),
@@ -69,11 +69,11 @@ class Discoveries:
 
     def keep(self, session: Session, found: Direction | None, name: str) -> News:
         """Measure a found direction's range and add it as one more slider."""
-        with told_to_the_user():
+        with show_errors():
             if found is None:
                 raise UserError("There is no direction yet; press Start first.")
             name = " ".join((name or found.name).split())[:MAX_NAME]
-            measured = self.do.editor(session).measured(found, MEASURED_ON)
+            measured = self.do.editor(session).calibrate(found, MEASURED_ON)
             session = session.with_directions([replace(measured, name=name)])
         added = session.directions[-1]
         sliders: list[Any] = [gr.skip()] * self.do.sliders

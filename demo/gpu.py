@@ -21,7 +21,7 @@ except ImportError:
 
 from PIL import Image
 
-from lelsd_core.device import told_when_short
+from lelsd_core.device import report_out_of_memory
 from lelsd_core.editor import Edit, Editor, Session
 from lelsd_core.errors import UserError
 
@@ -32,10 +32,10 @@ SECONDS: Mapping[str, Duration] = {  # what a visitor's quota must still hold; e
     "preview": 5,
     "paste": 5,
     "random_face": 5,
-    "clear_seed": 10,
-    "inverting": 30,
+    "find_clear_seed": 10,
+    "invert_face": 30,
     "discover": lambda session, config: 10 + 0.1 * config.steps * config.count,
-    "measured": 30,
+    "calibrate": 30,
 }
 
 
@@ -58,7 +58,7 @@ def of_function(task: Callable[..., Any], seconds: Duration) -> Callable[..., An
     @wraps(task)
     def there(*arguments: Any, **options: Any) -> Any:
         try:
-            with told_when_short():
+            with report_out_of_memory():
                 return task(*arguments, **options)
         except UserError as problem:
             return problem
@@ -73,7 +73,7 @@ def of_generator(task: Callable[..., Iterator[Any]], seconds: Duration) -> Calla
     @wraps(task)
     def there(*arguments: Any, **options: Any) -> Iterator[Any]:
         try:
-            with told_when_short():
+            with report_out_of_memory():
                 yield from task(*arguments, **options)
         except UserError as problem:
             yield problem

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from demo.callbacks import Callbacks, told_to_the_user
+from demo.callbacks import Callbacks, show_errors
 from demo.news import News
 from demo.words import describe_model
-from lelsd_core.editor import Fit, Session, Source
+from lelsd_core.editor import DetectedPhoto, InversionOptions, Session
 from lelsd_core.specs import generator_names, generator_spec
 
 POLL = 2.0  # seconds between two looks at a model that is being prepared
@@ -59,7 +59,7 @@ class Models:
             "use": gr.update(value=label, interactive=not used and (usable or state.stage in ("absent", "failed"))),
             "timer": gr.Timer(active=any(other.stage in UNDER_WAY for other in self.shelf.states())),
         }
-        later = self.do.editor(session).caught_up(session)
+        later = self.do.editor(session).update_session(session)
         if len(later.directions) > len(session.directions):
             news |= {"session": later, "sliders": self.do.slider_updates(later, beside=len(session.directions))}
         return news
@@ -72,10 +72,17 @@ class Models:
         return self.look(session, behind[-1]) | {"model": behind[-1], "models": gr.update(open=True)}
 
     def use(
-        self, session: Session, source: Source | None, name: str, closeness: str, view: str, detail: bool, protect: bool
+        self,
+        session: Session,
+        source: DetectedPhoto | None,
+        name: str,
+        closeness: str,
+        view: str,
+        detail: bool,
+        protect: bool,
     ) -> Iterator[News]:
         """Go on with another model: with the same photo, or with a face that it made up; or begin to fetch it."""
-        with told_to_the_user():
+        with show_errors():
             if self.shelf.state(name).stage not in ("filling", "ready"):
                 self.shelf.start(name)
                 yield self.look(session, name)
@@ -85,8 +92,8 @@ class Models:
             if source is None:
                 news = self.do.random_face(first, generator_spec(name).first_seed, view, detail, protect)
             else:
-                source = editor.look(source.photo)
-                news = self.do.opened(first, source, Fit(closeness=closeness), (view, detail, protect))
+                source = editor.detect(source.photo)
+                news = self.do.opened(first, source, InversionOptions(closeness=closeness), (view, detail, protect))
             parts = list(getattr(editor.segmenter.parts, "names", editor.segmenter.parts))
             chosen = [part for part in ("mouth",) if part in parts] or parts[:1]
             yield news | {"parts": gr.update(choices=parts, value=chosen)} | self.look(news["session"], name)

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lelsd_core.device import is_short
+from lelsd_core.device import is_out_of_memory
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.galleries.local import fill, home
+from lelsd_core.galleries.local import fill_gallery, gallery_folder
 from lelsd_core.registry import load_editor
 from lelsd_core.specs import generator_spec
 from lelsd_core.weights.cache import local
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ShelfState:
+class ModelState:
     """Where a model stands.
 
     Args:
@@ -74,7 +74,7 @@ def choose(*, cuda: bool, reachable: bool, offline: bool, cached: bool = False) 
     return Choice(SHIPPED, FLAGSHIP if cuda and available else None)
 
 
-class Shelf:
+class ModelManager:
     """The models of one page, by name; safe to use from any thread.
 
     Args:
@@ -93,7 +93,7 @@ class Shelf:
     ) -> None:
         self.first, self.device, self.directions = first.generator.name, device, dict(directions or {})
         self._editors = {self.first: first}
-        self._states = {self.first: ShelfState(self.first, "ready", ready_words(first), 1.0)}
+        self._states = {self.first: ModelState(self.first, "ready", ready_words(first), 1.0)}
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -103,7 +103,7 @@ class Shelf:
         with self._lock:
             if self._states.get(name, state).stage not in ("absent", "failed"):
                 return
-            self._states[name] = ShelfState(name, "fetching", f"Looking for the files of {name}.")
+            self._states[name] = ModelState(name, "fetching", f"Looking for the files of {name}.")
         threading.Thread(target=self._prepare, args=[name], name=f"prepare {name}", daemon=True).start()
 
     def fill_first(self) -> None:
@@ -111,14 +111,14 @@ class Shelf:
         if generator_spec(self.first).directions is None:
             self._prepare(self.first)
 
-    def state(self, name: str) -> ShelfState:
+    def state(self, name: str) -> ModelState:
         """Where a model stands. UserError for an unknown name."""
         with self._lock:
             if name in self._states:
                 return self._states[name]
-        return ShelfState(name, "absent", absent_words(name))
+        return ModelState(name, "absent", absent_words(name))
 
-    def states(self) -> tuple[ShelfState, ...]:
+    def states(self) -> tuple[ModelState, ...]:
         """Of all models that were ever started, the first one first."""
         with self._lock:
             return tuple(self._states.values())
@@ -136,7 +136,7 @@ class Shelf:
 
     def _tell(self, name: str, stage: str, words: str, share: float | None = None) -> None:
         with self._lock:
-            self._states[name] = ShelfState(name, stage, words, share)
+            self._states[name] = ModelState(name, stage, words, share)
 
     def _put(self, name: str, editor: Editor) -> None:
         with self._lock:
@@ -193,11 +193,11 @@ class Shelf:
         """Search the sliders that a generator does not have yet, and offer each as it is found; the last editor."""
         there = {direction.name for direction in editor.directions}
         generator, segmenter = editor.generator, editor.segmenter
-        for news in fill(generator, segmenter, home(generator.fingerprint)):
+        for news in fill_gallery(generator, segmenter, gallery_folder(generator.fingerprint)):
             if self._closed.is_set():
                 raise ClosedError
             if news.direction and news.direction.name not in there:
-                editor = editor.extended([news.direction])
+                editor = editor.with_directions([news.direction])
                 self._put(name, editor)
             share = (news.done + (news.share if news.share < 1 else 0)) / news.total
             words = f"{how_many(len(editor.directions))} so far; {news.words or f'looking for {news.part}.'}"
@@ -252,6 +252,6 @@ def seconds_a_picture(editor: Editor) -> float:
 
 def trouble_words(name: str, problem: Exception) -> str:
     """A sentence for what nobody expected; the log has the rest."""
-    if is_short(problem):
+    if is_out_of_memory(problem):
         return f"{name} does not fit into the memory of this machine; the other models stay usable."
     return f"{name} could not be prepared ({type(problem).__name__}); the other models stay usable, the log says more."

@@ -7,7 +7,7 @@ import gradio as gr
 from demo.callbacks import Callbacks
 from demo.discover_tab import discover_tab
 from demo.edit_tab import HOUR, edit_tab
-from demo.models import Shelf
+from demo.models import ModelManager
 from demo.theme import ABOUT
 from demo.wiring import wire_faces, wire_models, wire_stage
 from lelsd_core.images import MAX_BYTES
@@ -20,7 +20,7 @@ Start with your photo or a made-up face, or discover a new slider yourself.</p>"
 
 
 def build_page(
-    shelf: Shelf, *, seed: int = 0, live: bool = True, queue_size: int = 32, max_bytes: int = MAX_BYTES
+    shelf: ModelManager, *, seed: int = 0, live: bool = True, queue_size: int = 32, max_bytes: int = MAX_BYTES
 ) -> gr.Blocks:
     """The whole page around the models of a shelf.
 

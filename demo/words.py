@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from demo.models import ShelfState
+from demo.models import ModelState
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
-from lelsd_core.editor.session import describe_fidelity
+from lelsd_core.editor.session import describe_metrics
 from lelsd_core.specs import GeneratorSpec
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -30,8 +30,8 @@ def describe_session(session: Session) -> str:
     if session.inversion_l1 is None:
         return session.note
     words = f"{session.note} Rebuilt in {session.seconds:.1f} s with a mean error of {session.inversion_l1 / 2:.1%}"
-    if session.fidelity is not None and session.guess is not session.fidelity:
-        words += f" ({describe_fidelity(session)})"
+    if session.metrics is not None and session.encoder_metrics is not session.metrics:
+        words += f" ({describe_metrics(session)})"
     return words + "."
 
 
@@ -61,7 +61,7 @@ def describe_kept(direction: Direction) -> str:
     )
 
 
-def describe_model(spec: GeneratorSpec, state: ShelfState) -> str:
+def describe_model(spec: GeneratorSpec, state: ModelState) -> str:
     """What a model is, its licences included, and where it stands."""
     share = "" if state.share is None or state.stage == "ready" else f" ({state.share:.0%})"
     return f"{spec.about} Weights: {spec.licence}. Training data: {spec.data}.\n\n{state.words}{share}"

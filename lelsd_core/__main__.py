@@ -36,9 +36,9 @@ def run(options: argparse.Namespace) -> object:
     try:
         return options.run(options)
     except (RuntimeError, MemoryError):
-        from lelsd_core.device import told_when_short
+        from lelsd_core.device import report_out_of_memory
 
-        with told_when_short():
+        with report_out_of_memory():
             raise
 
 

@@ -85,7 +85,7 @@ def gradient(loss: Tensor, source: Tensor) -> Tensor:
     return scaled / SCALE
 
 
-def is_short(problem: BaseException) -> bool:
+def is_out_of_memory(problem: BaseException) -> bool:
     """Whether an error says that memory is short: cuda's is a RuntimeError of its own kind, MPS's a plain one."""
     return isinstance(problem, MemoryError) or (
         isinstance(problem, RuntimeError) and any(words in str(problem) for words in SHORT)
@@ -116,7 +116,7 @@ def first_that_fits(*ways: Callable[[], Result]) -> Result:
         try:
             return way()
         except (RuntimeError, MemoryError) as problem:
-            if not is_short(problem):
+            if not is_out_of_memory(problem):
                 raise
         free_memory()  # after the error and all that its frames held are gone
     return ways[-1]()
@@ -133,12 +133,12 @@ def by_rows(render: Callable[[Tensor], tuple[Tensor, ...]], codes: Tensor) -> tu
 
 
 @contextmanager
-def told_when_short() -> Iterator[None]:
+def report_out_of_memory() -> Iterator[None]:
     """Turn an error that says that memory is short into a sentence for people."""
     try:
         yield
     except (RuntimeError, MemoryError) as problem:
-        if not is_short(problem):
+        if not is_out_of_memory(problem):
             raise
         reason = UserError(
             "There is not enough memory for this model; close other programs, or run it on the CPU with --device cpu."

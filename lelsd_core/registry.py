@@ -16,12 +16,12 @@ from lelsd_core.device import AUTO, dtype_on
 from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.evaluation.metrics import Judge
+from lelsd_core.evaluation.metrics import MetricNetworks
 from lelsd_core.faces import BlazeDetector, BlazeFace, FaceAligner, FaceMesh, Landmarks, YuNet
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame
-from lelsd_core.galleries.local import checked, fitted, home, own_gallery, read_gallery
+from lelsd_core.galleries.local import checked, fitted, gallery_folder, own_gallery, read_gallery
 from lelsd_core.generators import Generator
-from lelsd_core.inversion import E4EInverter, EncoderInverter, GuessingInverter, Prior, SampleInverter, build_encoder
+from lelsd_core.inversion import BaseInverter, E4EInverter, EncoderInverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.e4e import read_e4e
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, NetworkSpec, read_segmenter
@@ -31,7 +31,7 @@ from lelsd_core.weights.cache import local, sha256_at, sha256_of
 from lelsd_core.weights.catalogue import CATALOG, names_of
 from lelsd_core.weights.checkpoints import Options, build_generator, read_checkpoint, use_half, weights_file
 from lelsd_core.weights.hub import Bar, fetch
-from lelsd_core.weights.safetensors import fill, read_safetensors
+from lelsd_core.weights.safetensors import load_tensors, read_safetensors
 
 Network = TypeVar("Network", bound=nn.Module)
 ENCODERS: Mapping[str, str] = {"e4e": "e4e-ffhq"}  # a kind of encoder, and the published one of that kind to take
@@ -119,7 +119,7 @@ def load_inverter(
     device: str | torch.device = "cpu",
     *,
     weights: str | Path | None = None,
-) -> GuessingInverter:
+) -> BaseInverter:
     """An inverter, ready to use.
 
     Args:
@@ -204,10 +204,20 @@ def load_editor(
     generator, inverter = load_pair(str(name_or_path), spec, device, dtype)
     segmenter = load_segmenter(wanted, device, generator=generator)
     found = own_gallery(generator, segmenter) if given is None else checked(given, generator)
-    recipe = fitted(spec.discover, generator)
+    search_config = fitted(spec.discover, generator)
     frame = spec.frame or FfhqFrame(generator.resolution)
-    judge = Judge(local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(frame, "points", None))
-    return Editor(generator, inverter, segmenter, load_aligner(frame), found, recipe=recipe, judge=judge)
+    metric_networks = MetricNetworks(
+        local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(frame, "points", None)
+    )
+    return Editor(
+        generator,
+        inverter,
+        segmenter,
+        load_aligner(frame),
+        found,
+        search_config=search_config,
+        metric_networks=metric_networks,
+    )
 
 
 def load_aligner(frame: AnyFrame) -> FaceAligner:
@@ -223,12 +233,10 @@ def load_aligner(frame: AnyFrame) -> FaceAligner:
 def load_face_network(name: str, network: Network) -> Network:
     """A network that is a key of `FACES`, with its weights."""
     path, _, _ = find("face network", name, FACES)
-    return frozen(fill(network, read_safetensors(path, name)[0], f"a {name}"), "cpu")
+    return frozen(load_tensors(network, read_safetensors(path, name)[0], f"a {name}"), "cpu")
 
 
-def load_pair(
-    name: str, spec: GeneratorSpec, device: str | torch.device, dtype: str
-) -> tuple[Generator, GuessingInverter]:
+def load_pair(name: str, spec: GeneratorSpec, device: str | torch.device, dtype: str) -> tuple[Generator, BaseInverter]:
     """A generator and its inverter; a file that holds both is read once."""
     if name not in CATALOG or spec.inverter not in CATALOG[name].within:
         generator = load_generator(name, device, dtype=dtype)
@@ -252,7 +260,7 @@ def directions_of(name_or_path: str | Path, source: str | Path | None = None) ->
     if source or spec.directions:
         return named_apart(read_gallery(source or spec.directions))
     path = local(name) if name in CATALOG else weights_file(Path(name))
-    folder = home(sha256_at(path)) if path else None
+    folder = gallery_folder(sha256_at(path)) if path else None
     if folder is None or not any(folder.glob("*.safetensors")):
         raise UserError(f"No directions of {name} were found on this machine; give a folder of them, or discover one.")
     return named_apart(load_directions(folder))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from demo.models import Shelf
+from demo.models import ModelManager
 from demo.page import build_page
 from tests.browser import SLOW, chromium, served, upload, watched_page
 
@@ -22,7 +22,7 @@ ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
 
 @pytest.fixture(scope="module")
 def address(editor):
-    with served(build_page(Shelf(editor), seed=45)) as url:
+    with served(build_page(ModelManager(editor), seed=45)) as url:
         yield url
 
 

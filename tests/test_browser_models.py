@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from demo.models import Shelf
+from demo.models import ModelManager
 from demo.page import build_page
 from tests.browser import SLOW, chromium, served, upload, watched_page
 from tests.hub_server import Fault
@@ -27,7 +27,7 @@ def choose(page) -> None:
 
 def test_a_model_is_fetched_finds_its_sliders_and_takes_the_photo_over(hub, quick, editor):
     hub()
-    with served(build_page(Shelf(editor), seed=45)) as address, chromium() as browser:
+    with served(build_page(ModelManager(editor), seed=45)) as address, chromium() as browser:
         page, problems = watched_page(browser)
         page.goto(address)
         upload(page, ASTRONAUT)
@@ -58,7 +58,7 @@ def test_a_model_is_fetched_finds_its_sliders_and_takes_the_photo_over(hub, quic
 
 def test_a_model_that_cannot_be_had_is_told_and_the_page_goes_on(hub, quick, editor):
     hub({E4E: [Fault(status=404, times=99)]})
-    with served(build_page(Shelf(editor), seed=45)) as address, chromium() as browser:
+    with served(build_page(ModelManager(editor), seed=45)) as address, chromium() as browser:
         page, problems = watched_page(browser)
         page.goto(address)
         expect(page.locator("#picture img")).to_be_visible(timeout=SLOW)

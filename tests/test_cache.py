@@ -10,7 +10,7 @@ import pytest
 
 from lelsd_core.errors import UserError
 from lelsd_core.weights.cache import hub_cache, local, record_file
-from lelsd_core.weights.catalogue import CATALOG, Entry, File, Source
+from lelsd_core.weights.catalogue import CATALOG, Entry, File, HubSource
 from lelsd_core.weights.hub import fetch
 from tests.hub_server import Fault
 from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, sentence, source
@@ -52,7 +52,7 @@ def test_a_file_is_hashed_once(serve, monkeypatch):
 def test_a_folder_of_two_files_comes_whole(serve, monkeypatch):
     files = {("one/folder", "config.json"): b"{}", ("one/folder", "pytorch_model.bin"): DATA}
     server = serve({("one/folder", "config.json"): [Fault(status=404, times=1)]}, files=files)
-    folder = Source("one/folder", REVISION, File("pytorch_model.bin"), "A", beside=(File("config.json", bytes=2),))
+    folder = HubSource("one/folder", REVISION, File("pytorch_model.bin"), "A", beside=(File("config.json", bytes=2),))
     monkeypatch.setitem(CATALOG, "folder", Entry("generator", "two files", "MIT", (folder,)))
     assert "one/folder/pytorch_model.bin: it is not there (404)" in sentence("folder")
     assert server.count("GET") == 0

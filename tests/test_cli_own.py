@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from demo.words import describe_session
 from lelsd_core.__main__ import main
 from lelsd_core.directions import Direction
-from lelsd_core.editor import Fit
+from lelsd_core.editor import InversionOptions
 from tests import official
 from tests.test_batch import answer, quick_evaluator
 
@@ -65,7 +65,7 @@ def test_edit_says_that_a_face_is_blurred(astronaut, tmp_path, capsys):
 
 
 def test_the_page_says_that_a_face_is_blurred(editor, astronaut):
-    session = editor.open(astronaut.filter(ImageFilter.GaussianBlur(2.5)), Fit(steps=0))
+    session = editor.open(astronaut.filter(ImageFilter.GaussianBlur(2.5)), InversionOptions(steps=0))
     assert describe_session(session).startswith(f"One face was found and aligned. {BLURRED} Rebuilt in")
 
 

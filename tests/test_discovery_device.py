@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import Samples
-from lelsd_core.discovery.search import Judge, Search, Sphere, View, start
+from lelsd_core.discovery.search import EarlyStopping, Search, Sphere, View, start
 from tests.test_generators_contract import gradient_by_hand
 from tests.toy import OnDevice, PictureHalves
 
@@ -35,7 +35,7 @@ def test_one_step_of_two_directions_runs_on_a_pretended_gpu(monkeypatch):
             Samples(painter, segmenter, config),
             View(painter, segmenter, config),
             sphere,
-            Judge(painter, segmenter, config, 4),
+            EarlyStopping(painter, segmenter, config, 4),
         )
         before = search.samples.batch(0)
         assert {t.device.type for t in (before.codes, *before.maps, before.answer)} == {"cuda"}

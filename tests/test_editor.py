@@ -101,7 +101,7 @@ def test_a_random_face_depends_on_its_seed_alone(editor):
 def test_a_random_seed_gives_a_clear_face(editor):
     random = np.random.default_rng(0)
     for _ in range(5):
-        session = editor.random_face(editor.clear_seed(random))
+        session = editor.random_face(editor.find_clear_seed(random))
         assert editor.aligner.points(editor.synthesize(session.codes, session.space)) is not None
 
 

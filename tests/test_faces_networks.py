@@ -10,7 +10,7 @@ import torch
 
 from lelsd_core.errors import UserError
 from lelsd_core.faces.blaze import BlazeFace
-from lelsd_core.weights.safetensors import fill
+from lelsd_core.weights.safetensors import load_tensors
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "golden" / "mediapipe_face.npz")
 CORNERS = {"whole": (128, 20), "cut": (216, 20), "near": (160, 40)}  # as in mediapipe-face/make/golden.py
@@ -68,4 +68,4 @@ def test_the_detector_works_where_its_pictures_are():
 
 def test_weights_of_another_shape_are_told():
     with pytest.raises(UserError, match="These weights are a face-detector of another shape than this version's"):
-        fill(BlazeFace(), {"enter.weight": torch.zeros(3)}, "a face-detector")
+        load_tensors(BlazeFace(), {"enter.weight": torch.zeros(3)}, "a face-detector")

@@ -1,4 +1,4 @@
-"""Fidelity: known errors give known numbers, and what is not there is said to be missing."""
+"""InversionMetrics: known errors give known numbers, and what is not there is said to be missing."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from demo.models import Shelf, ShelfState
+from demo.models import ModelManager, ModelState
 from lelsd_core.__main__ import main
-from lelsd_core.editor import Editor, Fit
+from lelsd_core.editor import Editor, InversionOptions
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import FfhqFrame
 from lelsd_core.galleries import local as gallery
@@ -24,7 +24,7 @@ from tests.hub_server import Fault
 from tests.tiny_flagship import E4E, NAME
 
 
-def settled(models: Shelf) -> ShelfState:
+def settled(models: ModelManager) -> ModelState:
     """The model's state once nothing is under way any more."""
     until = time.monotonic() + 300
     while (state := models.state(NAME)).stage in ("fetching", "loading", "filling"):
@@ -37,7 +37,7 @@ def test_from_a_photo_to_sliders_that_stay(
     hub, files, quick, editor: Editor, astronaut: Image.Image, monkeypatch, capsys
 ) -> None:
     server = hub()
-    models = Shelf(editor)
+    models = ModelManager(editor)
     megabytes = sum(map(len, files.values())) / 1e6
     assert models.state(NAME).words == f"{NAME} is not loaded; {megabytes:.0f} MB are to be fetched."
     models.start(NAME)
@@ -52,7 +52,7 @@ def test_from_a_photo_to_sliders_that_stay(
     assert len(names) >= 3
     assert names < set(large.segmenter.parts)  # others never occur
 
-    *_, session = large.opening(astronaut, Fit(steps=4))
+    *_, session = large.invert(astronaut, InversionOptions(steps=4))
     assert session.space == "W+"
     assert session.original.size == (32, 32)
     assert session.photo is not None
@@ -64,7 +64,7 @@ def test_from_a_photo_to_sliders_that_stay(
 
     seen = len(server.requests)
     monkeypatch.setattr(gallery, "discover", None)  # a second start searches nothing
-    again = Shelf(editor)
+    again = ModelManager(editor)
     again.start(NAME)
     assert settled(again).words == state.words
     assert len(server.requests) == seen  # and fetches nothing
@@ -83,7 +83,7 @@ def test_from_a_photo_to_sliders_that_stay(
 )
 def test_a_failed_download_leaves_the_page_as_it_was(hub, editor: Editor, fault: Fault, words: str) -> None:
     hub({E4E: [fault]})
-    models = Shelf(editor)
+    models = ModelManager(editor)
     models.start(NAME)
     state = settled(models)
     assert state.stage == "failed"

@@ -13,7 +13,7 @@ from lelsd_core.directions import Direction, load_directions
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.galleries import local as gallery
-from lelsd_core.galleries.local import GalleryNews, fill, fitted, usual_parts
+from lelsd_core.galleries.local import GalleryProgress, fill_gallery, fitted, usual_parts
 from lelsd_core.segmenters import Parts
 from tests.bench.generators import random_stylegan2
 from tests.toy import Blind, Halves, Painter
@@ -21,9 +21,9 @@ from tests.toy import Blind, Halves, Painter
 SHORT = DiscoverConfig(steps=30, batch=4, samples=16, lr=0.2)
 
 
-def filled(folder: Path, segmenter: Halves | None = None, **options: object) -> list[GalleryNews]:
+def filled(folder: Path, segmenter: Halves | None = None, **options: object) -> list[GalleryProgress]:
     """The last news of each part."""
-    news = fill(Painter(), segmenter or Halves(), folder, **{"config": SHORT, **options})
+    news = fill_gallery(Painter(), segmenter or Halves(), folder, **{"config": SHORT, **options})
     return [item for item in news if item.share == 1]
 
 
@@ -39,7 +39,7 @@ def test_each_part_gets_a_direction_of_its_own_and_is_kept(tmp_path: Path) -> No
 
 
 def test_news_come_while_a_part_is_searched(tmp_path: Path) -> None:
-    first = [item for item in fill(Painter(), Halves(), tmp_path, config=SHORT) if item.part == "left"]
+    first = [item for item in fill_gallery(Painter(), Halves(), tmp_path, config=SHORT) if item.part == "left"]
     shares = [item.share for item in first]
     assert shares == sorted(shares)
     assert len(shares) == SHORT.steps + 1
@@ -69,14 +69,16 @@ def test_a_part_that_never_occurs_is_left_out_with_a_word(tmp_path: Path) -> Non
 def test_a_part_that_no_move_changes_is_left_out_with_a_word(tmp_path: Path) -> None:
     still = Painter()
     still.patterns.zero_()
-    news = [item for item in fill(still, Halves(), tmp_path, ["left"], replace(SHORT, steps=40)) if item.share == 1]
+    news = [
+        item for item in fill_gallery(still, Halves(), tmp_path, ["left"], replace(SHORT, steps=40)) if item.share == 1
+    ]
     assert news[0].direction is None
     assert "None of the first" in news[0].words
 
 
 def test_a_search_that_was_stopped_begins_again_and_finds_the_same(tmp_path: Path) -> None:
     whole = filled(tmp_path / "whole")
-    stopped = fill(Painter(), Halves(), tmp_path / "cut", config=SHORT)
+    stopped = fill_gallery(Painter(), Halves(), tmp_path / "cut", config=SHORT)
     for item in stopped:
         if item.part == "right" and item.share > 0.3:
             break
@@ -114,7 +116,7 @@ def test_two_at_once_do_no_harm(tmp_path: Path) -> None:
 
 def test_parts_that_are_asked_for_must_be_known(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean left"):
-        list(fill(Painter(), Halves(), tmp_path, ["lefd"], SHORT))
+        list(fill_gallery(Painter(), Halves(), tmp_path, ["lefd"], SHORT))
 
 
 class Many(Halves):
@@ -162,7 +164,7 @@ def test_a_config_that_makes_no_sense_is_left_to_its_check(nonsense: dict) -> No
     config = replace(SHORT, **nonsense)
     assert fitted(config, Painter()) is config
     with pytest.raises(UserError, match=r"no latent space named 'W'|amounts run from"):
-        next(fill(Painter(), Halves(), Path("unused"), config=config))
+        next(fill_gallery(Painter(), Halves(), Path("unused"), config=config))
 
 
 def test_a_large_picture_is_searched_in_small_batches(editor) -> None:
@@ -175,7 +177,7 @@ def test_a_large_picture_is_searched_in_small_batches(editor) -> None:
 def test_where_galleries_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value, folder in (
         ("XDG_CACHE_HOME", "/x", Path("/x/lelsd")),
-        ("LELSD_CACHE", "~/mine", Path.home() / "mine"),
+        ("LELSD_CACHE", "~/mine", Path.gallery_folder() / "mine"),
     ):
         monkeypatch.setenv(name, value)
-        assert gallery.home("a" * 64) == folder / "directions" / ("a" * 64)
+        assert gallery.gallery_folder("a" * 64) == folder / "directions" / ("a" * 64)

@@ -22,9 +22,9 @@ from demo import gpu
 from demo.callbacks import VIEWS, Callbacks
 from demo.discoveries import Discoveries
 from demo.gpu import SECONDS, LentEditor
-from demo.models import Shelf
+from demo.models import ModelManager
 from demo.page import build_page
-from lelsd_core.editor import Editor, Fit
+from lelsd_core.editor import Editor, InversionOptions
 from lelsd_core.errors import UserError
 from lelsd_core.inversion import BALANCED
 
@@ -91,7 +91,7 @@ def lent(lender, editor) -> LentEditor:
 
 
 def test_a_page_is_built_before_anything_can_be_lent(lent, lender):
-    build_page(Shelf(lent), seed=SEED, live=False)
+    build_page(ModelManager(lent), seed=SEED, live=False)
     assert lender.calls == []
 
 
@@ -107,7 +107,7 @@ def test_an_edit_is_what_it_is_on_a_gpu_of_ones_own(lent, lender, editor):
 
 def test_a_photo_a_search_and_a_new_slider_go_there_and_back(lent, lender, astronaut, monkeypatch):
     monkeypatch.setattr("demo.discoveries.MEASURED_ON", range(500_000, 500_008))
-    do = Callbacks(Shelf(lent), len(lent.directions) + 1)
+    do = Callbacks(ModelManager(lent), len(lent.directions) + 1)
     session = do.open_photo(lent.first, astronaut, BALANCED, *HOW)["session"]
     *_, last = Discoveries(do).discover(session, ["eyes"], 2, 1)
     assert last["strip"].width > 0
@@ -129,9 +129,13 @@ def test_every_networks_method_of_the_editor_is_looked_after():
 
 def test_errors_keep_their_words(lent, astronaut, monkeypatch):
     with pytest.raises(UserError, match="No face was found"):
-        lent.look(Image.new("RGB", (200, 200), "green"))
+        lent.detect(Image.new("RGB", (200, 200), "green"))
     with pytest.raises(UserError, match="closeness"):
-        list(lent.inverting(lent.cut(lent.look(astronaut), Fit()), Fit(closeness="no such")))
+        list(
+            lent.invert_face(
+                lent.cut(lent.detect(astronaut), InversionOptions()), InversionOptions(closeness="no such")
+            )
+        )
 
     def short(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")

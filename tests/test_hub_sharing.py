@@ -90,10 +90,10 @@ def test_a_report_that_raises_ends_the_download_and_what_arrived_stays(serve):
 PROGRAM = """
 import sys
 from lelsd_core.hub import transfer
-from lelsd_core.hub import CATALOG, Entry, File, Source
+from lelsd_core.hub import CATALOG, Entry, File, HubSource
 from lelsd_core.hub import fetch
 transfer.CHUNK = 2**16
-source = Source("one/weights", 40 * "a", File("toy.pt", sys.argv[1]), sure="A")
+source = HubSource("one/weights", 40 * "a", File("toy.pt", sys.argv[1]), sure="A")
 CATALOG["toy"] = Entry("segmenter", "toy", "MIT", (source,))
 print("ready", flush=True)
 sys.stdin.readline()

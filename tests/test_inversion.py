@@ -46,7 +46,7 @@ def test_no_steps_leave_the_encoders_guess(editor, astronaut):
     first = editor.inverter.encode(editor.aligner.align(astronaut).picture)
     session = editor.open(astronaut, steps=0)
     assert torch.equal(session.codes, first.codes)
-    assert session.fidelity is session.guess
+    assert session.metrics is session.encoder_metrics
     assert session.inversion_l1 == pytest.approx(first.l1, abs=1e-6)
 
 

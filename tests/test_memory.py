@@ -10,10 +10,10 @@ import torch
 
 from lelsd_core import device as devices
 from lelsd_core.__main__ import main
-from lelsd_core.device import by_rows, first_that_fits, told_when_short
+from lelsd_core.device import by_rows, first_that_fits, report_out_of_memory
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import Samples
-from lelsd_core.discovery.search import Judge, Search, Sphere, View, start
+from lelsd_core.discovery.search import EarlyStopping, Search, Sphere, View, start
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import render
@@ -58,7 +58,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
     way = Tight(len, 1, RuntimeError("expected scalar type Half"))
     with pytest.raises(RuntimeError, match="Half"):
         first_that_fits(lambda: way("x"), lambda: 2)
-    with pytest.raises(RuntimeError, match="Half"), told_when_short():
+    with pytest.raises(RuntimeError, match="Half"), report_out_of_memory():
         raise RuntimeError("expected scalar type Half")
 
 
@@ -103,7 +103,7 @@ def test_a_network_without_small_pictures_ends_in_words(monkeypatch):
     editor, tight = tight_editor(Painter(), Halves(), monkeypatch)
     session = editor.random_face(1)
     tight.left = 99
-    with pytest.raises(UserError, match=r"not enough memory for this model; .*--device cpu"), told_when_short():
+    with pytest.raises(UserError, match=r"not enough memory for this model; .*--device cpu"), report_out_of_memory():
         editor.edit(session, {"left": 2.0})
 
 
@@ -121,7 +121,7 @@ def test_a_stylegan2_paints_a_smaller_picture_before_it_gives_up(monkeypatch, tm
     assert editor.synthesize(session.codes, session.space).shape[-1] == generator.resolution
     editor.segmenter.needs = tuple(generator.layers)[:1]
     tight.left = 2
-    with pytest.raises(UserError, match="not enough memory"), told_when_short():
+    with pytest.raises(UserError, match="not enough memory"), report_out_of_memory():
         editor.edit(session, {"left": 2.0})
 
 
@@ -144,7 +144,7 @@ def test_untouched_samples_of_a_discovery_fall_back_too(monkeypatch):
         Samples(painter, halves, config),
         View(painter, halves, config),
         sphere := Sphere(painter.spaces[0], config, torch.zeros(0, 6)),
-        Judge(painter, halves, config, 4),
+        EarlyStopping(painter, halves, config, 4),
     )
     run = start(sphere, config)
     search.step(run)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from demo.callbacks import LARGE, SIDE, VIEWS, WHOLE, Callbacks, data_url
 from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
-from demo.models import Shelf
+from demo.models import ModelManager
 from demo.news import answering, every
 from demo.page import build_page
 from demo.photo_panel import photo_panel
@@ -28,12 +28,12 @@ HOW = (VIEWS[0], True, False)  # view, keep the photo's detail, protect the rest
 
 @pytest.fixture(scope="module")
 def do(editor) -> Callbacks:
-    return Callbacks(Shelf(editor), len(editor.directions) + 8)
+    return Callbacks(ModelManager(editor), len(editor.directions) + 8)
 
 
 @pytest.fixture(scope="module")
 def config(editor):
-    return build_page(Shelf(editor)).get_config_file()
+    return build_page(ModelManager(editor)).get_config_file()
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_an_unreadable_upload_is_told_by_the_event(do, editor, tmp_path):
 
 
 def test_a_photo_above_the_pages_own_limit_is_told(editor, tmp_path, astronaut):
-    page = build_page(Shelf(editor), max_bytes=100_000, queue_size=3)
+    page = build_page(ModelManager(editor), max_bytes=100_000, queue_size=3)
     upload = next(block for block in page.blocks.values() if isinstance(block, PhotoInput))
     astronaut.save(tmp_path / "photo.png")
     read = upload.preprocess(ImageData(path=str(tmp_path / "photo.png")))

@@ -7,12 +7,12 @@ import pytest
 
 from demo.callbacks import Callbacks
 from demo.discoveries import MAX_NAME, Discoveries
-from demo.models import Shelf
+from demo.models import ModelManager
 
 
 @pytest.fixture(scope="module")
 def discoveries(editor) -> Discoveries:
-    return Discoveries(Callbacks(Shelf(editor), len(editor.directions) + 8))
+    return Discoveries(Callbacks(ModelManager(editor), len(editor.directions) + 8))
 
 
 def test_a_discovery_shows_its_curve_and_its_direction_becomes_a_slider(discoveries, editor):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from demo.callbacks import SIDE, VIEWS, WHOLE, Callbacks
-from demo.models import Shelf
+from demo.models import ModelManager
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor
 from lelsd_core.faces.frame import SquareFrame
@@ -37,12 +37,12 @@ def editor(tmp_path_factory: pytest.TempPathFactory) -> Editor:
 
 @pytest.fixture(scope="module")
 def do(editor) -> Callbacks:
-    return Callbacks(Shelf(editor), 4)
+    return Callbacks(ModelManager(editor), 4)
 
 
 def test_a_sketch_follows_the_slider_of_a_made_up_face(do, editor):
     session = editor.random_face(3)
-    assert session.rough.size == (16, 16)
+    assert session.preview.size == (16, 16)
     sketch = do.slide(session, None, *HOW, 5.0)
     whole = do.show(session, None, *HOW, 5.0)
     assert "meter" not in sketch, "nothing is measured on the way"
@@ -70,7 +70,7 @@ def test_a_slider_that_is_let_go_shows_the_picture_itself(do, editor):
     session = editor.random_face(3)
     settled, whole = do.settle(session, None, *HOW, 5.0), do.show(session, None, *HOW, 5.0)
     assert np.array_equal(np.asarray(settled["picture"]), np.asarray(whole["picture"]))
-    assert do.settle(replace(session, rough=None), None, *HOW, 5.0) == {}, "it is there already"
+    assert do.settle(replace(session, preview=None), None, *HOW, 5.0) == {}, "it is there already"
 
 
 def test_a_protected_slider_shows_the_whole_picture_at_once(do, editor):

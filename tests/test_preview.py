@@ -32,9 +32,9 @@ def test_a_preview_is_the_running_picture_bit_for_bit(generator: StyleGAN2) -> N
     whole = generator.synthesize(codes, space, keep=("16.conv1",))
     preview = editor.preview(session, {"up": 2.0})
     assert np.array_equal(preview, to_pil(whole.states["16.conv1"].rgb))
-    assert np.array_equal(editor.preview(session, {}), session.rough)
-    assert (preview.size, session.rough.size, session.original.size) == ((16, 16), (16, 16), (32, 32))
-    assert not np.array_equal(preview, session.rough)
+    assert np.array_equal(editor.preview(session, {}), session.preview)
+    assert (preview.size, session.preview.size, session.original.size) == ((16, 16), (16, 16), (32, 32))
+    assert not np.array_equal(preview, session.preview)
 
 
 def test_a_preview_renders_nothing_above_its_size(generator: StyleGAN2, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,11 +52,11 @@ def test_a_preview_renders_nothing_above_its_size(generator: StyleGAN2, monkeypa
 def test_a_small_generator_shows_its_whole_picture(generator: StyleGAN2, size: int) -> None:
     editor = editor_of(generator, size)
     session = editor.random_face(3)
-    assert session.rough is None
+    assert session.preview is None
     assert np.array_equal(editor.preview(session, {"up": 1.0}), editor.render(session, {"up": 1.0}))
 
 
 def test_a_generator_without_a_running_picture_shows_its_whole_picture(editor: Editor) -> None:
     session = editor.random_face(3)
-    assert session.rough is None
+    assert session.preview is None
     assert np.array_equal(editor.preview(session, {"mouth": 3.0}), editor.render(session, {"mouth": 3.0}))

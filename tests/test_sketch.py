@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from lelsd_core.__main__ import main
-from lelsd_core.editor import MIDDLE, Editor, Fit
+from lelsd_core.editor import MIDDLE, Editor, InversionOptions
 from lelsd_core.editor.protect import likeness_weights
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import SquareFrame
@@ -86,7 +86,7 @@ def test_a_sketch_is_the_whole_picture_reduced_whenever_it_looks(generator, face
 def test_a_generator_without_a_running_picture_is_compared_whole(editor, face) -> None:
     with pytest.raises(ValueError, match="digiface-64 has no running picture of at most 32 pixels"):
         Sketch(editor.generator, 32)
-    picture = editor.synthesize(*editor.made_up(1)).clone()
+    picture = editor.synthesize(*editor.random_codes(1)).clone()
     start = editor.inverter.encode(picture)
     ours, theirs = (list(editor.inverter.refine(picture, start, steps=1, side=side)) for side in (32, None))
     assert [one.l1 for one in ours] == [one.l1 for one in theirs]
@@ -96,27 +96,27 @@ def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator,
     editor = editor_of(generator, 16)
     assert editor.refined_at == 16
     assert editor_of(generator, 32).refined_at is None
-    sessions = list(editor.opening(astronaut, Fit(steps=8)))
+    sessions = list(editor.invert(astronaut, InversionOptions(steps=8)))
     assert len(sessions) == 1 + 4  # the guess, and every quarter of so few steps
     picture = editor.aligner.align(astronaut).picture
     for session in (sessions[0], sessions[-1]):
         error = editor.synthesize(session.codes, session.space) - picture
         assert session.inversion_l1 == pytest.approx(float(error.abs().mean()), abs=1e-5)
-        assert np.array_equal(session.rough, editor.preview(session, {}))
+        assert np.array_equal(session.preview, editor.preview(session, {}))
     assert sessions[-1].note == MIDDLE
 
 
 def test_pictures_of_no_face_weigh_all_pixels_alike(generator, face) -> None:
     editor = editor_of(generator, 256)
     assert likeness_weights(editor.segmenter, face) is None
-    assert 0 <= editor.clear_seed(np.random.default_rng(0)) < 100_000
+    assert 0 <= editor.find_clear_seed(np.random.default_rng(0)) < 100_000
 
 
 def test_a_made_up_picture_is_truncated_where_the_family_can(generator, editor) -> None:
-    codes, space = editor_of(generator, 256).made_up(4)
+    codes, space = editor_of(generator, 256).random_codes(4)
     assert torch.equal(codes, generator.lift(generator.sample([4]), "Z", "S", truncation=0.7))
     assert space == "S"
-    codes, space = editor.made_up(4)
+    codes, space = editor.random_codes(4)
     assert torch.equal(codes, editor.generator.lift(editor.generator.sample([4]), "Z", space))
 
 

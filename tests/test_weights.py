@@ -14,7 +14,7 @@ import torch
 from lelsd_core import UserError, load_generator, load_segmenter
 from lelsd_core.__main__ import main
 from lelsd_core.weights.cache import hub_cache, sha256_of
-from lelsd_core.weights.catalogue import CATALOG, Entry, File, Source, needed_by
+from lelsd_core.weights.catalogue import CATALOG, Entry, File, HubSource, needed_by
 from tests import official
 from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, TWO, source
 
@@ -191,7 +191,7 @@ def test_a_generator_is_loaded_by_the_name_of_published_weights(toys, hub_server
     torch.save({"state_dict": inside, "latent_avg": mean.repeat(8, 1)}, tmp_path / "e4e.pt")
     files = {ONE: (tmp_path / "alone.pt").read_bytes(), TWO: (tmp_path / "e4e.pt").read_bytes()}
     hub_server(files)
-    unseen = [Source(repository, REVISION, File("toy.pt"), "A") for repository in ("one/weights", "two/weights")]
+    unseen = [HubSource(repository, REVISION, File("toy.pt"), "A") for repository in ("one/weights", "two/weights")]
     monkeypatch.setitem(CATALOG, "both", Entry("inverter", "both", "MIT", (unseen[1],)))
     mini = Entry("generator", "mini", "MIT", (unseen[0],), within=("both",), resolution=32, frame="ffhq")
     monkeypatch.setitem(CATALOG, "mini-32", mini)
@@ -211,7 +211,7 @@ def test_a_segmenter_is_fetched_when_it_is_named_without_weights(toys, hub_serve
     state = official.golden.state_dict(official.GOLDEN / "bisenet128.json")
     torch.save(state, tmp_path / "79999_iter.pth", _use_new_zipfile_serialization=False)
     hub_server({("one/weights", "79999_iter.pth"): (tmp_path / "79999_iter.pth").read_bytes()})
-    one = Source("one/weights", REVISION, File("79999_iter.pth"), "A")
+    one = HubSource("one/weights", REVISION, File("79999_iter.pth"), "A")
     monkeypatch.setitem(CATALOG, "bisenet", Entry("segmenter", "toy", "MIT", (one,)))
     fetched, given = load_segmenter("bisenet"), load_segmenter("bisenet", weights=tmp_path / "79999_iter.pth")
     assert (fetched.name, fetched.fingerprint) == (given.name, given.fingerprint)

@@ -12,7 +12,7 @@ import torch
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.galleries import local as gallery
 from lelsd_core.segmenters.bisenet import FaceSegmenter
-from lelsd_core.weights.catalogue import CATALOG, Entry, File, Source
+from lelsd_core.weights.catalogue import CATALOG, Entry, File, HubSource
 from tests import official
 from tests.data.golden import golden
 from tests.hub_server import HubServer
@@ -30,9 +30,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], byt
     return {E4E: official.small_e4e(folder).read_bytes(), PARSING: parsing.read_bytes()}
 
 
-def source(place: tuple[str, str], content: bytes) -> tuple[Source, ...]:
+def source(place: tuple[str, str], content: bytes) -> tuple[HubSource, ...]:
     """Where a file lies, and what it must be."""
-    return (Source(place[0], REVISION, File(place[1], hashlib.sha256(content).hexdigest(), len(content)), sure="A"),)
+    return (HubSource(place[0], REVISION, File(place[1], hashlib.sha256(content).hexdigest(), len(content)), sure="A"),)
 
 
 @pytest.fixture

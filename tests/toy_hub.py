@@ -10,7 +10,7 @@ import pytest
 
 from lelsd_core.errors import UserError
 from lelsd_core.weights.cache import hub_cache, local
-from lelsd_core.weights.catalogue import Entry, File, Source
+from lelsd_core.weights.catalogue import Entry, File, HubSource
 from lelsd_core.weights.hub import fetch
 
 REVISION = 40 * "a"
@@ -20,10 +20,10 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 ONE, TWO = ("one/weights", "toy.pt"), ("two/weights", "toy.pt")
 
 
-def source(repository: str, *, seen: bool = True, file: str = "toy.pt", revision: str = REVISION) -> Source:
+def source(repository: str, *, seen: bool = True, file: str = "toy.pt", revision: str = REVISION) -> HubSource:
     """A source of DATA; `seen`: its SHA-256 and size are known."""
     known = File(file, SHA256, len(DATA)) if seen else File(file)
-    return Source(repository, revision, known, sure="A")
+    return HubSource(repository, revision, known, sure="A")
 
 
 def toy_catalog() -> dict[str, Entry]:

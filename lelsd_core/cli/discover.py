@@ -125,9 +125,9 @@ def tell_both_scores(
     """Print the held-out score on the layer that was searched with beside the one on the whole picture."""
     import torch
 
-    from lelsd_core.discovery.search import Judge
+    from lelsd_core.discovery.search import EarlyStopping
 
     vectors = torch.stack([direction.vector for direction in found])
     for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):
-        score = Judge(generator, segmenter, replace(config, view=view)).score(vectors)
+        score = EarlyStopping(generator, segmenter, replace(config, view=view)).score(vectors)
         print(f"held-out score on {label}: {score:.3f}")

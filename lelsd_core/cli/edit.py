@@ -20,7 +20,7 @@ from lelsd_core.cli.common import GENERATOR, add_device, add_networks
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from lelsd_core.editor import Editor, Fit
+    from lelsd_core.editor import Editor, InversionOptions
 
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
@@ -54,7 +54,7 @@ class Settings:
     segmenter: str | None
     directions: str | None
     amounts: dict[str, float]
-    fit: Fit
+    fit: InversionOptions
     crop: bool
     protect: float
     paste: str
@@ -174,7 +174,7 @@ class PhotoEditor:
 
     def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
         """Edit a photo and write it; figures, and how its face was found and how true its inversion is, in words."""
-        from lelsd_core.editor.session import describe_fidelity
+        from lelsd_core.editor.session import describe_metrics
         from lelsd_core.images import write_picture
 
         editor, settings = self.editor, self.settings
@@ -184,9 +184,9 @@ class PhotoEditor:
             edited = editor.paste(session, photo, edited, settings.amounts, how=settings.paste)
         write_picture(edited, out)
         figures = {"inversion_l1": session.inversion_l1, "seconds": session.seconds, "amounts": settings.amounts}
-        figures["fidelity"] = {"guess": asdict(session.guess), "inversion": asdict(session.fidelity)}
+        figures["fidelity"] = {"guess": asdict(session.encoder_metrics), "inversion": asdict(session.metrics)}
         words = f"{session.note} Inversion error {session.inversion_l1:.3f} in {session.seconds:.1f} s"
-        return figures, f"{words} ({describe_fidelity(session)})."
+        return figures, f"{words} ({describe_metrics(session)})."
 
 
 def read_settings(options: argparse.Namespace) -> tuple[Settings, dict[str, float]]:
@@ -290,9 +290,9 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tune", action="store_true", help="also tune the generator to the person (StyleGAN2)")
 
 
-def read_fit(options: argparse.Namespace) -> Fit:
+def read_fit(options: argparse.Namespace) -> InversionOptions:
     """Options -> fit. UserError for what makes no sense."""
-    from lelsd_core.editor import Fit
+    from lelsd_core.editor import InversionOptions
     from lelsd_core.editor.session import read_setting
     from lelsd_core.errors import UserError, unknown_name
     from lelsd_core.faces import Nudge
@@ -312,4 +312,4 @@ def read_fit(options: argparse.Namespace) -> Fit:
         least, most = NUDGES[name]
         if not least <= amount <= most:
             raise UserError(f"--nudge {name}={amount:g} is out of range; {name} can be {least:g} to {most:g}.")
-    return Fit(options.face - 1, options.aligned, Nudge(**nudges), closeness, options.steps, options.tune)
+    return InversionOptions(options.face - 1, options.aligned, Nudge(**nudges), closeness, options.steps, options.tune)

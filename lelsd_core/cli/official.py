@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.search import Judge, discover, draw_amounts
+from lelsd_core.discovery.search import EarlyStopping, discover, draw_amounts
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import combined_mask, localization_score
 from lelsd_core.registry import load_generator, load_segmenter
@@ -77,17 +77,17 @@ def official(
 
 def race(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> Race:
     """The official recipe to its end, then ours until it is as good; each makes its own samples on its own clock."""
-    judge = Judge(generator, segmenter, config)
+    stopping = EarlyStopping(generator, segmenter, config)
     began = time.perf_counter()
     *_, vector = official_loop(generator, segmenter, replace(config, **OFFICIAL))
     official_s = time.perf_counter() - began
-    wanted = judge.score(vector[None])
+    wanted = stopping.score(vector[None])
     seconds, score, began = 0.0, 0.0, time.perf_counter()
     for progress in discover(generator, segmenter, replace(config, batch=OFFICIAL["batch"])):
         if progress.step % LOOK and progress.step < progress.total:
             continue
         seconds += time.perf_counter() - began
-        score = judge.score(progress.directions[0].vector[None])
+        score = stopping.score(progress.directions[0].vector[None])
         if score >= wanted:
             break
         began = time.perf_counter()

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 
 import lelsd_core
-from lelsd_core.device import gradient, is_short
+from lelsd_core.device import gradient, is_out_of_memory
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.checkpoint import Best, Run, Task
 from lelsd_core.discovery.config import DiscoverConfig
@@ -96,7 +96,7 @@ def discover(
         run.load(checkpoint, task)
     if samples is None or not samples.fits(generator, segmenter, config):
         samples = Samples(generator, segmenter, config)
-    search = Search(samples, View(generator, segmenter, config), sphere, Judge(generator, segmenter, config))
+    search = Search(samples, View(generator, segmenter, config), sphere, EarlyStopping(generator, segmenter, config))
     report = Report(generator, segmenter, config)
     if search.over(run):
         yield report(run, search.result(run))
@@ -137,11 +137,11 @@ class Search:
         samples: the untouched samples.
         view: renders moved ones.
         sphere: where directions may lie.
-        judge: scores held-out samples where the config has patience.
+        stopping: scores held-out samples where the config has patience.
     """
 
-    def __init__(self, samples: Samples, view: View, sphere: Sphere, judge: Judge) -> None:
-        self.samples, self.view, self.sphere, self.judge = samples, view, sphere, judge
+    def __init__(self, samples: Samples, view: View, sphere: Sphere, stopping: EarlyStopping) -> None:
+        self.samples, self.view, self.sphere, self.stopping = samples, view, sphere, stopping
         self.config = view.config
         self.total = self.config.steps * self.config.count
         self.micro = self.config.micro or self.config.batch
@@ -171,7 +171,7 @@ class Search:
         self.refuse_unseen(run)
         if config.patience and (run.step % (config.look * config.count) == 0 or run.step == self.total):
             found = self.sphere.units(run.vectors.detach())
-            run.best = run.best.after(self.judge.score(found), found)
+            run.best = run.best.after(self.stopping.score(found), found)
 
     def slope(self, before: Batch, unit: Tensor, amounts: Tensor) -> tuple[Tensor, float, int]:
         """Gradient (D,) of the mean score at a unit, the score, and how many samples counted."""
@@ -179,7 +179,7 @@ class Search:
             try:
                 return self._slope(before, unit, amounts)
             except RuntimeError as problem:
-                if self.micro == 1 or not is_short(problem):
+                if self.micro == 1 or not is_out_of_memory(problem):
                     raise
                 self.micro = (self.micro + 1) // 2
 
@@ -313,7 +313,7 @@ STOPPING_SEED = 800_000  # samples to stop by; neither learnt from nor measured 
 COUNT = 64
 
 
-class Judge:
+class EarlyStopping:
     """Scores directions on held-out samples with a config's own maps and masks.
 
     Args:

@@ -23,9 +23,9 @@ from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
 from lelsd_core.editor.painter import PREVIEW, Painter
 from lelsd_core.editor.protect import likeness_weights
-from lelsd_core.editor.session import Edit, Fit, Locality, Session, Source, describe
+from lelsd_core.editor.session import DetectedPhoto, Edit, InversionOptions, Locality, Session, describe
 from lelsd_core.evaluation.calibration import calibrate
-from lelsd_core.evaluation.metrics import Judge
+from lelsd_core.evaluation.metrics import MetricNetworks
 from lelsd_core.faces import AlignedFace, FaceAligner
 from lelsd_core.generators.base import Generator
 from lelsd_core.generators.stylegan2 import StyleGAN2
@@ -35,7 +35,7 @@ from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
 from lelsd_core.inversion.pivotal import Tuning, tunable, tune
 from lelsd_core.segmenters import Segmenter
 
-__all__ = ["Edit", "Editor", "Fit", "Locality", "Session", "Source"]
+__all__ = ["DetectedPhoto", "Edit", "Editor", "InversionOptions", "Locality", "Session"]
 
 MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
 MIDDLE = "The middle of this picture is used."  # the note where no face is looked for
@@ -50,8 +50,8 @@ class Editor(Painter):
     Args:
         generator, inverter, segmenter, aligner: loaded and matching.
         directions: shipped directions, each made for this very generator.
-        recipe: what a discovery with this generator uses unless told otherwise.
-        judge: tells how true an inversion is.
+        search_config: what a discovery with this generator uses unless told otherwise.
+        metric_networks: tells how true an inversion is.
         preview: pixels of a preview, for generators that can stop there.
     """
 
@@ -63,17 +63,21 @@ class Editor(Painter):
         aligner: FaceAligner,
         directions: Sequence[Direction],
         *,
-        recipe: DiscoverConfig | None = None,
-        judge: Judge | None = None,
+        search_config: DiscoverConfig | None = None,
+        metric_networks: MetricNetworks | None = None,
         preview: int = PREVIEW,
     ) -> None:
         super().__init__(generator, segmenter, preview)
         for direction in directions:
             direction.check(generator)
         self.inverter, self.aligner, self.directions = inverter, aligner, tuple(directions)
-        self.recipe, self.judge, self.samples = recipe or DiscoverConfig(), judge or Judge(), LatestSamples()
+        self.search_config, self.metric_networks, self.samples = (
+            search_config or DiscoverConfig(),
+            metric_networks or MetricNetworks(),
+            LatestSamples(),
+        )
 
-    def extended(self, found: Sequence[Direction]) -> Editor:
+    def with_directions(self, found: Sequence[Direction]) -> Editor:
         """The same models with more directions; this editor stays as it is."""
         for direction in found:
             direction.check(self.generator)
@@ -81,7 +85,7 @@ class Editor(Painter):
         longer.directions = (*self.directions, *found)
         return longer
 
-    def caught_up(self, session: Session) -> Session:
+    def update_session(self, session: Session) -> Session:
         """The session with the editor's directions that came after it was opened, behind those that it has."""
         there = [direction.vector for direction in session.directions]
         new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in there)]
@@ -95,7 +99,9 @@ class Editor(Painter):
         for _ in self.inverter.refine(face, start, steps=1, side=self.refined_at):
             pass
 
-    def open(self, photo: Image.Image | Source, fit: Fit | None = None, *, steps: int | None = None) -> Session:
+    def open(
+        self, photo: Image.Image | DetectedPhoto, fit: InversionOptions | None = None, *, steps: int | None = None
+    ) -> Session:
         """Align a face of a photo (RGB) and invert it.
 
         Args:
@@ -106,22 +112,22 @@ class Editor(Painter):
         Raises:
             UserError: no face, or fewer than asked for.
         """
-        fit = fit or Fit()
-        *_, session = self.opening(photo, fit if steps is None else replace(fit, steps=steps))
+        fit = fit or InversionOptions()
+        *_, session = self.invert(photo, fit if steps is None else replace(fit, steps=steps))
         return session
 
-    def opening(self, photo: Image.Image | Source, fit: Fit | None = None) -> Iterator[Session]:
+    def invert(self, photo: Image.Image | DetectedPhoto, fit: InversionOptions | None = None) -> Iterator[Session]:
         """The same, a first session at once from the inverter's guess and better ones every few steps."""
-        fit = fit or Fit()
+        fit = fit or InversionOptions()
         began = time.perf_counter()
-        source = photo if isinstance(photo, Source) else self.look(photo, fit.aligned)
-        yield from self.inverting(self.cut(source, fit), fit, began)
+        source = photo if isinstance(photo, DetectedPhoto) else self.detect(photo, fit.aligned)
+        yield from self.invert_face(self.cut(source, fit), fit, began)
 
-    def look(self, photo: Image.Image, aligned: bool | None = None) -> Source:
-        """Find what can be taken from a photo (RGB); `aligned` as in `Fit`. UserError if there is no face."""
-        return Source(photo, tuple(self.aligner.find(photo, aligned=aligned)))
+    def detect(self, photo: Image.Image, aligned: bool | None = None) -> DetectedPhoto:
+        """Find what can be taken from a photo (RGB); `aligned` as in `InversionOptions`. UserError if there is no face."""
+        return DetectedPhoto(photo, tuple(self.aligner.find(photo, aligned=aligned)))
 
-    def cut(self, source: Source, fit: Fit) -> AlignedFace:
+    def cut(self, source: DetectedPhoto, fit: InversionOptions) -> AlignedFace:
         """One face of a photo in the generator's frame; nothing is looked for again. UserError: no such face."""
         return self.aligner.cut(source.photo, source.candidate(fit.face), fit.nudge)
 
@@ -130,13 +136,13 @@ class Editor(Painter):
         """Whether the generator can be tuned to a person."""
         return isinstance(self.generator, StyleGAN2)
 
-    def check(self, fit: Fit) -> None:
+    def check(self, fit: InversionOptions) -> None:
         """UserError for a fit that this generator cannot have."""
         closeness_of(fit.closeness)
         if fit.tune:
             tunable(self.generator)
 
-    def inverting(self, face: AlignedFace, fit: Fit, began: float | None = None) -> Iterator[Session]:
+    def invert_face(self, face: AlignedFace, fit: InversionOptions, began: float | None = None) -> Iterator[Session]:
         """Codes for an aligned face: the guess at once, then refined, then the generator tuned where that is wanted.
 
         Args:
@@ -154,13 +160,13 @@ class Editor(Painter):
         for found, tuning, last in self.codes_of(picture, fit):
             made = self.synthesize(found.codes, found.space, tuning)
             untuned = made if tuning is None else self.synthesize(found.codes, found.space)
-            judged = self.judge(picture, made) if last or empty.guess is None else None
-            empty = replace(empty, guess=empty.guess or judged)
+            judged = self.metric_networks(picture, made) if last or empty.encoder_metrics is None else None
+            empty = replace(empty, encoder_metrics=empty.encoder_metrics or judged)
             session = self.session_of(found, empty, made, tuning)
             l1, seconds = float((untuned - picture).abs().mean()), time.perf_counter() - began
-            yield replace(session, inversion_l1=l1, fidelity=judged, seconds=seconds)
+            yield replace(session, inversion_l1=l1, metrics=judged, seconds=seconds)
 
-    def codes_of(self, picture: Tensor, fit: Fit) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
+    def codes_of(self, picture: Tensor, fit: InversionOptions) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
         """Better and better codes, some steps apart, the tuning that goes with them, and whether these are the last."""
         found = self.inverter.encode(picture)
         weights, steps = likeness_weights(self.segmenter, picture), self.steps(fit)
@@ -176,7 +182,7 @@ class Editor(Painter):
                 if tuning.step and (tuning.step == TUNING_STEPS or tuning.step % EVERY == 0):
                     yield found, tuning, tuning.step == TUNING_STEPS
 
-    def steps(self, fit: Fit) -> int:
+    def steps(self, fit: InversionOptions) -> int:
         """Steps of a refinement."""
         usual = SKETCHED_STEPS if self.refined_at else closeness_of(fit.closeness).steps
         return usual if fit.steps is None else fit.steps
@@ -195,30 +201,30 @@ class Editor(Painter):
             space=found.space,
             directions=self.directions,
             original=to_pil(made),
-            rough=self.sketch(found.codes, found.space, tuning),
+            preview=self.sketch(found.codes, found.space, tuning),
             generator=self.generator.name,
             tuning=tuning,
         )
 
     def random_face(self, seed: int) -> Session:
         """A face that the generator made up; the same for the same seed."""
-        codes, space = self.made_up(seed)
+        codes, space = self.random_codes(seed)
         made = self.synthesize(codes, space)
         like = Session(codes, space, (), to_pil(made), note=f"A face that the generator made up, seed {seed}.")
         return self.session_of(Inversion(codes, space, 0.0), like, made)
 
     @torch.no_grad()
-    def made_up(self, seed: int) -> tuple[Tensor, str]:
+    def random_codes(self, seed: int) -> tuple[Tensor, str]:
         """Codes (1, D) of a seed in the finest space, and that space."""
         generator = self.generator
         first, finest = generator.space_names[0], generator.space_names[-1]
         return generator.lift(generator.sample([seed]), first, finest, truncation=generator.usual_truncation), finest
 
-    def clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
+    def find_clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
         for _ in range(tries):
             seed = int(random.integers(MOST_SEED))
-            picture = self.synthesize(*self.made_up(seed))
+            picture = self.synthesize(*self.random_codes(seed))
             if not self.aligner.frame.faces or (picture.mean() > DARK and self.aligner.in_place(picture, 0.1)):
                 break
         return seed
@@ -233,6 +239,6 @@ class Editor(Painter):
         for progress in discover(self.generator, self.segmenter, config, samples=samples):
             yield progress, session.with_directions(progress.directions)
 
-    def measured(self, direction: Direction, seeds: Sequence[int]) -> Direction:
+    def calibrate(self, direction: Direction, seeds: Sequence[int]) -> Direction:
         """A direction with its slider range and held-out figures, from the samples of `seeds`."""
         return calibrate(self.generator, self.segmenter, direction, seeds)

@@ -84,7 +84,7 @@ class Painter:
     def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
         """The edited face while a slider moves: rendered up to the preview's size where the generator can stop there.
 
-        Compare it with `session.rough`, or with `session.original` where that is None.
+        Compare it with `session.preview`, or with `session.original` where that is None.
         """
         return self.sketch(*self.moved(session, amounts), session.tuning) or self.render(session, amounts)
 

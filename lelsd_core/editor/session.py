@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lelsd_core.directions import Direction, named_apart
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation.metrics import Fidelity
+from lelsd_core.evaluation.metrics import InversionMetrics
 from lelsd_core.faces import AlignedFace, Candidate, Nudge
 from lelsd_core.inversion import BALANCED
 from lelsd_core.inversion.pivotal import Tuning
@@ -25,7 +25,7 @@ SHOWN = 1280  # pixels of a whole photo on a page, on its longer side
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class DetectedPhoto:
     """A photo that was given.
 
     Args:
@@ -58,7 +58,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Fit:
+class InversionOptions:
     """How a photo is brought to codes.
 
     Args:
@@ -90,10 +90,10 @@ class Session:
         photo: the aligned photo for people, None for a random face.
         matrix: (2, 3), photo pixels -> frame pixels; None for a random face.
         inversion_l1: mean absolute error of the inversion in [-1, 1], generator untuned; None for a random face.
-        guess, fidelity: how true the inverter's guess was, and the inversion as it is now; None where not measured.
+        encoder_metrics, metrics: how true the inverter's guess was, and the inversion as it is now; None where not measured.
         seconds: what alignment and inversion took.
         note: one sentence for people about how the face was found.
-        rough: the unedited picture as `Editor.preview` renders it; None where that renders whole pictures.
+        preview: the unedited picture as `Editor.preview` renders it; None where that renders whole pictures.
         generator: name of the generator whose codes these are.
         tuning: the generator's small change for this person, if it was tuned.
     """
@@ -105,11 +105,11 @@ class Session:
     photo: Image.Image | None = None
     matrix: np.ndarray | None = None
     inversion_l1: float | None = None
-    guess: Fidelity | None = None
-    fidelity: Fidelity | None = None
+    encoder_metrics: InversionMetrics | None = None
+    metrics: InversionMetrics | None = None
     seconds: float = 0.0
     note: str = ""
-    rough: Image.Image | None = None
+    preview: Image.Image | None = None
     generator: str = ""
     tuning: Tuning | None = None
 
@@ -136,14 +136,16 @@ class Edit:
     locality: Locality | None
 
 
-def describe_fidelity(session: Session) -> str:
+def describe_metrics(session: Session) -> str:
     """How true a photo's inversion is, and how true the guess was: "L2 0.048 → 0.011", LPIPS and identity if known."""
     words = []
     for label, name in (("L2", "l2"), ("LPIPS", "lpips"), ("identity", "identity")):
-        guess, now = getattr(session.guess, name), getattr(session.fidelity, name)
+        guess, now = getattr(session.encoder_metrics, name), getattr(session.metrics, name)
         if now is not None:
             words.append(
-                f"{label} {now:.3f}" if session.guess is session.fidelity else f"{label} {guess:.3f} → {now:.3f}"
+                f"{label} {now:.3f}"
+                if session.encoder_metrics is session.metrics
+                else f"{label} {guess:.3f} → {now:.3f}"
             )
     return ", ".join(words)
 

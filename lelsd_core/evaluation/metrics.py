@@ -1,6 +1,6 @@
 """How true an inversion is: errors of its pixels, LPIPS, and whether a face network takes it for the same person.
 
-    face, picture (1, 3, R, R)  --measure-->  `Fidelity`, with a sentence for each number that cannot be had
+    face, picture (1, 3, R, R)  --measure-->  `InversionMetrics`, with a sentence for each number that cannot be had
 
 Nothing is downloaded and nothing is made up: a number whose network is not there is None. Sources: Zhang et al., "The
 Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (LPIPS, 2018); Zhong et al., "SFace" (2021).
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lelsd_core.errors import UserError
 from lelsd_core.images import to_uint8
 from lelsd_core.weights.layouts import state_dict_of
-from lelsd_core.weights.torchfile import is_torch_file, read_torch, told_in_one_sentence
+from lelsd_core.weights.torchfile import as_user_error, is_torch_file, read_torch
 
 LARGEST = 256  # pixels across that LPIPS sees
 FACE_SIDE = 112  # pixels across that SFace sees
@@ -36,7 +36,7 @@ Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class InversionMetrics:
     """How far a picture is from the face that it should show.
 
     Args:
@@ -54,7 +54,7 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
-class Judge:
+class MetricNetworks:
     """`measure` with the networks that are on this machine, and the frame's points: left and right eye, nose, mouth.
 
     Args:
@@ -65,7 +65,7 @@ class Judge:
     sface: Path | None = None
     points: Points | None = None
 
-    def __call__(self, before: Tensor, after: Tensor) -> Fidelity:
+    def __call__(self, before: Tensor, after: Tensor) -> InversionMetrics:
         points = self.points
         if points is not None and len(points) == 5:
             points = (*points[:3], tuple(np.mean(points[3:], axis=0)))
@@ -79,7 +79,7 @@ def measure(
     backbone: Path | None = None,
     sface: Path | None = None,
     points: Points | None = None,
-) -> Fidelity:
+) -> InversionMetrics:
     """Compare a picture with the face that it should show.
 
     Args:
@@ -102,7 +102,7 @@ def measure(
         missing.append(f"Identity needs SFace: {FETCH} sface")
     elif points is None:
         missing.append("Identity needs to know where eyes and mouth are; these pictures have no frame.")
-    return Fidelity(
+    return InversionMetrics(
         float(error.abs().mean()),
         float(error.square().mean()),
         None if backbone is None else perceptual(before, after, backbone),
@@ -122,7 +122,7 @@ def perceptual(before: Tensor, after: Tensor, backbone: Path) -> float:
 
 def read_backbone(path: Path) -> dict[str, Tensor]:
     """The convolutions of a classifier by torchvision's names, "features.0.weight". UserError for another file."""
-    with told_in_one_sentence(path.name, EXPECTED):
+    with as_user_error(path.name, EXPECTED):
         with open(path, "rb") as file:
             if is_torch_file(file.read(512)):
                 whole = state_dict_of(read_torch(file, path.stat().st_size, mapped=path))[0]

@@ -42,7 +42,7 @@ PIXELS = 2**20  # rendered with gradients at a time
 
 
 @dataclass(frozen=True, eq=False)
-class GalleryNews:
+class GalleryProgress:
     """What happened while a gallery was filled.
 
     Args:
@@ -61,20 +61,20 @@ class GalleryNews:
     words: str = ""
 
 
-def home(fingerprint: str) -> Path:
+def gallery_folder(fingerprint: str) -> Path:
     """Where a generator's own gallery is kept: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.gallery_folder() / ".cache"
     cache = os.environ.get("LELSD_CACHE") or Path(base, "lelsd")
     return Path(cache).expanduser() / "directions" / fingerprint
 
 
-def fill(
+def fill_gallery(
     generator: Generator,
     segmenter: Segmenter,
     folder: Path,
     parts: Sequence[str] | None = None,
     config: DiscoverConfig | None = None,
-) -> Iterator[GalleryNews]:
+) -> Iterator[GalleryProgress]:
     """Give a generator one direction for each part.
 
     Args:
@@ -96,18 +96,18 @@ def fill(
         direction, words = kept(path_of(folder, part), generator), reason_of(folder, part)
         if direction or words:
             done += 1
-            yield GalleryNews(part, done, len(wanted), 1.0, direction, "" if direction else words)
+            yield GalleryProgress(part, done, len(wanted), 1.0, direction, "" if direction else words)
         else:
             left.append(part)
     samples = Samples(generator, segmenter, config)
     for part in left:
         if words := unseen(part, samples):
             done += 1
-            yield GalleryNews(part, done, len(wanted), 1.0, words=write_words(folder, part, words))
+            yield GalleryProgress(part, done, len(wanted), 1.0, words=write_words(folder, part, words))
             continue
         for share, direction, words in search(generator, segmenter, folder, replace(config, parts=(part,)), samples):
             done += share == 1
-            yield GalleryNews(part, done, len(wanted), share, direction, words)
+            yield GalleryProgress(part, done, len(wanted), share, direction, words)
 
 
 def search(
@@ -158,8 +158,8 @@ def checked(directions: Sequence[Direction], generator: Generator) -> tuple[Dire
 
 
 def own_gallery(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
-    """What `fill` found for a generator in earlier runs; what is damaged is left out, and searched again next time."""
-    folder = home(generator.fingerprint)
+    """What `fill_gallery` found for a generator in earlier runs; what is damaged is left out, and searched again next time."""
+    folder = gallery_folder(generator.fingerprint)
     found = [kept(path_of(folder, part), generator) for part in usual_parts(segmenter)]
     return tuple(direction for direction in found if direction)
 

@@ -9,10 +9,10 @@ al., "Pivotal Tuning for Latent-based Editing of Real Images", 2021.
 """
 
 from lelsd_core.inversion.inverters import (
+    BaseInverter,
     E4EInverter,
     EncoderInverter,
     FaceEncoder,
-    GuessingInverter,
     SampleInverter,
     build_encoder,
 )
@@ -33,11 +33,11 @@ __all__ = [
     "BALANCED",
     "CLOSENESS",
     "STEPS",
+    "BaseInverter",
     "Closeness",
     "E4EInverter",
     "EncoderInverter",
     "FaceEncoder",
-    "GuessingInverter",
     "Inversion",
     "Inverter",
     "Prior",

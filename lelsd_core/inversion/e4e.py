@@ -23,7 +23,7 @@ from lelsd_core.generators import Generator
 from lelsd_core.networks import EPS, fold
 from lelsd_core.weights.checkpoints import Options, build_generator, kind_of, sorted_out
 from lelsd_core.weights.layouts import LAYOUTS, Extra, state_dict_of
-from lelsd_core.weights.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
+from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch
 
 UNITS = (3, 4, 14, 3)  # residual units of each stage; the first one of a stage halves the size
 TAPPED = (6, 20, 23)  # units whose features are read
@@ -161,7 +161,7 @@ def read_e4e(path: Path, *, generator: bool = True) -> E4EFile:
     Raises:
         UserError: damaged, foreign, another kind of encoder, or tensors that do not fit together.
     """
-    with told_in_one_sentence(path.name, EXPECTED):
+    with as_user_error(path.name, EXPECTED):
         tensors, facts = read(path)
         check_kind(tensors, facts)
         encoder = {name: tensors.pop(name) for name in list(tensors) if name.startswith("encoder.")}

@@ -27,13 +27,13 @@ from lelsd_core.inversion.refine import (
     refine,
     sampled_prior,
 )
-from lelsd_core.weights.safetensors import fill
+from lelsd_core.weights.safetensors import load_tensors
 
 GUESSES = range(300_000, 300_032)  # seeds that are tried where there is no encoder
 LARGEST_TRIED = 256  # pixels; larger pictures take so long that only the mean code is tried
 
 
-class GuessingInverter(ABC):
+class BaseInverter(ABC):
     """First guess, and refinement in any space of the generator.
 
     Args:
@@ -116,7 +116,7 @@ class GuessingInverter(ABC):
         return refine(generator, prior, face, start, steps=steps, weights=weights, reach=chosen.reach)
 
 
-class EncoderInverter(GuessingInverter):
+class EncoderInverter(BaseInverter):
     """An encoder for one generator that reads pictures of the generator's size.
 
     Args:
@@ -133,7 +133,7 @@ class EncoderInverter(GuessingInverter):
         return self.network(face)
 
 
-class E4EInverter(GuessingInverter):
+class E4EInverter(BaseInverter):
     """e4e: rows of W+ around the mean W.
 
     Args:
@@ -170,7 +170,7 @@ class E4EInverter(GuessingInverter):
         return F.interpolate(face[..., above : above + rows, :], self.view, mode="area")
 
 
-class SampleInverter(GuessingInverter):
+class SampleInverter(BaseInverter):
     """For a generator without an encoder: the mean code or, of small pictures, the closest of it and some samples."""
 
     def __init__(self, generator: Generator, space: str | None = None) -> None:
@@ -227,4 +227,4 @@ def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 def build_encoder(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FaceEncoder:
     """The encoder of an `encoder` file. UserError if its tensors do not fit."""
-    return fill(FaceEncoder(tensors["centre"].numel() if "centre" in tensors else 1), tensors, "an encoder")
+    return load_tensors(FaceEncoder(tensors["centre"].numel() if "centre" in tensors else 1), tensors, "an encoder")

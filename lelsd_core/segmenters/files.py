@@ -21,7 +21,7 @@ from lelsd_core.segmenters.parts import build_parts_segmenter
 from lelsd_core.weights.checkpoints import kind_of
 from lelsd_core.weights.layouts import LAYOUTS, state_dict_of
 from lelsd_core.weights.safetensors import check_header, facts_of, read_safetensors
-from lelsd_core.weights.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
+from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch
 
 Build = Callable[..., nn.Module]
 EXPECTED = "a segmenter was expected: one of this project's .safetensors, BiSeNet's 79999_iter.pth, or a DeepLab .pth"
@@ -111,7 +111,7 @@ def read_segmenter(path: Path, spec: NetworkSpec | None = None) -> nn.Module:
     Raises:
         UserError: damaged, foreign, of another kind, or tensors that do not fit together.
     """
-    with told_in_one_sentence(path.name, EXPECTED):
+    with as_user_error(path.name, EXPECTED):
         return read_any(path, spec)
 
 

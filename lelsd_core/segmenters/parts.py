@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.weights.safetensors import fill
+from lelsd_core.weights.safetensors import load_tensors
 
 FINE, MIDDLE, COARSE = 64, 128, 192  # channels at 32, 16 and 8 pixels
 
@@ -73,4 +73,4 @@ class PartsSegmenter(nn.Module):
 def build_parts_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> PartsSegmenter:
     """The segmenter of a `segmenter` file. UserError if its tensors do not fit."""
     parts = tuple(facts.get("parts", ()))
-    return PartsSegmenter(fill(PartsNetwork(len(parts)), tensors, "a segmenter"), parts)
+    return PartsSegmenter(load_tensors(PartsNetwork(len(parts)), tensors, "a segmenter"), parts)

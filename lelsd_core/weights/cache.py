@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lelsd_core.errors import UserError
-from lelsd_core.weights.catalogue import Entry, File, Source, entry_of
+from lelsd_core.weights.catalogue import Entry, File, HubSource, entry_of
 
 BY_HAND = "LELSD_WEIGHTS"
 GENERAL_NAMES = ("config.json", "model.safetensors", "pytorch_model.bin")  # of many files: found as NAME/FILE only
@@ -56,7 +56,7 @@ def by_hand(name: str, entry: Entry) -> Path | None:
     return None
 
 
-def in_cache(source: Source) -> Path | None:
+def in_cache(source: HubSource) -> Path | None:
     """The file of a source in huggingface_hub's cache, if it and all that belongs beside it are whole."""
     paths = [cached(source, file) for file in source.files]
     whole = all(p and not fault_of(p, f, key_of(source, f)) for p, f in zip(paths, source.files, strict=True))
@@ -75,7 +75,7 @@ def faults_of(name: str) -> list[str]:
     return [f"{path}: {fault}" for path, fault in faults if fault]
 
 
-def cached(source: Source, file: File) -> Path | None:
+def cached(source: HubSource, file: File) -> Path | None:
     """Where a file lies in huggingface_hub's cache, whole or not."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -90,7 +90,7 @@ def hub_cache() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def key_of(source: Source, file: File) -> str:
+def key_of(source: HubSource, file: File) -> str:
     """Under which a file's SHA-256 is recorded at its first use."""
     return f"{source.repository}@{source.revision}/{file.path}"
 

@@ -38,7 +38,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Source:
+class HubSource:
     """One copy on the Hub: a repository at a revision, the file that is loaded, and those that must lie beside it."""
 
     repository: str
@@ -78,7 +78,7 @@ class Entry:
     kind: str
     about: str
     licence: str
-    sources: tuple[Source, ...] = ()
+    sources: tuple[HubSource, ...] = ()
     data: str = NOT_STATED
     within: tuple[str, ...] = ()
     by_hand: tuple[str, str] | None = None
@@ -113,11 +113,11 @@ VISION_MODELS = ("theunnecessarythings/vision_models", "1cb71ed300bf5b1913894c0f
 ZEQIANG = ("ZeqiangLai/StyleGAN2", "bb4e00dc8ac0afbb9e0a5b6f72754c679673ee2e")
 ZEQIANG_PKL = ("ZeqiangLai/StyleGAN2-pkl", "422f40439ddaa6d041cf698347f08e9bdf9f6036")
 
-NVIDIA = "NVIDIA Source Code License, non-commercial"
+NVIDIA = "NVIDIA HubSource Code License, non-commercial"
 FFHQ = "FFHQ, CC BY-NC-SA 4.0, non-commercial"
 LSUN = "LSUN, licence not stated"
 AFHQ = "AFHQ, non-commercial"
-E4E_LICENCE = "code MIT; its decoder under the NVIDIA Source Code License, non-commercial"
+E4E_LICENCE = "code MIT; its decoder under the NVIDIA HubSource Code License, non-commercial"
 
 
 GENERATORS: Mapping[str, Entry] = {
@@ -125,7 +125,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2 config-f, faces",
         sources=(
-            Source(
+            HubSource(
                 *ZEQIANG,
                 File(
                     "stylegan2-ffhq-config-f.pt",
@@ -134,7 +134,7 @@ GENERATORS: Mapping[str, Entry] = {
                 ),
                 sure="A",
             ),
-            Source(
+            HubSource(
                 *STYLEGENE,
                 File(
                     "stylegan2-ffhq-config-f.pt",
@@ -143,7 +143,7 @@ GENERATORS: Mapping[str, Entry] = {
                 ),
                 sure="B",
             ),
-            Source(
+            HubSource(
                 *DRAGGAN,
                 File(
                     "stylegan2-ffhq1024x1024.pkl",
@@ -152,7 +152,7 @@ GENERATORS: Mapping[str, Entry] = {
                 ),
                 sure="A",
             ),
-            Source(*HAIR, File("pretrained_models/StyleGAN/ffhq.pt", megabytes=133), sure="A"),
+            HubSource(*HAIR, File("pretrained_models/StyleGAN/ffhq.pt", megabytes=133), sure="A"),
         ),
         licence=NVIDIA,
         data=FFHQ,
@@ -167,7 +167,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2, faces",
         sources=(
-            Source(
+            HubSource(
                 *DRAGGAN,
                 File(
                     "stylegan2-ffhq-512x512.pkl",
@@ -187,7 +187,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2-ADA, faces in works of art",
         sources=(
-            Source(
+            HubSource(
                 *ZEQIANG_PKL,
                 File(
                     "ada/metfaces.pkl",
@@ -196,7 +196,7 @@ GENERATORS: Mapping[str, Entry] = {
                 ),
                 sure="A",
             ),
-            Source(*ZEQIANG, File("ada/metfaces.pt", megabytes=133), sure="A"),
+            HubSource(*ZEQIANG, File("ada/metfaces.pt", megabytes=133), sure="A"),
         ),
         licence=NVIDIA,
         data="MetFaces, CC BY-NC 2.0, non-commercial",
@@ -209,9 +209,9 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2-ADA, cats' faces",
         sources=(
-            Source(*ZEQIANG, File("ada/afhqcat.pt", megabytes=124), sure="A"),
-            Source(*ZEQIANG_PKL, File("ada/afhqcat.pkl"), sure="A"),
-            Source(*DRAGGAN, File("stylegan2-afhqcat-512x512.pkl"), sure="A"),
+            HubSource(*ZEQIANG, File("ada/afhqcat.pt", megabytes=124), sure="A"),
+            HubSource(*ZEQIANG_PKL, File("ada/afhqcat.pkl"), sure="A"),
+            HubSource(*DRAGGAN, File("stylegan2-afhqcat-512x512.pkl"), sure="A"),
         ),
         licence=NVIDIA,
         data=AFHQ,
@@ -223,12 +223,12 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2-ADA, dogs' faces",
         sources=(
-            Source(
+            HubSource(
                 *ZEQIANG_PKL,
                 File("ada/afhqdog.pkl", "f124ff3f23206052473a7212cbc1f4e095a73c231500411e9c3b81a11eac3662"),
                 sure="A",
             ),
-            Source(*ZEQIANG, File("ada/afhqdog.pt", megabytes=124), sure="A"),
+            HubSource(*ZEQIANG, File("ada/afhqdog.pt", megabytes=124), sure="A"),
         ),
         licence=NVIDIA,
         data=AFHQ,
@@ -240,7 +240,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2-ADA, wild animals' faces",
         sources=(
-            Source(
+            HubSource(
                 *ZEQIANG,
                 File(
                     "ada/afhqwild.pt",
@@ -249,7 +249,7 @@ GENERATORS: Mapping[str, Entry] = {
                 ),
                 sure="A",
             ),
-            Source(*ZEQIANG_PKL, File("ada/afhqwild.pkl"), sure="A"),
+            HubSource(*ZEQIANG_PKL, File("ada/afhqwild.pkl"), sure="A"),
         ),
         licence=NVIDIA,
         data=AFHQ,
@@ -260,7 +260,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2 config-f, cars",
         sources=(
-            Source(
+            HubSource(
                 *ZEQIANG,
                 File(
                     "stylegan2-car-config-f.pt",
@@ -282,7 +282,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2 config-f, churches",
         sources=(
-            Source(
+            HubSource(
                 *ZEQIANG,
                 File(
                     "stylegan2-church-config-f.pt",
@@ -304,7 +304,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2 config-f, horses",
         sources=(
-            Source(
+            HubSource(
                 *ZEQIANG,
                 File(
                     "stylegan2-horse-config-f.pt",
@@ -326,7 +326,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="StyleGAN2 config-f, cats",
         sources=(
-            Source(
+            HubSource(
                 *ZEQIANG,
                 File(
                     "stylegan2-cat-config-f.pt",
@@ -346,7 +346,7 @@ GENERATORS: Mapping[str, Entry] = {
         kind="generator",
         about="BigGAN-deep, 1000 classes of ImageNet",
         sources=(
-            Source(
+            HubSource(
                 "osanseviero/BigGAN-deep-128",
                 "86e3d82ec07f2513c0942d138a7b38133cfc2036",
                 File("pytorch_model.bin", megabytes=211),
@@ -370,7 +370,7 @@ INVERTERS: Mapping[str, Entry] = {
         kind="inverter",
         about="encoder4editing for faces, and the generator that it was trained with",
         sources=(
-            Source(
+            HubSource(
                 *E4E,
                 File(
                     "e4e_ffhq_encode.pt",
@@ -379,12 +379,12 @@ INVERTERS: Mapping[str, Entry] = {
                 ),
                 sure="A",
             ),
-            Source(
+            HubSource(
                 *STYLEGENE,
                 File("e4e_ffhq_encode.pt", "2ace1d9a8c05c10a399bcd500b8dda118f759ff1aac89dbdab7435f2136a0999"),
                 sure="B",
             ),
-            Source(*HAIR, File("pretrained_models/encoder4editing/e4e_ffhq_encode.pt", megabytes=1200), sure="A"),
+            HubSource(*HAIR, File("pretrained_models/encoder4editing/e4e_ffhq_encode.pt", megabytes=1200), sure="A"),
         ),
         licence=E4E_LICENCE,
         data=FFHQ,
@@ -393,7 +393,7 @@ INVERTERS: Mapping[str, Entry] = {
         kind="inverter",
         about="encoder4editing for cars, and the generator that it was trained with",
         sources=(
-            Source(
+            HubSource(
                 *E4E,
                 File(
                     "e4e_cars_encode.pt",
@@ -410,7 +410,7 @@ INVERTERS: Mapping[str, Entry] = {
         kind="inverter",
         about="encoder4editing for churches, and the generator that it was trained with",
         sources=(
-            Source(
+            HubSource(
                 *E4E,
                 File(
                     "e4e_church_encode.pt",
@@ -427,7 +427,7 @@ INVERTERS: Mapping[str, Entry] = {
         kind="inverter",
         about="encoder4editing for horses, and the generator that it was trained with",
         sources=(
-            Source(
+            HubSource(
                 *E4E,
                 File(
                     "e4e_horse_encode.pt",
@@ -447,19 +447,19 @@ SEGMENTERS: Mapping[str, Entry] = {
         kind="segmenter",
         about="BiSeNet, parts of a face",
         sources=(
-            Source(
+            HubSource(
                 "ManyOtherFunctions/face-parse-bisent",
                 "0073b233a5a3c4b1377d4dbf49245017938a72b5",
                 File("79999_iter.pth", BISENET, 53_289_463),
                 sure="A",
             ),
-            Source(
+            HubSource(
                 "vivym/face-parsing-bisenet",
                 "768606b84908769d31ddd78b2e1105319839edfa",
                 File("79999_iter.pth", BISENET, 53_289_463),
                 sure="A",
             ),
-            Source(*HAIR, File("pretrained_models/BiSeNet/face_parsing_79999_iter.pth"), sure="A"),
+            HubSource(*HAIR, File("pretrained_models/BiSeNet/face_parsing_79999_iter.pth"), sure="A"),
         ),
         licence="code MIT",
         data="CelebAMask-HQ, non-commercial",
@@ -508,7 +508,7 @@ SEGMENTERS: Mapping[str, Entry] = {
         kind="segmenter",
         about="MaskFormer, 171 things and stuffs",
         sources=(
-            Source(
+            HubSource(
                 "facebook/maskformer-resnet101-coco-stuff",
                 "main",  # its page shows the commit d32f8da, shortened
                 File("model.safetensors", megabytes=242),
@@ -526,7 +526,7 @@ PERCEPTUAL: Mapping[str, Entry] = {
         kind="perceptual",
         about="VGG16, the backbone of LPIPS",
         sources=(
-            Source(
+            HubSource(
                 "ByteDance/LatentSync-1.5",
                 "32a20d29aead0498e3e885e90dbbe8027da1b61b",
                 File(
@@ -536,7 +536,7 @@ PERCEPTUAL: Mapping[str, Entry] = {
                 ),
                 sure="C",
             ),
-            Source(
+            HubSource(
                 "timm/vgg16.tv_in1k",
                 "b8d8aa2dd860af9233c8c67385a8097fd6c35d3f",
                 File("model.safetensors", megabytes=550),
@@ -548,13 +548,13 @@ PERCEPTUAL: Mapping[str, Entry] = {
     "lpips-alex": Entry(
         kind="perceptual",
         about="AlexNet, the backbone of LPIPS",
-        sources=(Source(*VISION_MODELS, File("alexnet.safetensors", megabytes=244), sure="A"),),
+        sources=(HubSource(*VISION_MODELS, File("alexnet.safetensors", megabytes=244), sure="A"),),
         licence=NOT_STATED,
     ),
     "lpips-squeeze": Entry(
         kind="perceptual",
         about="SqueezeNet 1.1, the backbone of LPIPS",
-        sources=(Source(*VISION_MODELS, File("squeezenet1_1.safetensors", megabytes=5), sure="C"),),
+        sources=(HubSource(*VISION_MODELS, File("squeezenet1_1.safetensors", megabytes=5), sure="C"),),
         licence=NOT_STATED,
     ),
 }
@@ -564,7 +564,7 @@ FACES: Mapping[str, Entry] = {
         kind="detector",
         about="YuNet, faces and five points of each",
         sources=(
-            Source(
+            HubSource(
                 "opencv/face_detection_yunet",
                 "3cc26e7f1014a5ee5d74a42acee58bafc9d0a310",
                 File(
@@ -581,7 +581,7 @@ FACES: Mapping[str, Entry] = {
         kind="recogniser",
         about="SFace, how alike two faces are",
         sources=(
-            Source(
+            HubSource(
                 "opencv/face_recognition_sface",
                 "3d7082438a6e4551e840c9b2bb60b71e8da4b524",
                 File(
@@ -599,7 +599,7 @@ FACES: Mapping[str, Entry] = {
 
 CATALOG: Mapping[str, Entry] = {**GENERATORS, **INVERTERS, **SEGMENTERS, **PERCEPTUAL, **FACES}
 
-__all__ = ["CATALOG", "Entry", "File", "Source", "entry_of", "names_of", "needed_by"]
+__all__ = ["CATALOG", "Entry", "File", "HubSource", "entry_of", "names_of", "needed_by"]
 
 
 def entry_of(name: str) -> Entry:

@@ -32,7 +32,7 @@ from lelsd_core.weights.classes import class_weights
 from lelsd_core.weights.layouts import LAYOUTS, Extra, state_dict_of
 from lelsd_core.weights.nvidia import read_nvidia
 from lelsd_core.weights.safetensors import check_header, facts_of, read_safetensors, write_safetensors
-from lelsd_core.weights.torchfile import RefusedError, is_torch_file, read_torch, told_in_one_sentence
+from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch
 
 EXPECTED = (
     "a generator was expected: rosinality .pt, NVIDIA .pkl, StyleGAN1 .pt, a BigGAN folder, a DCGAN, or .safetensors"
@@ -138,7 +138,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """A generator file as data, from any official format. UserError with one sentence if it is something else."""
-    with told_in_one_sentence(path.name, EXPECTED):
+    with as_user_error(path.name, EXPECTED):
         return read_any(path)
 
 

@@ -29,7 +29,7 @@ from lelsd_core.weights.cache import (
     sha256_of,
     wrong_hash,
 )
-from lelsd_core.weights.catalogue import Entry, File, Source, entry_of
+from lelsd_core.weights.catalogue import Entry, File, HubSource, entry_of
 
 TRIES = 3  # in a row that bring no new byte, at one source
 LONGEST_WAIT = 60  # seconds that a server may ask for before the next source is tried
@@ -175,7 +175,7 @@ def from_any_source(name: str, entry: Entry, tell: Report) -> Path:
     )
 
 
-def from_source(name: str, source: Source, file: File, tell: Report) -> Path:
+def from_source(name: str, source: HubSource, file: File, tell: Report) -> Path:
     """One file of one source; a connection that breaks is taken up again, and a busy server is waited for."""
     from huggingface_hub.errors import HTTPError
 
@@ -247,7 +247,7 @@ class WrongFileError(Exception):
     """A source has another file than the one that is known, or sends other bytes than it said."""
 
 
-def download(source: Source, file: File, tell: Tell) -> Path:
+def download(source: HubSource, file: File, tell: Tell) -> Path:
     """Fetch one file, from where an earlier try ended. WrongFileError if it is not the one that is known."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.file_download import repo_folder_name

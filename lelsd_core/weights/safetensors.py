@@ -56,7 +56,7 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
         ) from None
 
 
-def fill(network: Network, tensors: Mapping[str, Tensor], what: str) -> Network:
+def load_tensors(network: Network, tensors: Mapping[str, Tensor], what: str) -> Network:
     """A network of this version's with a file's tensors, in channels-last order. UserError if they do not fit."""
     try:
         network.load_state_dict(dict(tensors))

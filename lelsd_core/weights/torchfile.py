@@ -34,7 +34,7 @@ class RefusedError(Exception):
 
 
 @contextmanager
-def told_in_one_sentence(name: str, expected: str) -> Iterator[None]:
+def as_user_error(name: str, expected: str) -> Iterator[None]:
     """Turn whatever goes wrong while a file is read into a UserError that names it and says what was expected."""
     try:
         yield

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from demo import models as module
-from demo.models import Choice, Shelf, ShelfState, choose
+from demo.models import Choice, ModelManager, ModelState, choose
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.galleries.local import GalleryNews
+from lelsd_core.galleries.local import GalleryProgress
 from lelsd_core.weights.hub import Progress
 from tests.toy import Halves, Painter, toy_editor
 
@@ -31,13 +31,13 @@ def large() -> Editor:
     return editor
 
 
-def news() -> list[GalleryNews]:
+def news() -> list[GalleryProgress]:
     """A gallery of two parts: one is found, one never occurs."""
     found = replace(toy_editor(Painter(), Halves()).directions[0], low=-2.0)
     return [
-        GalleryNews("left", 0, 2, 0.5),
-        GalleryNews("left", 1, 2, 1.0, found),
-        GalleryNews("right", 2, 2, 1.0, None, "right: never seen."),
+        GalleryProgress("left", 0, 2, 0.5),
+        GalleryProgress("left", 1, 2, 1.0, found),
+        GalleryProgress("right", 2, 2, 1.0, None, "right: never seen."),
     ]
 
 
@@ -48,7 +48,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(module, "missing_files", lambda name: world.missing)
     monkeypatch.setattr(module, "fetch", lambda name, report: world.fetch(name, report))
     monkeypatch.setattr(module, "load_editor", lambda *given, **options: world.load(*given, **options))
-    monkeypatch.setattr(module, "fill", lambda *_: iter(world.news()))
+    monkeypatch.setattr(module, "fill_gallery", lambda *_: iter(world.news()))
     return world
 
 
@@ -59,28 +59,28 @@ def fetch(name: str, report: Callable[[Progress], None]) -> None:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[ShelfState]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[ModelState]:
     """Every state that any shelf goes through."""
-    states: list[ShelfState] = []
-    tell = Shelf._tell
+    states: list[ModelState] = []
+    tell = ModelManager._tell
 
-    def told(self: Shelf, *state: object) -> None:
-        states.append(ShelfState(*state))
+    def told(self: ModelManager, *state: object) -> None:
+        states.append(ModelState(*state))
         tell(self, *state)
 
-    monkeypatch.setattr(Shelf, "_tell", told)
+    monkeypatch.setattr(ModelManager, "_tell", told)
     return states
 
 
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
+def shelf() -> Iterator[ModelManager]:
     """A shelf whose first model is the toy."""
-    shelf = Shelf(toy_editor(Painter(), Halves()))
+    shelf = ModelManager(toy_editor(Painter(), Halves()))
     yield shelf
     shelf.close()
 
 
-def settled(shelf: Shelf, name: str = NAME, seconds: float = 60) -> ShelfState:
+def settled(shelf: ModelManager, name: str = NAME, seconds: float = 60) -> ModelState:
     """The state of a model once nothing is under way any more."""
     until = time.monotonic() + seconds
     while shelf.state(name).stage in ("fetching", "loading", "filling"):
@@ -89,9 +89,9 @@ def settled(shelf: Shelf, name: str = NAME, seconds: float = 60) -> ShelfState:
     return shelf.state(name)
 
 
-def test_the_first_model_is_ready_and_others_are_absent(shelf: Shelf, world: SimpleNamespace) -> None:
-    assert shelf.state("painter") == ShelfState("painter", "ready", "painter is ready, with 1 slider.", 1.0)
-    assert shelf.state(NAME) == ShelfState(NAME, "absent", f"{NAME} is not loaded; 959 MB are to be fetched.")
+def test_the_first_model_is_ready_and_others_are_absent(shelf: ModelManager, world: SimpleNamespace) -> None:
+    assert shelf.state("painter") == ModelState("painter", "ready", "painter is ready, with 1 slider.", 1.0)
+    assert shelf.state(NAME) == ModelState(NAME, "absent", f"{NAME} is not loaded; 959 MB are to be fetched.")
     world.missing = ()
     assert shelf.state(NAME).words == f"{NAME} is not loaded."
     with pytest.raises(UserError, match=f"{NAME} cannot be used yet"):
@@ -99,7 +99,9 @@ def test_the_first_model_is_ready_and_others_are_absent(shelf: Shelf, world: Sim
     assert [state.name for state in shelf.states()] == ["painter"]
 
 
-def test_a_model_is_fetched_loaded_and_filled(shelf: Shelf, world: SimpleNamespace, told: list[ShelfState]) -> None:
+def test_a_model_is_fetched_loaded_and_filled(
+    shelf: ModelManager, world: SimpleNamespace, told: list[ModelState]
+) -> None:
     shelf.start(NAME)
     assert settled(shelf).stage == "ready"
     assert [(state.stage, state.words) for state in told] == [
@@ -117,10 +119,10 @@ def test_a_model_is_fetched_loaded_and_filled(shelf: Shelf, world: SimpleNamespa
     assert [state.name for state in shelf.states()] == ["painter", NAME]
 
 
-def test_a_model_can_be_used_while_its_sliders_are_searched(shelf: Shelf, world: SimpleNamespace) -> None:
+def test_a_model_can_be_used_while_its_sliders_are_searched(shelf: ModelManager, world: SimpleNamespace) -> None:
     go_on, given = threading.Event(), news()
 
-    def slow() -> Iterator[GalleryNews]:
+    def slow() -> Iterator[GalleryProgress]:
         yield given[0]
         go_on.wait(60)
         yield from given[1:]
@@ -136,18 +138,18 @@ def test_a_model_can_be_used_while_its_sliders_are_searched(shelf: Shelf, world:
     assert early.directions == session.directions == ()  # what somebody holds never changes
     late = shelf.editor(NAME)
     assert late.generator is early.generator
-    caught_up = late.caught_up(session)
-    assert [direction.name for direction in caught_up.directions] == ["left"]
-    assert late.caught_up(caught_up) is caught_up
+    updated = late.update_session(session)
+    assert [direction.name for direction in updated.directions] == ["left"]
+    assert late.update_session(updated) is updated
 
 
-def test_a_slider_of_ones_own_keeps_its_place(shelf: Shelf, world: SimpleNamespace) -> None:
+def test_a_slider_of_ones_own_keeps_its_place(shelf: ModelManager, world: SimpleNamespace) -> None:
     own = replace(news()[1].direction, vector=-news()[1].direction.vector)
     editor = large()
     session = editor.random_face(1).with_directions([own])
-    caught_up = editor.extended([news()[1].direction]).caught_up(session)
-    assert [direction.name for direction in caught_up.directions] == ["left", "left-2"]
-    assert caught_up.directions[0] is session.directions[0]
+    updated = editor.with_directions([news()[1].direction]).update_session(session)
+    assert [direction.name for direction in updated.directions] == ["left", "left-2"]
+    assert updated.directions[0] is session.directions[0]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_a_slider_of_ones_own_keeps_its_place(shelf: Shelf, world: SimpleNamespa
 )
 @pytest.mark.parametrize("where", ["fetch", "load", "news"])
 def test_whatever_fails_the_first_model_stays_and_start_tries_again(
-    shelf: Shelf, world: SimpleNamespace, where: str, problem: Exception, words: str
+    shelf: ModelManager, world: SimpleNamespace, where: str, problem: Exception, words: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise problem
@@ -177,7 +179,7 @@ def test_whatever_fails_the_first_model_stays_and_start_tries_again(
     assert settled(shelf).stage == "ready"
 
 
-def test_many_starts_are_one(shelf: Shelf, world: SimpleNamespace) -> None:
+def test_many_starts_are_one(shelf: ModelManager, world: SimpleNamespace) -> None:
     loaded = []
 
     def load(*_: object, **__: object) -> Editor:
@@ -197,7 +199,7 @@ def test_many_starts_are_one(shelf: Shelf, world: SimpleNamespace) -> None:
     assert loaded == [1]
 
 
-def test_with_somebodys_directions_nothing_is_searched(world: SimpleNamespace, told: list[ShelfState]) -> None:
+def test_with_somebodys_directions_nothing_is_searched(world: SimpleNamespace, told: list[ModelState]) -> None:
     given = []
 
     def load(name: str, device: str, directions: str | None) -> Editor:
@@ -205,7 +207,7 @@ def test_with_somebodys_directions_nothing_is_searched(world: SimpleNamespace, t
         return large()
 
     world.load = load
-    shelf = Shelf(toy_editor(Painter(), Halves()), "cpu", directions={NAME: "me/mine"})
+    shelf = ModelManager(toy_editor(Painter(), Halves()), "cpu", directions={NAME: "me/mine"})
     shelf.start(NAME)
     assert settled(shelf).stage == "ready"
     assert given == [(NAME, "cpu", "me/mine")]
@@ -213,7 +215,7 @@ def test_with_somebodys_directions_nothing_is_searched(world: SimpleNamespace, t
 
 
 @pytest.mark.parametrize("where", ["fetch", "news"])
-def test_a_page_that_closes_ends_what_is_under_way(shelf: Shelf, world: SimpleNamespace, where: str) -> None:
+def test_a_page_that_closes_ends_what_is_under_way(shelf: ModelManager, world: SimpleNamespace, where: str) -> None:
     under_way, go_on = threading.Event(), threading.Event()
     works = getattr(world, where)
 
@@ -227,10 +229,10 @@ def test_a_page_that_closes_ends_what_is_under_way(shelf: Shelf, world: SimpleNa
     under_way.wait(60)
     shelf.close()
     go_on.set()
-    assert settled(shelf) == ShelfState(NAME, "failed", f"{NAME} was stopped.")
+    assert settled(shelf) == ModelState(NAME, "failed", f"{NAME} was stopped.")
 
 
-def test_a_slow_machine_is_told(shelf: Shelf, world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_machine_is_told(shelf: ModelManager, world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "seconds_a_picture", lambda editor: 3.04)
     shelf.start(NAME)
     assert settled(shelf).words.endswith(" A picture takes about 3.0 s on this machine.")
@@ -238,7 +240,7 @@ def test_a_slow_machine_is_told(shelf: Shelf, world: SimpleNamespace, monkeypatc
     assert module.speed_words(large()).endswith("on this machine; a sketch of 256 pixels follows the slider.")
 
 
-def test_an_unknown_model_is_refused_at_once(shelf: Shelf) -> None:
+def test_an_unknown_model_is_refused_at_once(shelf: ModelManager) -> None:
     with pytest.raises(UserError, match="did you mean lsun-church-256"):
         shelf.start("lsun-church")
 
