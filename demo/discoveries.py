@@ -17,8 +17,8 @@ from demo.words import describe_kept, describe_progress, slider_words
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Session
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation.heldout import HELD_OUT
 from lelsd_core.images import enlarge, grid
+from lelsd_core.seeds import HELD_OUT
 
 STRIP = 256  # pixels of each picture in a preview strip
 MAX_NAME, MAX_STEPS = 24, 4000

@@ -1,8 +1,8 @@
-"""Directions: the one currency of discovery, files, command line and page.
+"""Directions in a latent space: moving codes along them, and their files.
 
     codes (B, D) + Σ amount · vector (D,)  -->  moved codes (B, D)
 
-A direction's file is safetensors: the vector, and everything worth knowing about it in the header.
+A direction's file is safetensors: the vector, and in the header what it does and how it was found.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Direction:
         fingerprint: SHA-256 of that generator's weights.
         space: name of the latent space.
         vector: (D,) float32 on the CPU, zero where it must not write; length 1, or 1 in each slot that it writes.
-        parts: the parts it changes.
+        parts: the parts it changes; a single name stands for a tuple of one.
         ends: what it does at the low and at the high end, in words: ("darker", "brighter").
-        low, high: slider range in which the picture stays believable; low < 0 < high.
+        low, high: slider range in which the picture stays plausible; low < 0 < high.
         score: held-out localization score over both ends, in [0, 1].
         area: share of the picture that the parts cover, in [0, 1].
         gain: locality gain, odds of the score over odds of the area.
-        facts: segmenter, seeds, steps, date, software version and whatever else is known.
+        facts: how it was found: segmenter, seeds, steps, date, software version ...
     """
 
     name: str
@@ -55,13 +55,23 @@ class Direction:
     gain: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.parts, str):
+            object.__setattr__(self, "parts", (self.parts,))
+
+    def __repr__(self) -> str:
+        parts = " ".join(self.parts) or "unknown"
+        score = "not measured" if self.score is None else f"{self.score:.2f}"
+        place = f"{self.space} of {self.generator}"
+        return f"<Direction {self.name!r} in {place}: parts {parts}, {self.low:g} to {self.high:g}, score {score}>"
+
     @property
     def title(self) -> str:
-        """For people: "eyes: darker – brighter"."""
+        """Name and ends: "eyes: darker – brighter"."""
         return f"{self.name}: {self.ends[0]} – {self.ends[1]}"
 
     def check(self, generator: Generator) -> None:
-        """UserError unless the direction was made for this very generator."""
+        """UserError unless the direction was made for this generator's weights."""
         if self.fingerprint != generator.fingerprint or self.space not in generator.space_names:
             raise UserError(
                 f"The direction {self.name!r} was made for the generator {self.generator!r} "
@@ -72,18 +82,8 @@ class Direction:
             raise UserError(f"The direction {self.name!r} has {len(self.vector)} numbers; {self.space} has {width}.")
 
     def clamp(self, amount: float) -> float:
-        """The amount, moved into the slider range; NaN becomes 0."""
+        """The amount, limited to the slider range; NaN becomes 0."""
         return 0.0 if amount != amount else min(max(amount, self.low), self.high)
-
-    def amount_at(self, position: float) -> float:
-        """The amount at a slider position in [-1, 1] such that equal steps of the slider change the picture equally.
-
-        Directions that carry no scale go evenly from low to 0 and from 0 to high.
-        """
-        scale = self.facts.get("scale") or (self.low, 0.0, self.high)
-        place = (min(max(position, -1.0), 1.0) + 1) / 2 * (len(scale) - 1)
-        below = min(int(place), len(scale) - 2)
-        return scale[below] + (place - below) * (scale[below + 1] - scale[below])
 
     def save(self, path: str | Path) -> None:
         """Write the direction as safetensors."""
@@ -95,10 +95,10 @@ class Direction:
         """Read a direction. UserError on anything that is not one."""
         tensors, facts = read_safetensors(path, "direction")
         try:
-            known = {name: facts[name] for name in FIELDS} | {"facts": dict(facts.get("facts", {}))}
-            known["parts"], known["ends"] = tuple(known["parts"]), tuple(known["ends"])
-            direction = cls(vector=tensors["vector"].float(), **known)
-            sound = (
+            fields = {name: facts[name] for name in FIELDS} | {"facts": dict(facts.get("facts", {}))}
+            fields["parts"], fields["ends"] = tuple(fields["parts"]), tuple(fields["ends"])
+            direction = cls(vector=tensors["vector"].float(), **fields)
+            usable = (
                 direction.vector.ndim == 1
                 and bool(direction.vector.isfinite().all())
                 and direction.low < 0 < direction.high
@@ -106,16 +106,16 @@ class Direction:
             )
         except (KeyError, TypeError, ValueError) as problem:
             raise UserError(f"{Path(path).name} is not a whole direction: {problem} is missing or wrong.") from None
-        if not sound:
+        if not usable:
             raise UserError(f"{Path(path).name} is not a usable direction: its vector or its range makes no sense.")
         return direction
 
 
-def load_directions(place: str | Path) -> tuple[Direction, ...]:
+def load_directions(path: str | Path) -> tuple[Direction, ...]:
     """All directions of a folder, by file name, or the one of a file. UserError if there are none or one is damaged."""
-    paths = [Path(place)] if Path(place).is_file() else sorted(Path(place).glob("*.safetensors"))
+    paths = [Path(path)] if Path(path).is_file() else sorted(Path(path).glob("*.safetensors"))
     if not paths:
-        raise UserError(f"There are no directions (*.safetensors) in {place}.")
+        raise UserError(f"There are no directions (*.safetensors) in {path}.")
     return tuple(Direction.load(path) for path in paths)
 
 
@@ -128,21 +128,21 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 
 def named_apart(directions: Iterable[Direction]) -> tuple[Direction, ...]:
-    """The directions, each with a name of its own."""
-    found: dict[str, Direction] = {}
+    """The directions with unique names: a name that is taken gets a number."""
+    unique: dict[str, Direction] = {}
     for direction in directions:
-        name = free_name(direction.name, found)
-        found[name] = direction if name == direction.name else replace(direction, name=name)
-    return tuple(found.values())
+        name = free_name(direction.name, unique)
+        unique[name] = direction if name == direction.name else replace(direction, name=name)
+    return tuple(unique.values())
 
 
-def clamp_amounts(directions: Sequence[Direction], wanted: Mapping[str, float]) -> dict[str, float]:
-    """Amounts by direction name, each moved into its slider range. UserError on an unknown name."""
-    known = {direction.name: direction for direction in directions}
-    for name in wanted:
-        if name not in known:
-            raise UserError(unknown_name("direction", name, known))
-    return {name: known[name].clamp(float(amount)) for name, amount in wanted.items()}
+def clamp_amounts(directions: Sequence[Direction], amounts: Mapping[str, float]) -> dict[str, float]:
+    """Amounts by direction name, each limited to its slider range. UserError for an unknown name."""
+    by_name = {direction.name: direction for direction in directions}
+    for name in amounts:
+        if name not in by_name:
+            raise UserError(unknown_name("direction", name, by_name))
+    return {name: by_name[name].clamp(float(amount)) for name, amount in amounts.items()}
 
 
 def moved_parts(directions: Sequence[Direction], amounts: Mapping[str, float]) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def moved_parts(directions: Sequence[Direction], amounts: Mapping[str, float]) -
 
 
 def move(codes: Tensor, directions: Sequence[Direction], amounts: Sequence[float] | Tensor) -> Tensor:
-    """Codes moved along directions; always from the original codes, so order does not matter.
+    """Codes moved along directions, whose order does not matter.
 
     Args:
         codes: (B, D).
@@ -160,7 +160,7 @@ def move(codes: Tensor, directions: Sequence[Direction], amounts: Sequence[float
         amounts: how far along each: K numbers, or (B, K).
 
     Returns:
-        (B, D), the codes themselves where there is nothing to add.
+        (B, D), the codes themselves if there are no directions.
 
     Raises:
         ValueError: the numbers of directions and amounts, or the widths, differ.

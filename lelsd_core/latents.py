@@ -1,8 +1,8 @@
-"""Latent spaces: a code is one row of a matrix, and a space says how to cut it into slots.
+"""Latent spaces: a latent code is one row of a matrix, whose columns a space divides into slots.
 
     codes (B, D)  --LatentSpace.split-->  one (B, d) view for each slot
 
-Z, W, W+, Z+ and the ragged S all become the same case: adding, masking and normalising are matrix code.
+So adding, masking and normalising are the same matrix code for Z, W, W+, Z+ and for S, whose slots differ in width.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Slot:
     Args:
         name: "w7", "32.conv0", "8.gain".
         width: number of columns.
-        movable: False where an edit carries the numbers through unchanged (the z inside DCGAN's S).
+        movable: False if no edit may change it (the z inside DCGAN's S).
     """
 
     name: str
@@ -52,7 +52,7 @@ class LatentSpace:
         return sum(self.widths)
 
     def split(self, codes: Tensor) -> tuple[Tensor, ...]:
-        """Cut codes (..., D) into one (..., d) view for each slot."""
+        """One (..., d) view of codes (..., D) for each slot."""
         return codes.split(self.widths, dim=-1)
 
     def column_mask(self, only: Collection[str] = ()) -> Tensor:
@@ -65,10 +65,10 @@ class LatentSpace:
             (D,) float32, 1 where an edit may write, else 0.
 
         Raises:
-            UserError: a pattern fits no movable slot of this space.
+            UserError: a pattern matches no movable slot of this space.
         """
-        wanted = self.written(only)
-        return torch.cat([torch.full((slot.width,), float(slot.name in wanted)) for slot in self.slots])
+        written = self.written(only)
+        return torch.cat([torch.full((slot.width,), float(slot.name in written)) for slot in self.slots])
 
     def written(self, only: Collection[str] = ()) -> tuple[str, ...]:
         """Names of the slots that an edit may write; argument and error as for `column_mask`."""

@@ -4,7 +4,7 @@
 
     LS(u) = Σ_ij m_ij · |r − r_edit(u)|²_ij / Σ_ij |r − r_edit(u)|²_ij                                  (Eq. 2)
 
-|·|² can also be the sum of absolute differences (L1) or one minus the cosine of the two feature vectors of a pixel.
+|·|² can also be the sum of absolute differences (L1) or one minus the cosine of a pixel's two feature vectors.
 
 Source: Pajouheshgar, Zhang, Süsstrunk, "Optimizing Latent Space Directions for GAN-based Local Image Editing",
 ICASSP 2022 (arXiv:2111.12583). Masks are resized with antialiasing, so that lips survive 8×8 maps.
@@ -17,6 +17,16 @@ from collections.abc import Callable, Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
+
+def cosine_distance(before: Tensor, after: Tensor) -> Tensor:
+    """One minus the cosine between the feature vectors of each pixel, (B, C, H, W) -> (B, H, W) in [0, 2].
+
+    It is 0 where both vectors are zero and ½ where one is. Computed as half the squared distance of the unit vectors:
+    the same number without the rounding error of 1 − 1.
+    """
+    return (F.normalize(after, dim=1, eps=1e-6) - F.normalize(before, dim=1, eps=1e-6)).square().sum(1) / 2
+
+
 COMBINE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "average": lambda a, b: (a + b) / 2,
     "union": lambda a, b: a + b - a * b,
@@ -25,9 +35,9 @@ COMBINE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 DIFFERENCES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {  # maps (B, C, H, W) -> change (B, H, W), 0 or more
     "l2": lambda before, after: (after - before).square().mean(1),
     "l1": lambda before, after: (after - before).abs().mean(1),
-    "cosine": lambda before, after: turned(before, after),
+    "cosine": cosine_distance,
 }
-NOTHING = 1e-12  # a total change up to this is none
+NO_CHANGE = 1e-12  # a total change up to this counts as none
 
 
 def localization_score(
@@ -38,7 +48,7 @@ def localization_score(
     Args:
         before: feature maps or pictures (B, C, H, W) of the untouched codes.
         after: the same of the moved codes.
-        mask: (B, 1, h, w) in [0, 1], 1 where change is wanted; resized to (H, W) here.
+        mask: (B, 1, h, w) in [0, 1], 1 where change is wanted; resized to (H, W).
         difference: key of `DIFFERENCES`: what counts as change; "l2" is the paper's.
         eps: added to the total change, so that no change scores 0.
 
@@ -53,33 +63,26 @@ def localization_score(
 
 
 def change_inside(before: Tensor, after: Tensor, mask: Tensor, *, difference: str = "l2") -> tuple[Tensor, Tensor]:
-    """Change inside the mask and change in all, (B,) each; arguments and errors as for `localization_score`."""
+    """Change inside the mask, and total change, (B,) each; arguments and errors as for `localization_score`."""
     if before.shape != after.shape:
         raise ValueError(f"feature maps differ in shape: {tuple(before.shape)} before, {tuple(after.shape)} after")
     if mask.ndim != 4 or mask.shape[:2] != (len(before), 1):
         raise ValueError(f"mask must be ({len(before)}, 1, h, w), got {tuple(mask.shape)}")
     change = DIFFERENCES[difference](before, after)  # (B, H, W)
-    inside = mask
-    if mask.shape[-2:] != change.shape[-2:]:
-        inside = F.interpolate(mask, change.shape[-2:], mode="bilinear", antialias=True)
+    inside = resized_mask(mask, change.shape[-2:])
     return (change * inside[:, 0]).sum((1, 2)), change.sum((1, 2))
 
 
-def turned(before: Tensor, after: Tensor) -> Tensor:
-    """One minus the cosine between the feature vectors of each pixel, (B, H, W) in [0, 2].
-
-    It is 0 where both vectors are zero and ½ where one is.
-
-    Half the squared distance of the unit vectors: the same number, without the rounding of 1 − 1.
-    """
-    return (F.normalize(after, dim=1, eps=1e-6) - F.normalize(before, dim=1, eps=1e-6)).square().sum(1) / 2
+def resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask (B, 1, h, w) at another size (H, W)."""
+    return mask if mask.shape[-2:] == size else F.interpolate(mask, size, mode="bilinear", antialias=True)
 
 
 def combined_mask(before: Tensor, after: Tensor, *, masks: str = "average", region: str = "foreground") -> Tensor:
-    """The mask m of Eq. 2 from the part's masks (B, 1, h, w) before and after.
+    """The mask m of Eq. 2, (B, 1, h, w).
 
     Args:
-        before, after: masks of the part.
+        before, after: masks of the part, (B, 1, h, w) in [0, 1].
         masks: key of `COMBINE`.
         region: "foreground" is the part; "background" is all the rest, taken before the two are combined.
     """
@@ -89,7 +92,7 @@ def combined_mask(before: Tensor, after: Tensor, *, masks: str = "average", regi
 
 
 def locality_gain(score: float, area: float) -> float:
-    """Odds of a score over odds of the area it was reached on; compares parts of different size.
+    """Odds of a score over odds of the area it was reached on, which compares parts of different size.
 
     Args:
         score: share of the change inside the part, in [0, 1).

@@ -19,7 +19,7 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.metrics import MetricNetworks
 from lelsd_core.faces import BlazeDetector, BlazeFace, FaceAligner, FaceMesh, Landmarks, YuNet
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame
-from lelsd_core.galleries.local import checked, fitted, gallery_folder, own_gallery, read_gallery
+from lelsd_core.galleries.local import cached_directions, check_directions, gallery_folder, read_gallery
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import BaseInverter, E4EInverter, EncoderInverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.e4e import read_e4e
@@ -203,8 +203,7 @@ def load_editor(
     given = read_gallery(source) if source else None
     generator, inverter = load_pair(str(name_or_path), spec, device, dtype)
     segmenter = load_segmenter(wanted, device, generator=generator)
-    found = own_gallery(generator, segmenter) if given is None else checked(given, generator)
-    search_config = fitted(spec.discover, generator)
+    found = cached_directions(generator, segmenter) if given is None else check_directions(given, generator)
     frame = spec.frame or FfhqFrame(generator.resolution)
     metric_networks = MetricNetworks(
         local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(frame, "points", None)
@@ -215,7 +214,7 @@ def load_editor(
         segmenter,
         load_aligner(frame),
         found,
-        search_config=search_config,
+        search_config=spec.discover,
         metric_networks=metric_networks,
     )
 

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, constants
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
 from lelsd_core.galleries.hub import MOST_FILES, Origin, files_of, is_repository, push
-from lelsd_core.galleries.local import checked, read_gallery
+from lelsd_core.galleries.local import check_directions, read_gallery
 from tests import hub_push
 from tests.hub_push import TOKEN, Hub
 from tests.toy import Painter
@@ -23,7 +23,7 @@ ORIGIN = Origin("Paints in six patterns.", "licence of the weights", "licence of
 
 def gallery(generator: Painter, source: str | Path) -> tuple[Direction, ...]:
     """Somebody's directions for a generator."""
-    return checked(read_gallery(source), generator)
+    return check_directions(read_gallery(source), generator)
 
 
 def directions() -> list[Direction]:

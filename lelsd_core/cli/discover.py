@@ -6,19 +6,25 @@ python -m lelsd_core discover lips.safetensors --parts mouth --steps 300
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lelsd_core.cli.common import add_device, add_networks
+import torch
+
+from lelsd_core.cli.common import add_device, add_networks, progress_bar
+from lelsd_core.device import choose_device
+from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
-
-if TYPE_CHECKING:
-    from lelsd_core.directions import Direction
-    from lelsd_core.discovery.search import Progress
-    from lelsd_core.generators.base import Generator
-    from lelsd_core.segmenters import Segmenter
+from lelsd_core.discovery.search import EarlyStopping, Progress, discover
+from lelsd_core.errors import check_file
+from lelsd_core.evaluation import calibration
+from lelsd_core.generators.base import Generator
+from lelsd_core.registry import load_generator, load_segmenter
+from lelsd_core.segmenters import Parts, Segmenter
+from lelsd_core.specs import segmenter_of, spec_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,41 +46,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Discover, measure on held-out samples, save."""
-    import time
-
-    from lelsd_core.device import choose_device
-    from lelsd_core.directions import Direction
-    from lelsd_core.errors import check_file
-    from lelsd_core.galleries.local import fitted
-    from lelsd_core.registry import load_generator, load_segmenter
-    from lelsd_core.segmenters import Parts
-    from lelsd_core.specs import segmenter_of, spec_of
-
+    """Search, calibrate on held-out samples, save."""
     out = Path(options.out)
     check_file(out, ".safetensors")
     if options.checkpoint:
         check_file(Path(options.checkpoint))
-    spec, wanted = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
-    given = {f.name: getattr(options, f.name) for f in fields(DiscoverConfig) if getattr(options, f.name) is not None}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    spec, segmenter_name = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
+    values = {field.name: getattr(options, field.name) for field in fields(DiscoverConfig)}
+    config = replace(spec.discover, **{name: value for name, value in values.items() if value is not None})
     against = [Direction.load(path) for path in options.against]
     device = choose_device(options.device)
-    segmenter = load_segmenter(wanted, device, weights=options.segmenter_weights)
-    Parts(segmenter.parts).expand(given.get("parts", spec.discover.parts))
-    generator = load_generator(options.generator, device)  # the larger of both to fetch
-    config = replace(fitted(replace(spec.discover, **given), generator), **given).check(generator, segmenter)
+    segmenter = load_segmenter(segmenter_name, device, weights=options.segmenter_weights)
+    Parts(segmenter.parts).expand(config.parts)  # before the generator is fetched, which is larger
+    generator = load_generator(options.generator, device)
+    config = config.check(generator, segmenter)
     began = time.perf_counter()
     progress = search(generator, segmenter, config, against, options.checkpoint)
     seconds = time.perf_counter() - began
-    rows = measured(generator, segmenter, progress.directions, out)
+    directions = save_calibrated(generator, segmenter, progress.directions, out)
     if config.view:
-        tell_both_scores(generator, segmenter, config, rows)
+        print_both_scores(generator, segmenter, config, directions)
     if options.checkpoint:
         Path(options.checkpoint).unlink(missing_ok=True)
     return {
-        "score": sum(row.score for row in rows) / len(rows),
-        "area": sum(row.area for row in rows) / len(rows),
+        "score": sum(direction.score for direction in directions) / len(directions),
+        "area": sum(direction.area for direction in directions) / len(directions),
         "steps": progress.step,
         "seconds": seconds,
         "left_out": progress.left_out,
@@ -88,10 +84,7 @@ def search(
     against: Sequence[Direction],
     checkpoint: str | None,
 ) -> Progress:
-    """The last progress of a discovery, with a bar while it runs."""
-    from lelsd_core.cli.common import progress_bar
-    from lelsd_core.discovery.search import discover
-
+    """Run `discover` with a progress bar; its last progress. Arguments as there."""
     with progress_bar(config.steps * config.count) as bar:
         for progress in discover(generator, segmenter, config, against=against, checkpoint=checkpoint):
             bar.update(progress.step - bar.n)
@@ -101,33 +94,35 @@ def search(
     return progress
 
 
-def measured(generator: Generator, segmenter: Segmenter, found: Sequence[Direction], out: Path) -> list[Direction]:
-    """The directions, measured, named after their files, and saved."""
-    from lelsd_core.evaluation.calibration import calibrate
+def save_calibrated(
+    generator: Generator, segmenter: Segmenter, directions: Sequence[Direction], out: Path
+) -> list[Direction]:
+    """Calibrate directions, name them after their files, and save them.
 
-    rows = []
-    for number, direction in enumerate(found, start=1):
+    Args:
+        generator, segmenter: the networks.
+        directions: as the search found them.
+        out: file of the first one; the others get -2, -3 ... before the ending.
+    """
+    saved = []
+    for number, direction in enumerate(directions, start=1):
         path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-        row = calibrate(generator, segmenter, replace(direction, name=path.stem))
-        row.save(path)
-        rows.append(row)
-        low, high = row.facts["interval"]
+        direction = calibration.calibrate(generator, segmenter, replace(direction, name=path.stem))
+        direction.save(path)
+        saved.append(direction)
+        low, high = direction.facts["interval"]
         print(
-            f"{path}: score {row.score:.3f} ({low:.3f} to {high:.3f}) on {row.area:.1%} of the picture, "
-            f"gain {row.gain:.1f}"
+            f"{path}: score {direction.score:.3f} ({low:.3f} to {high:.3f}) on {direction.area:.1%} of the picture, "
+            f"gain {direction.gain:.1f}"
         )
-    return rows
+    return saved
 
 
-def tell_both_scores(
-    generator: Generator, segmenter: Segmenter, config: DiscoverConfig, found: Sequence[Direction]
+def print_both_scores(
+    generator: Generator, segmenter: Segmenter, config: DiscoverConfig, directions: Sequence[Direction]
 ) -> None:
-    """Print the held-out score on the layer that was searched with beside the one on the whole picture."""
-    import torch
-
-    from lelsd_core.discovery.search import EarlyStopping
-
-    vectors = torch.stack([direction.vector for direction in found])
+    """Print the held-out scores on the running RGB that the search used and on the whole picture."""
+    vectors = torch.stack([direction.vector for direction in directions])
     for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):
         score = EarlyStopping(generator, segmenter, replace(config, view=view)).score(vectors)
         print(f"held-out score on {label}: {score:.3f}")

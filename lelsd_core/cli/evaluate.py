@@ -1,18 +1,22 @@
 """Measure directions on held-out samples: score, area, range and locality gain of each.
 
 python -m lelsd_core evaluate
-python -m lelsd_core evaluate --ablate       (ways to combine masks; scores read at the picture or at feature maps)
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from functools import partial
+from typing import Any
 
 from lelsd_core.cli.common import add_device, add_networks
-
-if TYPE_CHECKING:
-    from lelsd_core.evaluation.heldout import Evaluator
+from lelsd_core.cli.workers import check_workers, spread
+from lelsd_core.device import choose_device
+from lelsd_core.errors import UserError
+from lelsd_core.evaluation.heldout import Evaluator
+from lelsd_core.registry import directions_of, load_generator, load_segmenter
+from lelsd_core.specs import segmenter_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,28 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """One row for each direction, or for each setting and part."""
-    return ablation(options) if options.ablate else table(options)
-
-
-def table(options: argparse.Namespace) -> dict[str, Any]:
     """One row for each direction."""
-    from dataclasses import asdict
-    from functools import partial
-
-    from lelsd_core.cli.workers import check_workers, spread
-    from lelsd_core.device import choose_device
-    from lelsd_core.errors import UserError
-    from lelsd_core.registry import directions_of
-    from lelsd_core.specs import segmenter_of
-
     check_workers(options.workers)
-    wanted, device = segmenter_of(options.generator, options.segmenter), str(choose_device(options.device))
+    segmenter, device = segmenter_of(options.generator, options.segmenter), str(choose_device(options.device))
     directions = directions_of(options.generator, options.directions)
     rows = []
     print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
     print(f"{'low':>6} {'high':>6} {'change':>13}")
-    build = partial(evaluator, options.generator, wanted)
+    build = partial(evaluator, options.generator, segmenter)
     for row in spread(build, directions, workers=options.workers, device=device):
         if isinstance(row, UserError):
             raise row
@@ -63,36 +53,6 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
-    """What measures one direction after another, its networks loaded by name."""
-    from lelsd_core.evaluation.heldout import Evaluator
-    from lelsd_core.registry import load_generator, load_segmenter
-
+    """Load the networks by name, for evaluating one direction after another."""
     network = load_generator(generator, device)
     return Evaluator(network, load_segmenter(segmenter, device, generator=network))
-
-
-def ablation(options: argparse.Namespace) -> dict[str, Any]:
-    """One row for each setting and part."""
-    from dataclasses import asdict, replace
-
-    from lelsd_core.device import choose_device
-    from lelsd_core.registry import load_generator, load_segmenter
-    from lelsd_core.specs import segmenter_of, spec_of
-    from tests.bench.ablation import BATCH, STEPS, ablate
-
-    spec, wanted = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
-    device = choose_device(options.device)
-    generator = load_generator(options.generator, device)
-    segmenter = load_segmenter(wanted, device, generator=generator)
-    config = replace(spec.discover, steps=options.steps or STEPS, batch=BATCH)
-    for part in options.parts:
-        replace(config, parts=(part,)).check(generator, segmenter)
-    rows = []
-    print(f"{'masks':14} {'read at':10} {'part':12} {'score':>6} {'spread':>7} {'variety':>8}")
-    for row in ablate(generator, segmenter, config, options.parts, options.seeds):
-        rows.append(asdict(row))
-        print(
-            f"{row.masks:14} {row.read:10} {row.part:12} {row.score:6.3f} {row.spread:7.3f} {row.variety:8.3f}",
-            flush=True,
-        )
-    return {"rows": rows}

@@ -1,5 +1,4 @@
-"""LELSD: `config` says what to look for, `search` finds it; the rest is what a search works with.
+"""LELSD, the search for directions: `config` (settings), `samples`, `search` (`discover`), `checkpoint` (resuming).
 
-`samples` (what it sees), `sphere` (where directions may lie), `plateau` (when it stops), `run_state` (its file).
-Nothing is imported here, so that `config` is read without torch.
+Imports nothing, so that the command line reads the defaults in `config` without loading torch.
 """

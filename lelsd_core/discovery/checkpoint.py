@@ -1,6 +1,6 @@
-"""The state of a discovery under way, as a file: a run that was cut off goes on as if it had not been.
+"""The state of a search, and its file: a search that was interrupted continues exactly where it was.
 
-vectors, Adam's two moments, the random generator, the best look, counters  <-->  FILE.safetensors
+vectors, Adam's moments, random generator, best vectors, counters  <-->  FILE.safetensors
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,67 +17,27 @@ from torch import Tensor
 
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
+from lelsd_core.generators.base import Generator
+from lelsd_core.segmenters import Segmenter
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 KIND = "discovery"
-TENSORS = ("vectors", "best", "random", "exp_avg", "exp_avg_sq")
-
-
-BETTER = 0.002  # a score must rise by this much to count as better
-
-
-@dataclass(frozen=True, eq=False)
-class Best:
-    """The best look so far.
-
-    Args:
-        score: its held-out score, -1 before the first look.
-        vectors: the directions (K, D) it had.
-        since: looks since then.
-    """
-
-    score: float
-    vectors: Tensor
-    since: int = 0
-
-    def after(self, score: float, vectors: Tensor) -> Best:
-        """The best after one more look."""
-        return Best(score, vectors) if score > self.score + BETTER else replace(self, since=self.since + 1)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a discovery does, for telling whether a file belongs to it."""
-
-    config: DiscoverConfig
-    generator: str
-    segmenter: str
-    given: str
-
-    @classmethod
-    def of(cls, config: DiscoverConfig, generator: Any, segmenter: Any, given: Tensor) -> Task:
-        """The task of a config with these networks and given directions (G, D)."""
-        digest = hashlib.sha256(given.cpu().float().numpy().tobytes()).hexdigest() if len(given) else ""
-        fingerprints = (getattr(network, "fingerprint", "") or network.name for network in (generator, segmenter))
-        return cls(config, *fingerprints, digest)
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """As JSON gives it back."""
-        return json.loads(json.dumps(asdict(self)))
+MIN_IMPROVEMENT = 0.002  # a held-out score must rise by this much to count as better
 
 
 @dataclass(eq=False)
-class Run:
-    """A discovery under way; its fields change with each step.
+class RunState:
+    """All that changes during a search.
 
     Args:
-        vectors: (K, D), the leaf that Adam moves.
+        vectors: (K, D), the parameter that Adam updates.
         optimizer, scheduler: Adam and its learning rate.
         random: draws the amounts.
-        best: the best look at the held-out score.
-        step: steps done.
-        seen, left_out: samples looked at, and those that did not count.
+        best_vectors, best_score: the directions (K, D) with the best held-out score so far, -1 before the first check.
+        checks_since_best: checks of the held-out score since then.
+        micro: samples rendered at a time; halved when memory runs out.
+        step: steps done, over all directions.
+        seen, left_out: samples used so far, and those among them that showed no part or no change.
         score: mean score of the last step.
     """
 
@@ -85,18 +45,32 @@ class Run:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     random: torch.Generator
-    best: Best
+    best_vectors: Tensor
+    micro: int
+    best_score: float = -1.0
+    checks_since_best: int = 0
     step: int = 0
     seen: int = 0
     left_out: int = 0
     score: float = 0.0
 
-    def save(self, path: str | Path, task: Task) -> None:
-        """Write the run; the file appears whole or not at all."""
+    def finished(self, config: DiscoverConfig) -> bool:
+        """Whether all steps are done, or the held-out score has stopped rising."""
+        return self.step >= config.steps * config.count or 0 < config.patience <= self.checks_since_best
+
+    def record(self, held_out_score: float, vectors: Tensor) -> None:
+        """Note a held-out score and the directions (K, D) that reached it."""
+        if held_out_score > self.best_score + MIN_IMPROVEMENT:
+            self.best_score, self.best_vectors, self.checks_since_best = held_out_score, vectors, 0
+        else:
+            self.checks_since_best += 1
+
+    def save(self, path: str | Path, task: Mapping[str, Any]) -> None:
+        """Write the state and the `search_task` it belongs to; the file appears whole or not at all."""
         moments = self.optimizer.state[self.vectors]
         tensors = {
             "vectors": self.vectors,
-            "best": self.best.vectors,
+            "best": self.best_vectors,
             "random": self.random.get_state(),
             "exp_avg": moments["exp_avg"],
             "exp_avg_sq": moments["exp_avg_sq"],
@@ -106,30 +80,33 @@ class Run:
             "seen": self.seen,
             "left_out": self.left_out,
             "score": self.score,
-            "best_score": self.best.score,
-            "since": self.best.since,
+            "best_score": self.best_score,
+            "since": self.checks_since_best,
             "lr": self.optimizer.param_groups[0]["lr"],
         }
-        write_safetensors(path, tensors, {"kind": KIND, "task": task.facts, "numbers": numbers})
+        write_safetensors(path, tensors, {"kind": KIND, "task": task, "numbers": numbers})
 
-    def load(self, path: str | Path, task: Task) -> None:
-        """Go on from a file. UserError for a damaged file or one of another discovery."""
+    def load(self, path: str | Path, task: Mapping[str, Any]) -> None:
+        """Continue from a file. UserError for a damaged file or one of another search."""
         tensors, facts = read_safetensors(path, KIND)
-        different = [name for name, value in task.facts.items() if facts.get("task", {}).get(name) != value]
+        saved = comparable(facts.get("task"))
+        different = [name for name, value in comparable(task).items() if saved.get(name) != value]
         if different:
             raise UserError(
-                f"{Path(path).name} belongs to another discovery (another {' and '.join(map(str, different))}); "
+                f"{Path(path).name} belongs to another discovery (another {' and '.join(different)}); "
                 "give another checkpoint file, or delete it to start afresh."
             )
         try:
             numbers = facts["numbers"]
-            vectors, best, random, exp_avg, exp_avg_sq = (tensors[name] for name in TENSORS)
-            if not vectors.shape == best.shape == exp_avg.shape == exp_avg_sq.shape == self.vectors.shape:
+            names = ("vectors", "best", "exp_avg", "exp_avg_sq")
+            vectors, best, exp_avg, exp_avg_sq = (tensors[name] for name in names)
+            if any(tensors[name].shape != self.vectors.shape for name in names):
                 raise ValueError("shapes")
-            self.random.set_state(random)
+            self.random.set_state(tensors["random"])
             self.step, self.seen, self.left_out = (int(numbers[name]) for name in ("step", "seen", "left_out"))
-            self.best = Best(float(numbers["best_score"]), best.to(self.vectors), int(numbers["since"]))
-            rate, self.score = float(numbers["lr"]), float(numbers["score"])
+            self.best_score, self.score = float(numbers["best_score"]), float(numbers["score"])
+            self.best_vectors, self.checks_since_best = best.to(self.vectors), int(numbers["since"])
+            rate = float(numbers["lr"])
         except (KeyError, TypeError, ValueError, RuntimeError) as problem:
             raise UserError(f"{Path(path).name} is not a whole checkpoint of a discovery: {problem}.") from None
         with torch.no_grad():
@@ -138,3 +115,26 @@ class Run:
         groups = [{**group, "lr": rate, "params": [0]} for group in self.optimizer.state_dict()["param_groups"]]
         self.optimizer.load_state_dict({"state": {0: moments}, "param_groups": groups})
         self.scheduler.last_epoch = self.step
+
+
+def search_task(config: DiscoverConfig, generator: Generator, segmenter: Segmenter, given: Tensor) -> dict[str, Any]:
+    """What a search does, as plain JSON, to recognise its checkpoint by.
+
+    Args:
+        config: checked.
+        generator, segmenter: the networks.
+        given: vectors (G, D) that the new directions must be orthogonal to.
+    """
+    return {
+        "config": json.loads(json.dumps(asdict(config))),
+        "generator": generator.fingerprint or generator.name,
+        "segmenter": getattr(segmenter, "fingerprint", "") or segmenter.name,
+        "given": hashlib.sha256(given.cpu().float().numpy().tobytes()).hexdigest() if len(given) else "",
+    }
+
+
+def comparable(task: object) -> dict[str, Any]:
+    """A task without its micro-batches, which change the memory that a search takes and not what it finds."""
+    task = dict(task) if isinstance(task, Mapping) else {}
+    config = task.get("config")
+    return task | {"config": {k: v for k, v in config.items() if k != "micro"}} if isinstance(config, Mapping) else task

@@ -1,41 +1,50 @@
-"""What a discovery looks for and how long: plain data, so that the command line can read its defaults without torch."""
+"""Settings of a search for directions: plain data, so that the command line reads its defaults without torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.seeds import TRAINING
 
 if TYPE_CHECKING:
     from lelsd_core.generators.base import Generator
+    from lelsd_core.latents import LatentSpace
     from lelsd_core.segmenters import Segmenter
 
 MASKS = ("average", "union", "intersection")  # keys of `localization.COMBINE`
-CHOICES = {  # field -> what it can be
+CHOICES = {  # field -> its possible values
     "difference": ("l2", "l1", "cosine"),  # keys of `localization.DIFFERENCES`
     "masks": MASKS,
     "region": ("foreground", "background"),
     "edges": ("binary", "soft"),
     "norm": ("whole", "slot"),
-    "schedule": ("cosine", "halving", "constant"),  # keys of `discovery.SCHEDULES`
+    "schedule": ("cosine", "halving", "constant"),  # keys of `search.SCHEDULES`
 }
-KINDS = {"masks": "way to combine masks"}  # field -> what messages call it
+CHOICE_LABELS = {"masks": "way to combine masks"}  # field -> its name in error messages, where that differs
+MINIMUM = {"count": 1, "steps": 1, "batch": 1, "samples": 1, "look": 1, "micro": 0, "patience": 0}
+LEAST, MOST = 1.0, 4.0  # amounts in a space whose samples all share the same code
+REACH = 0.25  # the fitted largest amount, in mean distances between the codes of two samples
+PIXELS = 2**20  # rendered at a time with gradients
 
 
 def option(default: object, help_text: str, kind: type | None = None) -> Any:
-    """A config field whose help the command line shows; `kind` is the type of an entry where the default is empty."""
+    """A field with its help text for the command line; `kind` is the type of a value where the default is empty."""
     several = isinstance(default, tuple)
     return field(default=default, metadata={"help": help_text, "kind": kind or (str if several else type(default))})
 
 
 @dataclass(frozen=True)
 class DiscoverConfig:
-    """What to look for, and how long."""
+    """Settings of a search; the help texts below describe the fields. A single name stands for a tuple of one."""
 
     parts: tuple[str, ...] = option(("mouth",), "parts to change")
     space: str = option("", "latent space the direction lives in; empty = the finest")
-    slots: tuple[str, ...] = option((), "slots it may write: names, patterns, coarse, middle, fine; none = all")
+    slots: tuple[str, ...] = option(
+        (), "slots it may write: names, patterns, coarse, middle, fine; none = all except toRGB"
+    )
     layers: tuple[str, ...] = option((), "feature maps the score is read at; none = the picture")
     weights: tuple[float, ...] = option((), "weight of each of these maps in the mean; none = all alike", float)
     view: str = option("", "layer whose running RGB stands for the picture while searching; empty = the picture")
@@ -44,63 +53,100 @@ class DiscoverConfig:
     norm: str = option("whole", "length 1, and directions apart: as a whole, or within each slot (W+, S)")
     steps: int = option(300, "optimiser steps for each direction")
     batch: int = option(8, "samples in a step")
-    micro: int = option(0, "samples rendered at a time where memory is short; 0 = the whole batch")
+    micro: int = option(0, "samples rendered at a time; 0 = as many as fit")
     samples: int = option(800, "different samples to learn from")
     lr: float = option(0.02, "learning rate of Adam")
     schedule: str = option("cosine", "learning rate: half a cosine to zero, halving at each quarter, or constant")
-    least: float = option(1.0, "smallest amount of a move, either way")
-    most: float = option(4.0, "largest amount of a move, either way")
+    least: float | None = option(None, "smallest amount of a move, either way; fitted to the space unless given", float)
+    most: float | None = option(None, "largest amount of a move, either way; fitted to the space unless given", float)
     masks: str = option("average", "masks before and after: average, union or intersection")
     region: str = option("foreground", "change the parts (foreground) or all the rest (background)")
     edges: str = option("binary", "masks are binary (arg-max) or soft (probabilities)")
     apart: float = option(0.5, "weight c of the term that keeps directions apart")
-    patience: int = option(0, "stop after so many looks at a held-out score without a better one; 0 = never")
-    look: int = option(20, "steps of each direction between two looks")
+    patience: int = option(0, "early stopping: checks of the held-out score without a better one; 0 = never")
+    look: int = option(20, "steps of each direction between two checks")
     seed: int = option(0, "seed of the start, the samples and the amounts")
 
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(entry.default, tuple) and not isinstance(value, tuple):
+                object.__setattr__(self, entry.name, (value,) if isinstance(value, str) else tuple(value))
+
     def check(self, generator: Generator, segmenter: Segmenter) -> DiscoverConfig:
-        """The config with its space filled in. UserError on the first thing that is wrong."""
-        space = self.space or generator.space_names[-1]
-        parts = getattr(segmenter.parts, "names", segmenter.parts)  # groups have names too
-        for kind, wanted, known in (
-            ("latent space", (space,), generator.space_names),
-            ("part", self.parts, parts),
-            ("layer", (*self.layers, *filter(None, [self.view])), tuple(generator.layers)),
-            *((KINDS.get(name, name), (getattr(self, name),), known) for name, known in CHOICES.items()),
-        ):
-            for name in wanted:
-                if name not in known:
-                    raise UserError(unknown_name(kind, name, known))
+        """The config for these networks: every value checked, and what was left open filled in.
+
+        An empty space becomes the finest one. Without slots, those that feed a toRGB are left out: they recolour the
+        whole picture. Amounts that are None become a share of the mean distance between the codes of two samples, so
+        that they mean as much in every space. Micro-batches become as large as memory should allow.
+        Checking a checked config changes nothing.
+
+        Raises:
+            UserError: an unknown part, space, slot, layer or choice, a number out of its range, a segmenter that reads
+                the features of another generator, or more directions than fit into the space.
+        """
+        space = generator.space(self.space or generator.space_names[-1])
+        generator.check_layers((*self.layers, *filter(None, [self.view])))
+        parts = getattr(segmenter.parts, "names", segmenter.parts)  # names of groups, too
+        choices = [(CHOICE_LABELS.get(name, name), getattr(self, name), known) for name, known in CHOICES.items()]
+        for kind, name, known in (*(("part", part, parts) for part in self.parts), *choices):
+            if name not in known:
+                raise UserError(unknown_name(kind, name, known))
         if not self.parts:
             raise UserError(f"No part was chosen; choose at least one of {', '.join(parts)}.")
         if segmenter.needs:
             segmenter.check(generator)
         self._check_numbers()
-        checked = replace(self, space=space, slots=generator.expand_groups(self.slots, space))
-        checked.check_room(generator, 0)
-        return checked
+        slots = generator.expand_groups(self.slots, space.name)
+        if not slots and any(slot.name.endswith("torgb") for slot in space.slots):
+            slots = tuple(slot.name for slot in space.slots if slot.movable and not slot.name.endswith("torgb"))
+        config = replace(self, space=space.name, slots=slots)
+        config.check_room(space, 0)
+        return config._fit(generator, space)
 
     def _check_numbers(self) -> None:
-        """UserError for a number out of its range."""
-        for name, least in (("count", 1), ("steps", 1), ("batch", 1), ("samples", 1), ("look", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        for name in ("micro", "patience"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not 0 < self.least <= self.most:
-            raise UserError(f"amounts run from {self.least} to {self.most}; they must be positive and in order.")
+        """UserError for a number out of its range; amounts are checked once they are fitted."""
+        for name, minimum in MINIMUM.items():
+            if getattr(self, name) < minimum:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {minimum}.")
         maps = len(self.layers) or 1
         if self.weights and (len(self.weights) != maps or min(self.weights) < 0 or sum(self.weights) <= 0):
             raise UserError(f"weights are {self.weights}; {maps} must be given, none below 0 and not all 0.")
 
-    def check_room(self, generator: Generator, given: int) -> None:
-        """UserError if so many directions, `given` ones counted in, cannot all be at right angles."""
-        space = generator.space(self.space)
-        written = space.written(self.slots)
-        widths = [slot.width for slot in space.slots if slot.name in written]
+    def _fit(self, generator: Generator, space: LatentSpace) -> DiscoverConfig:
+        """The config with its amounts and micro-batches fitted to a generator. UserError for impossible amounts."""
+        least, most = self.least, self.most
+        if least is None or most is None:
+            distance = code_distance(generator, space, self.slots)
+            stretch = REACH * distance / MOST if distance > 1e-3 else 1.0
+            least = LEAST * stretch if least is None else least
+            most = MOST * stretch if most is None else most
+        if not 0 < least <= most:
+            raise UserError(f"amounts run from {least} to {most}; they must be positive and in order.")
+        micro = min(self.micro or max(1, PIXELS // generator.resolution**2), self.batch)
+        return replace(self, least=least, most=most, micro=micro)
+
+    def check_room(self, space: LatentSpace, others: int) -> None:
+        """UserError if the directions, and `others` more, cannot all be at right angles in the space."""
+        changed = space.written(self.slots)
+        widths = [slot.width for slot in space.slots if slot.name in changed]
         room = min(widths) if self.norm == "slot" else sum(widths)
-        if self.count + given > room:
+        if self.count + others > room:
             where = "the narrowest slot" if self.norm == "slot" else f"space {self.space}"
-            known = f" beside {given} given" if given else ""
-            raise UserError(f"count is {self.count}{known}; {where} has room for {room} directions at right angles.")
+            beside = f" beside {others} given" if others else ""
+            raise UserError(f"count is {self.count}{beside}; {where} has room for {room} directions at right angles.")
+
+
+def code_distance(generator: Generator, space: LatentSpace, slots: Sequence[str], pairs: int = 32) -> float:
+    """Mean distance between the codes of two random samples in a space, over the columns of some slots.
+
+    Args:
+        generator: draws the samples.
+        space: one of its latent spaces.
+        slots: names or patterns; empty = every movable slot.
+        pairs: number of pairs.
+    """
+    seeds = TRAINING[: 2 * pairs]
+    codes = generator.lift(generator.sample(seeds), generator.space_names[0], space.name).detach()
+    differences = (codes[::2] - codes[1::2]) * space.column_mask(slots).to(codes)
+    return float(differences.norm(dim=1).mean())

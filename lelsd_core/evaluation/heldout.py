@@ -1,4 +1,4 @@
-"""What a direction does on held-out samples: its score, the area of its part, its gain, how much it changes.
+"""Evaluation: what a direction does on held-out samples: score, area of its part, locality gain, size of the change.
 
 held-out seeds --> codes --> both ends of the slider range --> pictures and masks --> one `Row`
 """
@@ -9,17 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+import lelsd_core.seeds
 from lelsd_core.device import by_rows
 from lelsd_core.directions import Direction
 from lelsd_core.generators.base import Generator
-from lelsd_core.localization import COMBINE, NOTHING, locality_gain, localization_score
+from lelsd_core.localization import COMBINE, NO_CHANGE, locality_gain, localization_score, resized_mask
 from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
 
-HELD_OUT = range(500_000, 500_256)
-BATCH, PIXELS = 32, 2**21  # samples rendered at a time, and their pixels: 32 up to 256 across, 2 at 1024
+BATCH, PIXELS = 32, 2**21  # at most so many samples, and pixels, rendered at a time: 32 up to 256 across, 2 at 1024
 NORMAL_95 = 1.96  # standard errors on each side of a mean
 
 
@@ -35,7 +34,7 @@ class Row:
         gain: odds of the score over odds of the area.
         change: root mean square change of the whole picture in [-1, 1] units, at the low and at the high end.
         interval: 95 % confidence interval of the score, samples taken as drawn independently.
-        left_out: pictures, of two for each sample, without the part or without any change; they count nowhere else.
+        left_out: pictures, two for each sample, without the part or without any change; not used for the other figures.
     """
 
     direction: str
@@ -52,14 +51,14 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Effect:
-    """What an amount does to N samples, each field (N,).
+    """What an amount of a direction does to N samples; each field is (N,).
 
     Args:
         score: localization score on the picture.
         area: share of the picture that the part covers.
         change: root mean square change of the whole picture, in [-1, 1] units.
         outside: the same outside the part.
-        kept: share of the pixels outside the part that stay what they were.
+        unchanged: share of the pixels outside the part whose label stays the same.
         brightening: mean change inside the part; positive = brighter.
     """
 
@@ -67,13 +66,13 @@ class Effect:
     area: Tensor
     change: Tensor
     outside: Tensor
-    kept: Tensor
+    unchanged: Tensor
     brightening: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Held-out samples, rendered and segmented once: codes (N, D) in one space, pictures, part probabilities."""
+    """N rendered and segmented samples: codes (N, D) in a space, pictures, part probabilities (N, P, h, w)."""
 
     space: str
     codes: Tensor
@@ -86,80 +85,86 @@ class HeldOut:
 
 
 @torch.inference_mode()
-def held_out(generator: Generator, segmenter: Segmenter, space: str, seeds: Sequence[int] = HELD_OUT) -> HeldOut:
-    """Render and segment the samples of `seeds` for directions of a space."""
+def held_out(generator: Generator, segmenter: Segmenter, space: str, seeds: Sequence[int] | None = None) -> HeldOut:
+    """Render and segment held-out samples.
+
+    Args:
+        generator, segmenter: the networks.
+        space: latent space of the directions to measure.
+        seeds: one for each sample; None = `lelsd_core.seeds.HELD_OUT`.
+    """
+    seeds = lelsd_core.seeds.HELD_OUT if seeds is None else seeds
     codes = generator.lift(generator.sample(seeds), generator.space_names[0], space)
-    parts = [render(generator, segmenter, batch, space) for batch in codes.split(batch_of(generator))]
-    return HeldOut(space, codes, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    batches = [render(generator, segmenter, batch, space) for batch in codes.split(batch_size(generator))]
+    return HeldOut(space, codes, *(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
 
 
-def batch_of(generator: Generator) -> int:
-    """How many samples are rendered at a time."""
+def batch_size(generator: Generator) -> int:
+    """Number of samples rendered at a time."""
     return max(1, min(BATCH, PIXELS // generator.resolution**2))
 
 
 def render(generator: Generator, segmenter: Segmenter, codes: Tensor, space: str) -> tuple[Tensor, Tensor]:
-    """Pictures and part probabilities of codes; where memory is short, of one after the other."""
+    """Pictures (B, 3, R, R) and part probabilities (B, P, h, w) of codes (B, D); one by one where memory is short."""
 
-    def whole(some: Tensor) -> tuple[Tensor, Tensor]:
-        synthesis = generator.synthesize(some, space, keep=segmenter.needs)
+    def render_batch(batch: Tensor) -> tuple[Tensor, Tensor]:
+        synthesis = generator.synthesize(batch, space, keep=segmenter.needs)
         return synthesis.image, segment_synthesis(segmenter, synthesis)
 
-    return by_rows(whole, codes)
+    return by_rows(render_batch, codes)
 
 
 @torch.inference_mode()
-def measure(
+def measure_effect(
     generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut, amount: float
 ) -> Effect:
-    """What one amount of a direction does to each sample."""
+    """Move samples along a direction and measure what changes.
+
+    Args:
+        generator, segmenter: the networks.
+        direction: in the samples' space.
+        samples: N untouched samples.
+        amount: how far, the same for all.
+    """
     columns = []
-    tensors, size = (samples.codes, samples.pictures, samples.probabilities), batch_of(generator)
-    batches = zip(*(tensor.split(size) for tensor in tensors), strict=True)
-    for codes, before, parts_before in batches:
+    tensors = (samples.codes, samples.pictures, samples.probabilities)
+    for codes, before, parts_before in zip(*(t.split(batch_size(generator)) for t in tensors), strict=True):
         moved = codes + amount * direction.vector.to(codes)
         after, parts_after = render(generator, segmenter, moved, samples.space)
         masks = [part_mask(p, segmenter.parts, direction.parts) for p in (parts_before, parts_after)]
         mask = COMBINE["average"](*masks)
         change = after - before
-        inside = mask_at(mask, change)
-        others = (mask == 0)[:, 0]
-        kept = (parts_before.argmax(1) == parts_after.argmax(1)) & others
+        inside = resized_mask(mask, change.shape[-2:])
+        squares, weights = change.square().mean(1, keepdim=True), 1 - inside
+        outside = (mask == 0)[:, 0]
+        unchanged = (parts_before.argmax(1) == parts_after.argmax(1)) & outside
         columns.append(
             (
                 localization_score(before, after, mask),
                 mask.mean((1, 2, 3)),
                 change.square().mean((1, 2, 3)).sqrt(),
-                rms_under(change, 1 - inside),
-                kept.sum((1, 2)) / others.sum((1, 2)).clamp_min(1),
+                ((squares * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1)).sqrt(),
+                unchanged.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
                 (change * inside).mean((1, 2, 3)),
             )
         )
     return Effect(*(torch.cat(column) for column in zip(*columns, strict=True)))
 
 
-def mask_at(mask: Tensor, picture: Tensor) -> Tensor:
-    """A mask (B, 1, h, w) at a picture's size."""
-    if mask.shape[-2:] == picture.shape[-2:]:
-        return mask
-    return F.interpolate(mask, picture.shape[-2:], mode="bilinear", antialias=True)
-
-
-def rms_under(change: Tensor, mask: Tensor) -> Tensor:
-    """Root mean square (B,) of a change (B, 3, H, W) over the pixels of a mask (B, 1, H, W)."""
-    squares = change.square().mean(1, keepdim=True)
-    return ((squares * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp_min(1)).sqrt()
-
-
 class Evaluator:
-    """Measures directions of a generator, all on the same held-out samples, which are rendered once for each space."""
+    """Evaluates directions of a generator, all on the same held-out samples, rendered once for each space.
 
-    def __init__(self, generator: Generator, segmenter: Segmenter, seeds: Sequence[int] = HELD_OUT) -> None:
+    Args:
+        generator, segmenter: the networks.
+        seeds: as for `held_out`.
+    """
+
+    def __init__(self, generator: Generator, segmenter: Segmenter, seeds: Sequence[int] | None = None) -> None:
         self.generator, self.segmenter, self.seeds = generator, segmenter, seeds
         self.samples: dict[str, HeldOut] = {}
 
     def __call__(self, direction: Direction) -> Row:
-        """Its `Row`, over both ends of its range; samples that do not show the part are left out."""
+        """The direction's `Row`. UserError for a direction of another generator."""
         direction.check(self.generator)
         if direction.space not in self.samples:
             self.samples[direction.space] = held_out(self.generator, self.segmenter, direction.space, self.seeds)
@@ -167,18 +172,30 @@ class Evaluator:
 
 
 def evaluate(
-    generator: Generator, segmenter: Segmenter, directions: Sequence[Direction], seeds: Sequence[int] = HELD_OUT
+    generator: Generator, segmenter: Segmenter, directions: Sequence[Direction], seeds: Sequence[int] | None = None
 ) -> Iterator[Row]:
-    """One `Row` for each direction."""
+    """Evaluate directions on held-out samples.
+
+    Args:
+        generator, segmenter: the networks.
+        directions: of this generator.
+        seeds: as for `held_out`.
+
+    Yields:
+        One `Row` for each direction.
+
+    Raises:
+        UserError: a direction of another generator.
+    """
     yield from map(Evaluator(generator, segmenter, seeds), directions)
 
 
 def evaluate_one(generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut) -> Row:
-    """The `Row` of one direction."""
-    ends = [measure(generator, segmenter, direction, samples, amount) for amount in (direction.low, direction.high)]
-    scores, areas = (torch.stack([getattr(end, name) for end in ends]) for name in ("score", "area"))  # (2, N)
-    shown = (areas > 0) & torch.stack([end.change > NOTHING for end in ends])
-    score, spread = clustered_mean(scores, shown)
+    """The `Row` of a direction over both ends of its range, on samples (of `held_out`) in its space."""
+    ends = [measure_effect(generator, segmenter, direction, samples, end) for end in (direction.low, direction.high)]
+    scores, areas = torch.stack([end.score for end in ends]), torch.stack([end.area for end in ends])  # (2, N)
+    shown = (areas > 0) & torch.stack([end.change > NO_CHANGE for end in ends])
+    score, error = clustered_mean(scores, shown)
     area, _ = clustered_mean(areas, shown)
     return Row(
         direction=direction.name,
@@ -189,15 +206,15 @@ def evaluate_one(generator: Generator, segmenter: Segmenter, direction: Directio
         high=direction.high,
         gain=locality_gain(score, area) if area else 0.0,
         change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
-        interval=(max(0.0, score - NORMAL_95 * spread), min(1.0, score + NORMAL_95 * spread)),
+        interval=(max(0.0, score - NORMAL_95 * error), min(1.0, score + NORMAL_95 * error)),
         left_out=int((~shown).sum()),
     )
 
 
 def clustered_mean(values: Tensor, counted: Tensor) -> tuple[float, float]:
-    """Mean of the values (E, N) that count, and its standard error: the N columns are independent, their E rows not.
+    """Mean of the values (E, N) that count, and its standard error; both 0 where nothing counts.
 
-    Both are 0 where nothing counts.
+    The N columns are independent samples; the E rows of a column are not.
     """
     number = int(counted.sum())
     if not number:
@@ -210,6 +227,6 @@ def clustered_mean(values: Tensor, counted: Tensor) -> tuple[float, float]:
 
 
 def with_scores(direction: Direction, row: Row) -> Direction:
-    """The direction with its held-out score, area and gain filled in, and the score's confidence interval."""
+    """The direction with the figures of its `Row`."""
     facts = dict(direction.facts) | {"interval": row.interval, "left_out": row.left_out}
     return replace(direction, score=row.score, area=row.area, gain=row.gain, facts=facts)

@@ -1,10 +1,10 @@
-"""A generator's gallery: one direction for each part that it paints, searched on a quick budget, kept in the cache.
+"""A generator's gallery: one direction for each part, found by short searches and cached on disk.
 
     untouched samples --parts that occur--> search, calibrate --> CACHE/directions/FINGERPRINT/PART.safetensors
 
-A part that gets no direction leaves PART.txt, which says why; delete it to try again. A search that is cut off begins
-again: it takes seconds. Files appear whole or not at all and depend on nothing but their inputs, so that several
-processes may fill one folder.
+A part without a direction gets PART.txt, which says why; delete it to search again. An interrupted search starts again:
+it takes seconds. Files appear whole or not at all and depend on nothing but their inputs, so that several processes
+may fill one folder.
 """
 
 from __future__ import annotations
@@ -16,41 +16,38 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.samples import FIRST_SEED, Samples
+from lelsd_core.discovery.samples import Samples
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.calibration import calibrate
-from lelsd_core.evaluation.heldout import HELD_OUT
 from lelsd_core.galleries.hub import fetch_folder, is_repository
 from lelsd_core.generators.base import Generator
+from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import Parts, Segmenter
 from lelsd_core.weights.safetensors import write_text
 
 QUICK = DiscoverConfig(steps=100, batch=4, samples=64)
-MEASURED_ON = HELD_OUT[:16]
-MOST_PARTS = 32  # segmenters that tell more apart are asked for groups
-LOOKS = 16  # samples that tell which parts occur
-LEAST_AREA = 0.001  # of a picture, for a part to be seen in it
-LEAST_SEEN = 0.25  # share of the samples
-MOST_AREA = 0.95  # a part of nearly the whole picture is not local
-REACH = 0.25  # largest amount, in mean distances between two samples' codes
-PIXELS = 2**20  # rendered with gradients at a time
+CALIBRATION_SEEDS = HELD_OUT[:16]
+MAX_PARTS = 32  # a segmenter with more parts is asked for groups of them
+PRESENCE_SAMPLES = 16  # samples that show whether a part occurs
+MIN_AREA = 0.001  # of a picture, for a part to count as present in it
+MIN_PRESENCE = 0.25  # share of the samples
+MAX_AREA = 0.95  # a part of nearly the whole picture is not local
 
 
 @dataclass(frozen=True, eq=False)
 class GalleryProgress:
-    """What happened while a gallery was filled.
+    """Progress of `fill_gallery`.
 
     Args:
-        part: the part at hand.
-        done, total: parts dealt with so far, and all.
-        share: of this part's search, 0 to 1; 1 once it has its direction or its words.
-        direction: the measured direction, once it is there.
-        words: why there is none, or why it was not saved; "" if there is nothing to say.
+        part: the current part.
+        done, total: parts finished so far, and all parts.
+        share: of this part's search, 0 to 1; 1 once it has its direction or its message.
+        direction: the calibrated direction, once it is found.
+        words: message: why there is no direction, or why it was not saved; else "".
     """
 
     part: str
@@ -62,8 +59,8 @@ class GalleryProgress:
 
 
 def gallery_folder(fingerprint: str) -> Path:
-    """Where a generator's own gallery is kept: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.gallery_folder() / ".cache"
+    """Where a generator's directions are cached: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     cache = os.environ.get("LELSD_CACHE") or Path(base, "lelsd")
     return Path(cache).expanduser() / "directions" / fingerprint
 
@@ -72,161 +69,141 @@ def fill_gallery(
     generator: Generator,
     segmenter: Segmenter,
     folder: Path,
-    parts: Sequence[str] | None = None,
+    parts: str | Sequence[str] | None = None,
     config: DiscoverConfig | None = None,
 ) -> Iterator[GalleryProgress]:
-    """Give a generator one direction for each part.
+    """Find one direction for each part.
 
     Args:
-        generator, segmenter: what renders and what tells the parts.
-        folder: where directions are kept; those that are there already come first and are not searched again.
-        parts: parts or groups; None = `usual_parts`.
-        config: the budget, its parts do not matter; None = `QUICK`.
+        generator, segmenter: the networks.
+        folder: cache of directions; the parts in it come first and are not searched again.
+        parts: names of parts or groups; None = `usual_parts`.
+        config: settings of each search, its parts do not matter; None = `QUICK`.
 
     Yields:
-        News, several for each part; close the iterator to stop.
+        `GalleryProgress`, several times for each part; close the iterator to stop.
 
     Raises:
         UserError: the config does not fit the generator, or the segmenter does not know a part.
     """
-    wanted = tuple(usual_parts(segmenter) if parts is None else parts)
-    config = replace(fitted(config or QUICK, generator), parts=wanted).check(generator, segmenter)
-    done, left = 0, []
-    for part in wanted:
-        direction, words = kept(path_of(folder, part), generator), reason_of(folder, part)
+    config = replace(config or QUICK, parts=usual_parts(segmenter) if parts is None else parts)
+    config = config.check(generator, segmenter)
+    done, total, missing = 0, len(config.parts), []
+    for part in config.parts:
+        direction = cached_direction(direction_path(folder, part), generator)
+        words = "" if direction else cached_message(folder, part)
         if direction or words:
             done += 1
-            yield GalleryProgress(part, done, len(wanted), 1.0, direction, "" if direction else words)
+            yield GalleryProgress(part, done, total, 1.0, direction, words)
         else:
-            left.append(part)
+            missing.append(part)
     samples = Samples(generator, segmenter, config)
-    for part in left:
-        if words := unseen(part, samples):
-            done += 1
-            yield GalleryProgress(part, done, len(wanted), 1.0, words=write_words(folder, part, words))
-            continue
-        for share, direction, words in search(generator, segmenter, folder, replace(config, parts=(part,)), samples):
+    for part in missing:
+        for share, direction, words in search_part(folder, replace(config, parts=part), samples):
             done += share == 1
-            yield GalleryProgress(part, done, len(wanted), share, direction, words)
+            yield GalleryProgress(part, done, total, share, direction, words)
 
 
-def search(
-    generator: Generator, segmenter: Segmenter, folder: Path, config: DiscoverConfig, samples: Samples
+def search_part(
+    folder: Path, config: DiscoverConfig, samples: Samples
 ) -> Iterator[tuple[float, Direction | None, str]]:
-    """The share of a part's search that is done; with 1.0, its direction, or words why there is none."""
-    (part,) = config.parts
+    """Find and save the direction of a config's one part.
+
+    Args:
+        folder: cache of directions.
+        config: checked.
+        samples: untouched samples for it.
+
+    Yields:
+        Share of the work that is done; with 1.0 the direction, or a message why there is none, or both.
+    """
+    (part,), generator, segmenter = config.parts, samples.generator, samples.segmenter
     try:
+        check_presence(part, samples)
         for progress in discover(generator, segmenter, config, samples=samples):
             yield 0.9 * progress.step / progress.total, None, ""
         found = replace(progress.directions[0], name=part)
-        found = calibrate(generator, segmenter, found, MEASURED_ON)
+        direction = calibrate(generator, segmenter, found, CALIBRATION_SEEDS)
     except UserError as problem:  # no sample shows the part in a way that a move changes
-        yield 1.0, None, write_words(folder, part, str(problem))
+        with suppress(OSError):  # if the message cannot be saved, the next run finds out again
+            write_text(direction_path(folder, part, ".txt"), f"{problem}\n")
+        yield 1.0, None, str(problem)
         return
+    words = ""
     try:
-        found.save(path_of(folder, part))
-        words = ""
+        direction.save(direction_path(folder, part))
     except OSError as problem:
-        words = not_kept(part, problem)
-    yield 1.0, found, words
+        reason = problem.strerror or problem
+        words = f"{part} could not be saved ({reason}); it can be used until the program ends."
+    yield 1.0, direction, words
+
+
+def check_presence(part: str, samples: Samples) -> None:
+    """UserError if the first samples show that no search for a part makes sense."""
+    parts = Parts(samples.segmenter.parts)
+    channels = torch.tensor([parts.index(name) for name in parts.expand(part)])
+    areas = []
+    for number in range(max(1, PRESENCE_SAMPLES // samples.config.batch)):
+        segmentation = samples.batch(number).segmentation
+        labels = segmentation.argmax(1) if samples.config.edges == "soft" else segmentation
+        areas.append(torch.isin(labels.long(), channels.to(labels.device)).float().mean((1, 2)))
+    area, name = torch.cat(areas), samples.generator.name
+    present = int((area >= MIN_AREA).sum())
+    if present < MIN_PRESENCE * len(area):
+        raise UserError(f"{part}: seen on {present} of {len(area)} samples of {name}, too few to learn from.")
+    if area.mean() > MAX_AREA:
+        raise UserError(f"{part}: covers nearly the whole picture of {name}; no change of it would be local.")
+
+
+def usual_parts(segmenter: Segmenter) -> tuple[str, ...]:
+    """The parts worth a slider: all parts, background last; or groups of parts where there are very many parts."""
+    parts = Parts(segmenter.parts)
+    names: Sequence[str] = parts
+    if len(parts) > MAX_PARTS:
+        names = [name for name, members in parts.groups.items() if not any(m in parts.groups for m in members)]
+    return tuple(sorted(names, key=lambda name: name == "background"))
 
 
 def read_gallery(source: str | Path) -> tuple[Direction, ...]:
-    """Somebody's directions, of whatever generator.
+    """Directions of any generator.
 
     Args:
         source: a folder, one file, or OWNER/NAME of a repository on the Hub.
 
     Raises:
-        UserError: no such place, nothing in it, or a damaged file.
+        UserError: no such folder, file or repository, no directions in it, or a damaged file.
     """
-    place = Path(source).expanduser()
-    if not place.exists():
+    path = Path(source).expanduser()
+    if not path.exists():
         if not is_repository(str(source)):
             raise UserError(
                 f"There is no folder {source}; give a folder with directions, one file, or OWNER/NAME on the Hub."
             )
-        place = fetch_folder(str(source))
-    return load_directions(place)
+        path = fetch_folder(str(source))
+    return load_directions(path)
 
 
-def checked(directions: Sequence[Direction], generator: Generator) -> tuple[Direction, ...]:
-    """The directions, each with a name of its own. UserError if one was made for another generator."""
+def check_directions(directions: Sequence[Direction], generator: Generator) -> tuple[Direction, ...]:
+    """The directions with unique names. UserError if one was made for another generator."""
     for direction in directions:
         direction.check(generator)
     return named_apart(directions)
 
 
-def own_gallery(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
-    """What `fill_gallery` found for a generator in earlier runs; what is damaged is left out, and searched again next time."""
+def cached_directions(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
+    """The directions that `fill_gallery` found for a generator in earlier runs; damaged files are left out."""
     folder = gallery_folder(generator.fingerprint)
-    found = [kept(path_of(folder, part), generator) for part in usual_parts(segmenter)]
-    return tuple(direction for direction in found if direction)
+    cached = [cached_direction(direction_path(folder, part), generator) for part in usual_parts(segmenter)]
+    return tuple(direction for direction in cached if direction)
 
 
-def usual_parts(segmenter: Segmenter) -> tuple[str, ...]:
-    """The parts worth a slider: all parts, background last; or groups of parts where there are very many parts."""
-    known = Parts(segmenter.parts)
-    names: Sequence[str] = known
-    if len(known) > MOST_PARTS:
-        names = [name for name, members in known.groups.items() if not any(m in known.groups for m in members)]
-    return tuple(sorted(names, key=lambda name: name == "background"))
-
-
-def fitted(config: DiscoverConfig, generator: Generator) -> DiscoverConfig:
-    """The config with the slots, amounts and micro-batches that suit a generator.
-
-    Slots that feed a toRGB are left out: they recolour the whole picture. Amounts are stretched to the distance
-    between codes, so that they mean as much in any space; spaces in which samples do not differ keep the config's. A
-    config that makes no sense comes back as it is, for its `check` to tell why.
-    """
-    name = config.space or generator.space_names[-1]
-    if name not in generator.space_names or config.most <= 0:
-        return config
-    space = generator.space(name)
-    slots = config.slots
-    if not slots and any(slot.name.endswith("torgb") for slot in space.slots):
-        slots = tuple(slot.name for slot in space.slots if slot.movable and not slot.name.endswith("torgb"))
-    with torch.no_grad():
-        seeds = range(FIRST_SEED, FIRST_SEED + 64)
-        codes = generator.lift(generator.sample(seeds), generator.space_names[0], space.name)
-        writable = space.column_mask(generator.expand_groups(slots, space.name)).to(codes)
-        distance = float(((codes[::2] - codes[1::2]) * writable).norm(dim=1).mean())
-    stretch = REACH * distance / config.most if distance > 1e-3 else 1.0
-    fits = max(1, PIXELS // generator.resolution**2)
-    micro = config.micro or (fits if fits < config.batch else 0)
-    return replace(config, slots=slots, least=config.least * stretch, most=config.most * stretch, micro=micro)
-
-
-def unseen(part: str, samples: Samples) -> str:
-    """Why a part is not worth a search, from the first samples; "" if it is."""
-    areas = torch.cat([area(part, samples, number) for number in range(max(1, LOOKS // samples.config.batch))])
-    name, count = samples.view.generator.name, len(areas)
-    seen = int((areas >= LEAST_AREA).sum())
-    if seen < LEAST_SEEN * count:
-        return f"{part}: seen on {seen} of {count} samples of {name}, too few to learn from."
-    if areas.mean() > MOST_AREA:
-        return f"{part}: covers nearly the whole picture of {name}; no change of it would be local."
-    return ""
-
-
-def area(part: str, samples: Samples, number: int) -> Tensor:
-    """Share of each picture (B,) of a batch of untouched samples that a part covers."""
-    view = samples.view
-    known = Parts(view.segmenter.parts)
-    wanted = torch.tensor([known.index(name) for name in known.expand([part])])
-    answer = samples.batch(number).answer
-    labels = answer.argmax(1) if view.config.edges == "soft" else answer
-    return torch.isin(labels.long(), wanted.to(labels.device)).float().mean((1, 2))
-
-
-def path_of(folder: Path, part: str, ending: str = ".safetensors") -> Path:
-    """Where a part's direction is, or with ".txt" the words why there is none."""
+def direction_path(folder: Path, part: str, ending: str = ".safetensors") -> Path:
+    """The file of a part's direction; with ".txt", of the message why there is none."""
     return folder / ("".join(c if c.isalnum() else "-" for c in part) + ending)
 
 
-def kept(path: Path, generator: Generator) -> Direction | None:
-    """The direction of a file of the cache; None if it is not there or of no use: it is searched, and written anew."""
+def cached_direction(path: Path, generator: Generator) -> Direction | None:
+    """The direction of a file; None if it is missing, damaged or another generator's: it is searched again."""
     try:
         direction = Direction.load(path)
         direction.check(generator)
@@ -235,21 +212,9 @@ def kept(path: Path, generator: Generator) -> Direction | None:
     return direction
 
 
-def reason_of(folder: Path, part: str) -> str:
-    """Why a part has no direction; "" if that is not known."""
+def cached_message(folder: Path, part: str) -> str:
+    """The saved message why a part has no direction; "" if there is none."""
     try:
-        return path_of(folder, part, ".txt").read_text(encoding="utf-8").strip()
+        return direction_path(folder, part, ".txt").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def write_words(folder: Path, part: str, words: str) -> str:
-    """Keep why a part has no direction, where that can be written; the words."""
-    with suppress(OSError):  # next time it is found out again
-        write_text(path_of(folder, part, ".txt"), words + "\n")
-    return words
-
-
-def not_kept(part: str, problem: OSError) -> str:
-    """That a direction lives as long as this program."""
-    return f"{part} could not be saved ({problem.strerror or problem}); it is there until the program ends."

@@ -69,9 +69,9 @@ class Synthesis:
     layers: Mapping[str, Layer] = field(default_factory=dict)
 
     def features(self, layer: str) -> Tensor:
-        """Feature map (B, C, size, size) of a kept layer, float32, without margin. ValueError if it was not kept."""
+        """Feature map (B, C, size, size) of a kept layer, float32, without margin. UserError if it was not kept."""
         if layer not in self.states:
-            raise ValueError(unknown_name("kept layer", layer, self.states))
+            raise UserError(unknown_name("kept layer", layer, self.states))
         margin = self.layers[layer].margin
         x = self.states[layer].x.float()
         return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin] if margin else x
@@ -110,17 +110,27 @@ class Generator(nn.Module, ABC):
     def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         """Codes of `space` -> codes of the next finer space."""
 
+    def __repr__(self) -> str:
+        spaces = ", ".join(self.space_names)
+        return f"<{type(self).__name__} {self.name!r}: {self.resolution} pixels, spaces {spaces}>"
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.buffers(), next(self.parameters(), torch.empty(0))).device
 
     def space(self, name: str) -> LatentSpace:
-        """The latent space of that name. ValueError if there is none."""
+        """The latent space of that name. UserError if there is none."""
         for space in self.spaces:
             if space.name == name:
                 return space
-        raise ValueError(unknown_name(f"latent space of {self.name or 'this generator'}", name, self.space_names))
+        raise UserError(unknown_name("latent space", name, self.space_names))
+
+    def check_layers(self, names: Iterable[str]) -> None:
+        """UserError for a name that is not a layer's."""
+        for name in names:
+            if name not in self.layers:
+                raise UserError(unknown_name("layer", name, self.layers))
 
     def running_layer(self, side: int) -> str | None:
         """The last layer with a running picture of at most `side` pixels, smaller than the whole; None without one."""
@@ -178,7 +188,8 @@ class Generator(nn.Module, ABC):
             (B, D') in space `target`.
 
         Raises:
-            ValueError: unknown space, wrong width, a lift from fine to coarse, or no truncation in this family.
+            UserError: unknown space.
+            ValueError: wrong width, a lift from fine to coarse, or no truncation in this family.
         """
         if truncation is not None:
             raise ValueError(f"{self.name or 'this generator'} has no truncation in its lifts.")
@@ -215,11 +226,10 @@ class Generator(nn.Module, ABC):
             A `Synthesis`: picture (B, 3, H, W) and the kept states, differentiable in the codes.
 
         Raises:
-            ValueError: unknown layer or space, wrong width, or nothing to do (no picture and no layers).
+            UserError: unknown layer or space.
+            ValueError: wrong width, or nothing to do (no picture and no layers).
         """
-        for name in (*keep, *((resume[0],) if resume else ())):
-            if name not in self.layers:
-                raise ValueError(unknown_name("layer", name, self.layers))
+        self.check_layers((*keep, *((resume[0],) if resume else ())))
         if not image and not keep:
             raise ValueError("nothing to synthesize: no picture and no layers were asked for.")
         finest = self.spaces[-1]

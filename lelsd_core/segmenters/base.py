@@ -43,7 +43,7 @@ class Parts(tuple[str, ...]):
     def expand(self, wanted: Iterable[str]) -> tuple[str, ...]:
         """The parts behind names of parts and groups, each once. UserError for a name that is neither."""
         found: dict[str, None] = {}
-        for name in wanted:
+        for name in (wanted,) if isinstance(wanted, str) else wanted:
             if tuple.__contains__(self, name):
                 found[name] = None
             elif name in self.groups:

@@ -1,13 +1,16 @@
-"""What a discovery's choices matter: ways to combine masks, and where the score is read, side by side.
+"""Ablation of a search: ways to combine masks, and scores read at the picture or at feature maps, side by side.
 
-settings × parts × seeds --> short discoveries --> held-out score on the picture, variety among the seeds
+    settings × parts × seeds --> short searches --> held-out score on the picture, variety among the seeds
 
 The paper says that the method is robust to how masks are combined, and that scores read at feature maps give more
 variety than scores read at the picture.
+
+    python -m tests.bench.ablation [--generator NAME] [--parts PART ...] [--seeds SEED ...] [--steps N]
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,31 +24,25 @@ from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import MASKS, DiscoverConfig
 from lelsd_core.discovery.samples import Samples
 from lelsd_core.discovery.search import discover
-from lelsd_core.evaluation.heldout import HELD_OUT, HeldOut, evaluate_one, held_out
+from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, held_out
 from lelsd_core.generators.base import Generator
+from lelsd_core.registry import load_generator, load_segmenter
+from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import Segmenter
+from lelsd_core.specs import segmenter_of, spec_of
 
-SAMPLES = HELD_OUT[:32]
-SEEDS = (0, 1, 2)
-STEPS, BATCH = 40, 4  # of each discovery; enough to tell settings apart
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One line of the table: masks, and "picture" or "features"."""
-
-    masks: str
-    read: str
+SETTINGS = (*((masks, "picture") for masks in MASKS), ("average", "features"))  # masks, where the score is read
+STEPS, BATCH = 40, 4  # of each search; enough to tell settings apart
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a setting found for a part.
+class AblationRow:
+    """One setting and part.
 
     Args:
-        masks, read: the setting.
+        masks, read: how masks are combined; "picture" or "features".
         part: the part.
-        score: mean held-out score on the picture over seeds, whatever the search itself was scored on.
+        score: mean held-out score on the picture over seeds, wherever the search itself read its score.
         spread: standard deviation of the seeds' scores.
         variety: mean of 1 − |cosine| between what two seeds' directions change in a picture; 0 = all the same.
     """
@@ -58,56 +55,73 @@ class Finding:
     variety: float
 
 
-SETTINGS = (*(Setting(masks, "picture") for masks in MASKS), Setting("average", "features"))
-
-
 def ablate(
     generator: Generator,
     segmenter: Segmenter,
     config: DiscoverConfig,
     parts: Sequence[str],
-    seeds: Sequence[int] = SEEDS,
-    settings: Sequence[Setting] = SETTINGS,
-) -> Iterator[Finding]:
-    """One `Finding` for each setting and part; untouched samples are shared by all that can share them."""
-    samples: dict[str, Samples] = {}
-    measured_on: HeldOut | None = None
-    for setting in settings:
-        layers = tuple(generator.layers) if setting.read == "features" else ()
+    seeds: Sequence[int],
+    held_out_seeds: Sequence[int] = HELD_OUT[:32],
+) -> Iterator[AblationRow]:
+    """Search with every setting, for every part.
+
+    Args:
+        generator, segmenter: the networks.
+        config: of each search; masks, layers, part and seed are replaced.
+        parts: names of parts.
+        seeds: of the searches.
+        held_out_seeds: samples that the directions are evaluated on.
+    """
+    config = config.check(generator, segmenter)
+    samples: dict[str, Samples] = {}  # shared by all settings that read the score at the same place
+    evaluated_on = held_out(generator, segmenter, config.space, held_out_seeds)
+    for masks, read in SETTINGS:
+        layers = tuple(generator.layers) if read == "features" else ()
         for part in parts:
-            wanted = replace(config, parts=(part,), masks=setting.masks, layers=layers, weights=())
-            wanted = wanted.check(generator, segmenter)
-            shared = samples.setdefault(setting.read, Samples(generator, segmenter, wanted))
-            measured_on = measured_on or held_out(generator, segmenter, wanted.space, SAMPLES)
-            found = []
+            setting = replace(config, parts=part, masks=masks, layers=layers, weights=()).check(generator, segmenter)
+            shared = samples.setdefault(read, Samples(generator, segmenter, setting))
+            directions = []
             for seed in seeds:
-                *_, last = discover(generator, segmenter, replace(wanted, seed=seed), samples=shared)
-                found.append(last.directions[0])
-            yield finding(generator, segmenter, found, measured_on, setting)
-
-
-def finding(
-    generator: Generator, segmenter: Segmenter, found: Sequence[Direction], samples: HeldOut, setting: Setting
-) -> Finding:
-    """The figures of one setting's directions for one part, one of each seed."""
-    middle = [replace(d, low=d.low / 2, high=d.high / 2) for d in found]
-    scores = [evaluate_one(generator, segmenter, direction, samples).score for direction in middle]
-    spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-    part = " ".join(found[0].parts)
-    return Finding(
-        setting.masks, setting.read, part, statistics.mean(scores), spread, variety(generator, middle, samples)
-    )
+                *_, last = discover(generator, segmenter, replace(setting, seed=seed), samples=shared)
+                direction = last.directions[0]
+                directions.append(replace(direction, low=direction.low / 2, high=direction.high / 2))
+            scores = [evaluate_one(generator, segmenter, direction, evaluated_on).score for direction in directions]
+            spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+            variety = mean_variety(generator, directions, evaluated_on)
+            yield AblationRow(masks, read, part, statistics.mean(scores), spread, variety)
 
 
 @torch.inference_mode()
-def variety(generator: Generator, directions: Sequence[Direction], samples: HeldOut) -> float:
+def mean_variety(generator: Generator, directions: Sequence[Direction], samples: HeldOut) -> float:
     """Mean of 1 − |cosine| between the changes that two directions make, over samples and pairs; 0 for one alone."""
-    changes = [change(generator, direction, samples) for direction in directions]
-    pairs = [float(1 - F.cosine_similarity(a, b).abs().mean()) for a, b in combinations(changes, 2)]
-    return statistics.mean(pairs) if pairs else 0.0
+
+    def change(direction: Direction) -> Tensor:
+        moved = samples.codes + direction.high * direction.vector.to(samples.codes)
+        return (generator.synthesize(moved, direction.space).image - samples.pictures).flatten(1)
+
+    pairs = combinations(map(change, directions), 2)
+    differences = [float(1 - F.cosine_similarity(a, b).abs().mean()) for a, b in pairs]
+    return statistics.mean(differences) if differences else 0.0
 
 
-def change(generator: Generator, direction: Direction, samples: HeldOut) -> Tensor:
-    """What the high end of a direction changes in each picture, (N, 3·H·W)."""
-    moved = samples.codes + direction.high * direction.vector.to(samples.codes)
-    return (generator.synthesize(moved, direction.space).image - samples.pictures).flatten(1)
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
+    parser.add_argument("--parts", nargs="+", default=["eyes", "mouth", "hair"], help="[%(default)s]")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the searches [%(default)s]")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each search [%(default)s]")
+    options = parser.parse_args(arguments)
+    generator = load_generator(options.generator)
+    segmenter = load_segmenter(segmenter_of(options.generator), generator=generator)
+    config = replace(spec_of(options.generator).discover, steps=options.steps, batch=BATCH, parts=options.parts)
+    print(f"{'masks':14} {'read at':10} {'part':12} {'score':>6} {'spread':>7} {'variety':>8}")
+    for row in ablate(generator, segmenter, config, options.parts, options.seeds):
+        print(
+            f"{row.masks:14} {row.read:10} {row.part:12} {row.score:6.3f} {row.spread:7.3f} {row.variety:8.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

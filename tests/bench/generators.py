@@ -72,9 +72,9 @@ def passes(network: StyleGAN2, styles: Tensor) -> tuple[Callable[[], Tensor], Ca
 def discovery_memory(batch: int = 4) -> dict[str, Any]:
     """Peak memory of one step of a discovery with StyleGAN2 config-f at 1024: a whole batch, and one at a time."""
     result = {}
-    for label, micro in (("", 0), ("_micro_1", 1)):
+    for label, micro in (("", batch), ("_micro_1", 1)):
         result[f"peak_gb{label}"] = peak = peak_gb(ONE_STEP.format(batch=batch, micro=micro))
-        how = f"{micro or batch} at a time"
+        how = f"{micro} at a time"
         print(f"a step of batch {batch} with StyleGAN2 at 1024, {how}: {peak:.2f} GB of memory at its peak", flush=True)
     return {"generator": "stylegan2-1024", "batch": batch, **result}
 

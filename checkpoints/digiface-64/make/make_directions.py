@@ -20,10 +20,11 @@ from tqdm import tqdm
 from lelsd_core.directions import Direction, move
 from lelsd_core.discovery.search import discover
 from lelsd_core.evaluation.calibration import calibrate
-from lelsd_core.evaluation.heldout import HELD_OUT, evaluate
+from lelsd_core.evaluation.heldout import evaluate
 from lelsd_core.generators.base import Generator
 from lelsd_core.images import enlarge, grid, to_pil
 from lelsd_core.registry import load_generator, load_segmenter
+from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import PartsSegmenter
 from lelsd_core.specs import GENERATORS
 
