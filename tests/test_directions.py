@@ -73,6 +73,18 @@ def test_a_saved_direction_comes_back_whole(tmp_path):
     assert again.title == "mouth: pale – red"
 
 
+def test_a_file_with_the_slider_scale_of_earlier_versions_still_loads(tmp_path):
+    direction(facts={"scale": [-3.0, 0.0, 3.0], "seed": 7}).save(tmp_path / "old.safetensors")
+    assert Direction.load(tmp_path / "old.safetensors").facts["seed"] == 7
+
+
+def test_a_direction_describes_itself_in_one_line():
+    text = repr(direction(low=-2.5, high=4.0, score=0.4))
+    assert all(word in text for word in ("'mouth'", "toy", "Z", "-2.5 to 4", "0.40"))
+    assert "\n" not in text
+    assert replace(direction(), parts="mouth").parts == ("mouth",)
+
+
 BROKEN = {
     "text": b"hello",
     "empty": b"",

@@ -7,25 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.search import apartness, discover, draw_amounts
+from lelsd_core.discovery.config import REACH, DiscoverConfig
+from lelsd_core.discovery.search import UnitSphere, discover, draw_amounts
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import evaluate
 from lelsd_core.specs import GENERATORS
-from tests.toy import Blind, Halves, Painter
-
-QUICK = DiscoverConfig(parts=("left",), steps=200, batch=4, samples=64, lr=0.05)
-
-
-def last_of(config: DiscoverConfig, segmenter=None):
-    """The last progress of a discovery on the painter."""
-    *_, last = discover(Painter(), segmenter or Halves(), config)
-    return last
-
-
-def inside(vector: torch.Tensor, *factors: int) -> float:
-    """Length of a unit vector's shadow on the span of true factors."""
-    return float((Painter().factors(*factors) @ vector).norm())
+from tests.bench.generators import random_stylegan2
+from tests.toy import QUICK, Blind, Halves, Painter, PictureHalves, inside, last_of
 
 
 @pytest.mark.parametrize(("part", "factors"), [("left", (0, 1)), ("right", (2, 3))])
@@ -60,7 +48,7 @@ def test_vectors_have_length_one_at_every_step():
 
 
 def test_a_part_that_is_never_seen_gives_no_nan():
-    last = last_of(replace(QUICK, steps=10), Blind())
+    last = last_of(replace(QUICK, steps=10), segmenter=Blind())
     assert last.score == 0
     assert last.directions[0].vector.isfinite().all()
 
@@ -80,29 +68,83 @@ def test_amounts_lie_between_least_and_most_on_both_sides():
     assert 400 < (amounts > 0).sum() < 600
 
 
-def test_apartness_is_zero_for_orthogonal_and_worst_for_equal_directions():
-    assert float(apartness(torch.eye(3))) == 0
-    equal = torch.tensor([[1.0, 0], [1.0, 0]])
-    assert float(apartness(equal)) == pytest.approx(-0.5 * 2**0.5)
+def test_correlation_is_zero_for_orthogonal_and_worst_for_equal_directions():
+    sphere = UnitSphere(Painter().spaces[0], QUICK, torch.zeros(0, 6))
+    assert float(sphere.correlation(torch.eye(3, 6))) == 0
+    equal = torch.eye(1, 6).repeat(2, 1)
+    assert float(sphere.correlation(equal)) == pytest.approx(-0.5 * 2**0.5)
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "named"),
     [
-        ({"parts": ("lef",)}, "no part named 'lef'; did you mean left"),
-        ({"parts": ()}, "No part was chosen"),
-        ({"space": "W"}, "no latent space named 'W'"),
-        ({"layers": ("9.paint",)}, "no layer named '9.paint'; did you mean 8.paint"),
-        ({"slots": ("w*",)}, "no slot in space Z named"),
-        ({"masks": "mean"}, "no way to combine masks named 'mean'"),
-        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"parts": ("lef",)}, "part .*'lef'.* left"),
+        ({"parts": "lef"}, "part .*'lef'.* left"),
+        ({"parts": ()}, "part"),
+        ({"space": "W"}, "latent space .*'W'"),
+        ({"layers": ("9.paint",)}, "layer .*'9.paint'.* 8.paint"),
+        ({"slots": ("w*",)}, r"slot in space Z .*'w\*'"),
+        ({"masks": "mean"}, "way to combine masks .*'mean'"),
+        ({"steps": 0}, "steps is 0"),
         ({"batch": 0}, "batch is 0"),
-        ({"least": 5.0}, "amounts run from 5.0 to 4.0"),
+        ({"least": 5.0}, "5.0 to 4.0"),
+        ({"least": None, "most": 0.0}, "to 0.0"),
     ],
 )
-def test_what_cannot_be_done_is_told_before_the_first_step(change, words):
-    with pytest.raises(UserError, match=words):
+def test_a_config_that_does_not_fit_is_refused_before_the_first_step(change, named):
+    with pytest.raises(UserError, match=named):
         next(discover(Painter(), Halves(), replace(QUICK, **change)))
+
+
+class Wide(Painter):
+    """A painter whose codes lie twenty times further apart."""
+
+    def sample(self, seeds):
+        return 20 * super().sample(seeds)
+
+
+OPEN = DiscoverConfig(parts="left")  # amounts, slots and micro-batches left open
+
+
+def test_amounts_fit_the_distance_between_codes():
+    near, far = (OPEN.check(generator, Halves()) for generator in (Painter(), Wide()))
+    distance = 12**0.5  # of two standard normal draws in six columns, about
+    assert near.most == pytest.approx(REACH * distance, rel=0.15)
+    assert far.most == pytest.approx(20 * near.most)
+    assert far.least == pytest.approx(20 * near.least)
+    assert near.least == pytest.approx(near.most / 4)
+    found = next(discover(Wide(), Halves(), OPEN)).directions[0]
+    assert (found.low, found.high) == (-far.most, far.most), "discover itself fits them"
+
+
+def test_given_amounts_stay_and_checking_twice_changes_nothing():
+    config = replace(OPEN, most=2.0).check(Wide(), Halves())
+    assert (config.least, config.most) == (0.5, 2.0), "the open end fits the given one"
+    for generator in (Painter(), random_stylegan2(8)):
+        config = OPEN.check(generator, PictureHalves())
+        assert config.check(generator, PictureHalves()) == config
+
+
+def test_where_samples_do_not_differ_amounts_are_one_to_four(editor):
+    config = replace(OPEN, parts="mouth", slots="*.gain").check(editor.generator, editor.segmenter)
+    assert (config.least, config.most) == (1.0, 4.0), "z is carried along, gains are the same for all samples"
+    assert config.slots == ("*.gain",)
+
+
+def test_slots_that_feed_a_to_rgb_are_left_out_unless_named():
+    generator = random_stylegan2(8)
+    names = {slot.name for slot in generator.space("S").slots}
+    config = OPEN.check(generator, PictureHalves())
+    assert names - set(config.slots) == {name for name in names if name.endswith("torgb")}
+    assert replace(OPEN, slots="*").check(generator, PictureHalves()).slots == ("*",)
+
+
+def test_micro_batches_hold_as_many_pictures_as_fit():
+    large = Painter()
+    large.resolution = 1024
+    assert OPEN.check(large, Halves()).micro == 1
+    assert OPEN.check(Painter(), Halves()).micro == OPEN.batch
+    assert replace(OPEN, micro=3).check(large, Halves()).micro == 3
 
 
 def test_the_model_that_ships_learns_within_forty_steps(editor):

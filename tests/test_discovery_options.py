@@ -1,25 +1,31 @@
-"""What a discovery can be told: differences, masks, norms, given directions, micro-batches, views, patience."""
+"""Options of a discovery: differences, masks, norms, given directions, micro-batches, views, patience, segmenters."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from lelsd_core.__main__ import main
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import CHOICES, DiscoverConfig
-from lelsd_core.discovery.samples import LatestSamples, Samples, View
-from lelsd_core.discovery.search import SCHEDULES, Search, Sphere, discover, row_space
+from lelsd_core.discovery.samples import LatestSamples, Samples
+from lelsd_core.discovery.search import SCHEDULES, UnitSphere, discover, row_space
 from lelsd_core.errors import UserError
-from lelsd_core.generators import Generator, Layer, State, Step
+from lelsd_core.generators import Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
 from lelsd_core.localization import COMBINE, DIFFERENCES
-from tests.toy import Blind, Halves, Painter
+from lelsd_core.segmenters import FeatureSegmenter, Parts, region
+from lelsd_core.segmenters.bisenet import FaceSegmenter
+from lelsd_core.segmenters.features import Embedding
+from tests import official
+from tests.data.golden import golden
+from tests.toy import QUICK, Blind, Halves, Painter, inside, last_of
 
-QUICK = DiscoverConfig(parts=("left",), steps=200, batch=4, samples=64, lr=0.05)
 GIVEN = Direction("known", "painter", "a" * 64, "Z", Painter().factors(0)[0], ("left",))
 
 
@@ -47,17 +53,6 @@ class Pair(Painter):
     def finish(self, state: State) -> Tensor:
         self.painted.append("picture")
         return state.rgb
-
-
-def last_of(config: DiscoverConfig, generator: Generator | None = None, segmenter=None, **more):
-    """The last progress of a discovery on the painter."""
-    *_, last = discover(generator or Painter(), segmenter or Halves(), config, **more)
-    return last
-
-
-def inside(vector: Tensor, *factors: int) -> float:
-    """Length of a unit vector's shadow on the span of true factors."""
-    return float((Painter().factors(*factors) @ vector).norm())
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES)
@@ -107,8 +102,8 @@ def test_r_by_slot_sees_what_the_whole_does_not():
     units = torch.tensor([[1.0, 0, 0, 1, 0, 0], [1.0, 0, 0, -1, 0, 0]])
     values = {}
     for norm in CHOICES["norm"]:
-        sphere = Sphere(space, replace(QUICK, norm=norm), torch.zeros(0, 6))
-        values[norm] = float(sphere.apartness(sphere.units(units)))
+        sphere = UnitSphere(space, replace(QUICK, norm=norm), torch.zeros(0, 6))
+        values[norm] = float(sphere.correlation(sphere.project(units)))
     assert values["whole"] == pytest.approx(0, abs=1e-6)
     assert values["slot"] == pytest.approx(-0.5 * 2**0.5)
 
@@ -125,27 +120,27 @@ def test_micro_batches_change_nothing_but_memory():
 
 
 def test_a_step_that_memory_is_too_short_for_is_made_in_smaller_batches(monkeypatch):
-    sizes, render = [], View.render
+    sizes, render = [], Samples.render
 
-    def short_of_memory(view: View, codes: Tensor):
+    def short_of_memory(samples: Samples, codes: Tensor):
         if torch.is_grad_enabled():
             sizes.append(len(codes))
             if len(codes) > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 12 GiB.")
-        return render(view, codes)
+        return render(samples, codes)
 
-    expected = last_of(replace(QUICK, steps=1)).directions[0].vector
-    monkeypatch.setattr(View, "render", short_of_memory)
-    found = last_of(replace(QUICK, steps=1)).directions[0].vector
+    expected = last_of(replace(QUICK, steps=2)).directions[0].vector
+    monkeypatch.setattr(Samples, "render", short_of_memory)
+    found = last_of(replace(QUICK, steps=2)).directions[0].vector
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert sizes == [4, 2, 1, 1, 1, 1]
+    assert sizes == [4, 2, 1, 1, 1, 1, 1, 1, 1, 1], "smaller for the rest of the search"
 
 
 def test_other_errors_are_not_taken_for_short_memory(monkeypatch):
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(Search, "_slope", broken)
+    monkeypatch.setattr(Painter, "synthesize", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         last_of(QUICK)
 
@@ -154,43 +149,43 @@ def test_the_untouched_samples_are_rendered_once_for_all_directions_and_discover
     painter, halves = Painter(), Halves()
     config = replace(QUICK, steps=8, count=2, samples=16).check(painter, halves)
     samples, made = Samples(painter, halves, config), []
-    samples.render, render = lambda seeds: made.append(seeds) or render(seeds), samples.render
+    samples.render_seeds, render = lambda seeds: made.append(seeds) or render(seeds), samples.render_seeds
     last_of(config, painter, halves, samples=samples)
     last_of(replace(config, parts=("right",)), painter, halves, samples=samples)
     assert made == [range(f, f + 4) for f in range(1_000_000, 1_000_016, 4)]
     assert not samples.fits(painter, halves, replace(config, batch=2))
 
 
-def test_a_shelf_keeps_the_samples_of_the_latest_discovery():
-    painter, halves, shelf = Painter(), Halves(), LatestSamples()
+def test_the_samples_of_the_latest_discovery_are_used_again_where_they_fit():
+    painter, halves, latest = Painter(), Halves(), LatestSamples()
     config = replace(QUICK, steps=8, samples=16).check(painter, halves)
-    first = shelf.fitting(painter, halves, config)
+    first = latest.fitting(painter, halves, config)
     with ThreadPoolExecutor(8) as pool:
         batches = list(pool.map(first.batch, [0] * 32))
     assert len({id(batch) for batch in batches}) == 1, "made once, whoever asks"
     other = replace(config, parts=("right",), seed=3, steps=5)
-    assert shelf.fitting(painter, halves, other) is first
-    assert shelf.fitting(painter, Halves(), config) is not first
+    assert latest.fitting(painter, halves, other) is first
+    assert latest.fitting(painter, Halves(), config) is not first
     shared = last_of(other, painter, halves, samples=first).directions[0].vector
     assert torch.equal(shared, last_of(other, painter, halves).directions[0].vector)
 
 
 def test_samples_that_memory_cannot_hold_are_made_again(monkeypatch):
-    kept = last_of(replace(QUICK, steps=40)).directions[0].vector
-    monkeypatch.setattr("lelsd_core.discovery.samples.MOST_BYTES", 0)
-    assert torch.equal(last_of(replace(QUICK, steps=40)).directions[0].vector, kept)
+    cached = last_of(replace(QUICK, steps=40)).directions[0].vector
+    monkeypatch.setattr("lelsd_core.discovery.samples.MAX_CACHED_BYTES", 0)
+    assert torch.equal(last_of(replace(QUICK, steps=40)).directions[0].vector, cached)
 
 
 def test_nothing_is_rendered_that_no_one_looks_at():
     pair, halves = Pair(), Halves()
     config = replace(QUICK, layers=("8.first",)).check(pair, halves)
     codes = torch.zeros(2, 6, requires_grad=True)
-    made = View(pair, halves, config).render(codes)
+    made = Samples(pair, halves, config).render(codes)
     assert pair.painted == ["graph", "plain", "picture"], "the segmenter's picture needs no graph"
     assert made.maps[0].requires_grad
     pair.painted.clear()
-    halves.needs_picture, halves.segment = False, lambda synthesis: torch.ones(2, 2, 8, 8)
-    View(pair, halves, config).render(codes)
+    halves.needs_picture, halves.segment = False, lambda image, features: torch.ones(2, 2, 8, 8)
+    Samples(pair, halves, config).render(codes)
     assert pair.painted == ["graph"], "no picture, and no layer above the scored one"
 
 
@@ -230,20 +225,20 @@ def test_patience_stops_at_the_plateau_with_the_best_directions():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "named"),
     [
-        ({"count": 7}, "count is 7; space Z has room for 6 directions at right angles"),
-        ({"difference": "l3"}, "no difference named 'l3'; did you mean l2 or l1"),
-        ({"region": "back"}, "no region named 'back'"),
-        ({"weights": (1.0, 2.0)}, "weights are .*; 1 must be given"),
-        ({"weights": (-1.0,)}, "none below 0"),
-        ({"view": "8.pain"}, "no layer named '8.pain'; did you mean 8.paint"),
-        ({"micro": -1}, "micro is -1; it must be 0 or more"),
-        ({"look": 0}, "look is 0; it must be at least 1"),
+        ({"count": 7}, "count is 7.* 6 "),
+        ({"difference": "l3"}, "difference .*'l3'.* l2"),
+        ({"region": "back"}, "region .*'back'"),
+        ({"weights": (1.0, 2.0)}, "weights are .* 1 "),
+        ({"weights": (-1.0,)}, "weights .*below 0"),
+        ({"view": "8.pain"}, "layer .*'8.pain'.* 8.paint"),
+        ({"micro": -1}, "micro is -1"),
+        ({"look": 0}, "look is 0"),
     ],
 )
-def test_bad_options_are_one_sentence(change, words):
-    with pytest.raises(UserError, match=words):
+def test_bad_options_are_refused(change, named):
+    with pytest.raises(UserError, match=named):
         last_of(replace(QUICK, **change))
 
 
@@ -260,10 +255,59 @@ def test_given_directions_of_another_generator_are_refused(given, words):
 
 
 def test_more_directions_than_there_is_room_beside_given_ones_are_refused():
-    with pytest.raises(UserError, match="count is 6 beside 1 given; space Z has room for 6"):
+    with pytest.raises(UserError, match="count is 6 beside 1 given"):
         last_of(replace(QUICK, count=6), against=[GIVEN])
 
 
-def test_a_part_that_never_occurs_in_64_samples_is_told():
-    with pytest.raises(UserError, match=r"samples of painter shows left .* or a segmenter for what painter paints"):
+def test_a_part_that_never_occurs_in_64_samples_is_refused():
+    with pytest.raises(UserError, match=r"64 samples of painter .*left"):
         last_of(QUICK, segmenter=Blind())
+
+
+class Grouped(Halves):
+    """Halves, and a name for both."""
+
+    parts = Parts(("left", "right"), {"everything": ("left", "right")})
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        (("everythin",), "part .*'everythin'.* everything"),
+        (("xyz",), "'xyz'.* everything, left, right"),
+        ((), "everything, left, right"),
+    ],
+)
+def test_groups_are_offered_beside_parts(parts: tuple[str, ...], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        DiscoverConfig(parts=parts).check(Painter(), Grouped())
+    assert DiscoverConfig(parts=("everything",)).check(Painter(), Grouped()).parts == ("everything",)
+
+
+def test_a_segmenter_of_another_generators_features_is_refused_before_anything_is_rendered() -> None:
+    reader = FeatureSegmenter(
+        Embedding({"8.paint": 3}, torch.ones(3), 8), torch.zeros(2, 5), torch.zeros(2), ("a", "b"), ("cars", "c"), "x"
+    )
+    for segmenter in (reader, region(reader, "a") | region(Halves(), "left")):
+        with pytest.raises(UserError, match="reads the features of 'cars', not of 'painter'"):
+            DiscoverConfig(parts=(segmenter.parts[0],)).check(Painter(), segmenter)
+    reader.made_for = ("painter", Painter().fingerprint)
+    assert DiscoverConfig(parts=("a",)).check(Painter(), reader).space == "Z"
+
+
+def test_the_command_takes_a_network_and_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("lelsd_core.seeds.HELD_OUT", range(500_000, 500_002))
+    monkeypatch.setattr(FaceSegmenter, "size", 128)
+    weights, out = tmp_path / "79999_iter.pth", tmp_path / "d.safetensors"
+    torch.save(golden.state_dict(official.GOLDEN / "bisenet128.json"), weights)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    start = ["discover", str(out), "--segmenter", "bisenet", "--steps", "1", "--batch", "1", "--parts", "head"]
+    assert main(start) == 1
+    assert "bisenet could not be fetched" in capsys.readouterr().err
+    assert main([*start, "--segmenter-weights", str(tmp_path / "no.pth")]) == 1
+    assert "no.pth" in capsys.readouterr().err
+    assert main([*start, "--segmenter-weights", str(weights)]) == 0
+    found = Direction.load(out)
+    assert (found.facts["segmenter"], found.parts) == ("bisenet", ("head",))

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lelsd_core.discovery.config import MASKS
-from lelsd_core.localization import COMBINE, change_inside, combined_mask, locality_gain, localization_score, turned
+from lelsd_core.localization import (
+    COMBINE,
+    change_inside,
+    combined_mask,
+    cosine_distance,
+    locality_gain,
+    localization_score,
+)
 
 LEFT_HALF = torch.zeros(1, 1, 4, 4)
 LEFT_HALF[..., :2] = 1
@@ -50,11 +57,11 @@ def test_the_cosine_sees_turns_and_no_lengths():
 
 def test_the_cosine_is_zero_between_zeros_and_has_a_finite_gradient_there():
     zeros = torch.zeros(1, 2, 1, 1, requires_grad=True)
-    change = turned(torch.zeros(1, 2, 1, 1), zeros)
+    change = cosine_distance(torch.zeros(1, 2, 1, 1), zeros)
     change.sum().backward()
     assert change.item() == 0
     assert zeros.grad.isfinite().all()
-    assert turned(torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)).item() == pytest.approx(0.5)
+    assert cosine_distance(torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)).item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

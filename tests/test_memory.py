@@ -12,8 +12,7 @@ from lelsd_core import device as devices
 from lelsd_core.__main__ import main
 from lelsd_core.device import by_rows, first_that_fits, report_out_of_memory
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.samples import Samples
-from lelsd_core.discovery.search import EarlyStopping, Search, Sphere, View, start
+from lelsd_core.discovery.search import discover
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import render
@@ -137,19 +136,11 @@ def test_held_out_figures_fall_back_to_single_pictures(monkeypatch):
 
 def test_untouched_samples_of_a_discovery_fall_back_too(monkeypatch):
     painter, halves = Painter(), Halves()
-    config = DiscoverConfig(parts=("left",), batch=4, samples=4).check(painter, halves)
     tight = Tight(painter.synthesize, 1)
     monkeypatch.setattr(painter, "synthesize", tight)
-    search = Search(
-        Samples(painter, halves, config),
-        View(painter, halves, config),
-        sphere := Sphere(painter.spaces[0], config, torch.zeros(0, 6)),
-        EarlyStopping(painter, halves, config, 4),
-    )
-    run = start(sphere, config)
-    search.step(run)
+    progress = next(discover(painter, halves, DiscoverConfig(parts="left", batch=4, samples=4)))
     assert tight.batches == [4, 1, 1, 1, 1, 4]
-    assert run.step == 1
+    assert progress.step == 1
 
 
 def test_the_shell_tells_a_lack_of_memory_in_one_sentence(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""A discovery that was cut off goes on from its file as if it had not been."""
+"""A discovery that was interrupted continues from its checkpoint exactly where it was."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from lelsd_core.directions import Direction
-from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError
 from lelsd_core.specs import GENERATORS
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
+from tests.toy import QUICK as LONG
 from tests.toy import Halves, Painter
 
-QUICK = DiscoverConfig(parts=("left",), steps=40, batch=4, samples=64, lr=0.05)
+QUICK = replace(LONG, steps=40)
 CONFIGS = {
     "one": QUICK,
     "two": replace(QUICK, count=2, steps=20),
@@ -25,7 +25,7 @@ CONFIGS = {
 }
 
 
-def told(progress) -> tuple:
+def figures(progress) -> tuple:
     """All of a progress that can be compared."""
     vectors = [d.vector.tolist() for d in progress.directions]
     return progress.step, progress.score, progress.seen, progress.left_out, progress.held_out, vectors
@@ -35,12 +35,12 @@ def told(progress) -> tuple:
 @pytest.mark.parametrize("case", CONFIGS)
 def test_a_resumed_run_equals_an_unbroken_one(case, cut, tmp_path):
     file, config = tmp_path / "run.safetensors", CONFIGS[case]
-    unbroken = [told(p) for p in discover(Painter(), Halves(), config)]
+    unbroken = [figures(p) for p in discover(Painter(), Halves(), config)]
     run = discover(Painter(), Halves(), config, checkpoint=file, every=5)
     for _ in range(cut):
         next(run)
     run.close()
-    resumed = [told(p) for p in discover(Painter(), Halves(), config, checkpoint=file, every=5)]
+    resumed = [figures(p) for p in discover(Painter(), Halves(), config, checkpoint=file, every=5)]
     assert resumed == unbroken[cut // 5 * 5 :]
 
 
@@ -48,7 +48,7 @@ def test_a_finished_run_tells_its_result_again(tmp_path):
     file = tmp_path / "run.safetensors"
     *_, last = discover(Painter(), Halves(), QUICK, checkpoint=file)
     again = list(discover(Painter(), Halves(), QUICK, checkpoint=file))
-    assert [told(p) for p in again] == [told(last)]
+    assert [figures(p) for p in again] == [figures(last)]
 
 
 def test_the_network_that_ships_resumes_too(editor, tmp_path):
@@ -59,7 +59,7 @@ def test_the_network_that_ships_resumes_too(editor, tmp_path):
     for _ in range(3):
         next(run)
     *_, resumed = discover(*networks, config, checkpoint=file, every=2)
-    assert told(resumed) == told(unbroken)
+    assert figures(resumed) == figures(unbroken)
 
 
 def test_nothing_in_the_file_is_code(tmp_path):
@@ -68,6 +68,12 @@ def test_nothing_in_the_file_is_code(tmp_path):
     tensors, facts = read_safetensors(file, "discovery")
     assert set(tensors) == {"vectors", "best", "random", "exp_avg", "exp_avg_sq"}
     assert facts["task"]["config"]["parts"] == ["left"]
+
+
+def test_micro_batches_may_change_between_two_runs(tmp_path):
+    file = tmp_path / "run.safetensors"
+    next(discover(Painter(), Halves(), QUICK, checkpoint=file, every=1))
+    assert next(discover(Painter(), Halves(), replace(QUICK, micro=2), checkpoint=file)).step == 2
 
 
 def test_a_file_of_another_discovery_is_refused(tmp_path):

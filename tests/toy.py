@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.directions import Direction
+from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.search import Progress, discover
 from lelsd_core.editor import Editor
 from lelsd_core.generators import Generator, Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
@@ -84,6 +86,20 @@ class PictureHalves(Halves):
     def segment(self, image, features=None) -> torch.Tensor:
         left = torch.arange(image.shape[-1], device=image.device) < image.shape[-1] // 2
         return torch.stack([left, ~left]).float()[None, :, None, :].expand(len(image), 2, *image.shape[-2:])
+
+
+QUICK = DiscoverConfig(parts=("left",), steps=200, batch=4, samples=64, lr=0.05, least=1.0, most=4.0)
+
+
+def last_of(config: DiscoverConfig, generator: Generator | None = None, segmenter=None, **more) -> Progress:
+    """The last progress of a discovery, on the painter unless another generator is given."""
+    *_, last = discover(generator or Painter(), segmenter or Halves(), config, **more)
+    return last
+
+
+def inside(vector: Tensor, *factors: int) -> float:
+    """Length of a unit vector's projection onto the span of the painter's factors."""
+    return float((Painter().factors(*factors) @ vector).norm())
 
 
 def toy_editor(generator: Generator, segmenter: nn.Module) -> Editor:

@@ -119,8 +119,9 @@ class DiscoverConfig:
         if least is None or most is None:
             distance = code_distance(generator, space, self.slots)
             stretch = REACH * distance / MOST if distance > 1e-3 else 1.0
-            least = LEAST * stretch if least is None else least
             most = MOST * stretch if most is None else most
+            if least is None:
+                least = LEAST * stretch if LEAST * stretch <= most else most * LEAST / MOST
         if not 0 < least <= most:
             raise UserError(f"amounts run from {least} to {most}; they must be positive and in order.")
         micro = min(self.micro or max(1, PIXELS // generator.resolution**2), self.batch)
