@@ -24,36 +24,21 @@ FIELDS = ("name", "generator", "fingerprint", "space", "parts", "ends", "low", "
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A direction in a generator's latent space that changes one part.
+    """A direction in a generator's latent space that changes one part."""
 
-    Args:
-        name: its id: "mouth", "hair-2".
-        generator: name of the generator it belongs to.
-        fingerprint: SHA-256 of that generator's weights.
-        space: name of the latent space.
-        vector: (D,) float32 on the CPU, zero where it must not write; length 1, or 1 in each slot that it writes.
-        parts: the parts it changes; a single name stands for a tuple of one.
-        ends: what it does at the low and at the high end, in words: ("darker", "brighter").
-        low, high: slider range in which the picture stays plausible; low < 0 < high.
-        score: held-out localization score over both ends, in [0, 1].
-        area: share of the picture that the parts cover, in [0, 1].
-        gain: locality gain, odds of the score over odds of the area.
-        facts: how it was found: segmenter, seeds, steps, date, software version ...
-    """
-
-    name: str
-    generator: str
-    fingerprint: str
-    space: str
-    vector: Tensor
-    parts: tuple[str, ...] = ()
-    ends: tuple[str, str] = ("less", "more")
-    low: float = -3.0
+    name: str  # its id: "mouth", "hair-2"
+    generator: str  # name of the generator it belongs to
+    fingerprint: str  # SHA-256 of that generator's weights
+    space: str  # name of the latent space
+    vector: Tensor  # (D,) float32 on the CPU, 0 where it must not write; length 1, or 1 in each slot that it writes
+    parts: tuple[str, ...] = ()  # the parts it changes; a single name stands for a tuple of one
+    ends: tuple[str, str] = ("less", "more")  # what it does at the low and the high end: ("darker", "brighter")
+    low: float = -3.0  # slider range in which the picture stays plausible; low < 0 < high
     high: float = 3.0
-    score: float | None = None
-    area: float | None = None
-    gain: float | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    score: float | None = None  # held-out localization score over both ends, in [0, 1]
+    area: float | None = None  # share of the picture that the parts cover, in [0, 1]
+    gain: float | None = None  # locality gain: odds of the score over odds of the area
+    facts: Mapping[str, Any] = field(default_factory=dict)  # how it was found: segmenter, seeds, steps, date ...
 
     def __post_init__(self) -> None:
         if isinstance(self.parts, str):

@@ -55,7 +55,8 @@ def test_edit_reads_a_recipe_and_set_goes_on_top(tmp_path, capsys):
     assert Image.open(out).size == (64, 64)
 
 
-def test_discover_writes_a_direction_with_its_figures(tmp_path, capsys):
+def test_discover_writes_a_direction_with_its_figures(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lelsd_core.seeds.HELD_OUT", range(500_000, 500_032))
     out = tmp_path / "lips.safetensors"
     assert main(["discover", str(out), "--parts", "mouth", "--steps", "10", "--json"]) == 0
     told = answer(capsys)
@@ -66,7 +67,8 @@ def test_discover_writes_a_direction_with_its_figures(tmp_path, capsys):
     assert told["area"] == pytest.approx(direction.area)
 
 
-def test_several_directions_get_numbers(tmp_path):
+def test_several_directions_get_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr("lelsd_core.seeds.HELD_OUT", range(500_000, 500_004))
     out = tmp_path / "d.safetensors"
     assert main(["discover", str(out), "--parts", "eyes", "--steps", "2", "--count", "2"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d-2.safetensors", "d.safetensors"]
@@ -104,7 +106,8 @@ def test_evaluate_ablates(capsys, monkeypatch):
     assert all(0 <= row["variety"] <= 1 for row in rows)
 
 
-def test_evaluate_gives_one_row_for_each_direction(capsys):
+def test_evaluate_gives_one_row_for_each_direction(capsys, monkeypatch):
+    monkeypatch.setattr("lelsd_core.seeds.HELD_OUT", range(500_000, 500_032))
     assert main(["evaluate", "--json"]) == 0
     rows = answer(capsys)["rows"]
     assert [row["direction"] for row in rows] == sorted(

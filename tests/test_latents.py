@@ -1,4 +1,4 @@
-"""Latent spaces: cutting codes into slots, masking columns, normalising."""
+"""Latent spaces: cutting codes into slots, masking columns, normalising; unknown names anywhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from lelsd_core.errors import UserError
 from lelsd_core.latents import LatentSpace, Slot
+from lelsd_core.segmenters import Parts, part_mask
+from tests.toy import Halves, Painter
 
 SPACE = LatentSpace("S", (Slot("z", 2, movable=False), Slot("4.gain", 3), Slot("4.bias", 1)))
 widths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
@@ -42,3 +44,32 @@ def test_unit_vectors_have_length_one_as_a_whole_or_in_each_slot(sizes):
     torch.testing.assert_close(space.unit(vectors).norm(dim=-1), torch.ones(3))
     for part in space.split(space.unit_slots(vectors)):
         torch.testing.assert_close(part.norm(dim=-1), torch.ones(3))
+
+
+CODES = torch.zeros(1, 6)
+UNKNOWN = {
+    "space": (lambda: Painter().space("Y"), "latent space .*'Y'.* Z"),
+    "lift": (lambda: Painter().lift(CODES, "Z", "Y"), "latent space .*'Y'"),
+    "code": (lambda: Painter().synthesize(CODES, "Y"), "latent space .*'Y'"),
+    "layer": (lambda: Painter().synthesize(CODES, "Z", keep=("8.pain",)), "layer .*'8.pain'.* 8.paint"),
+    "features": (lambda: Painter().synthesize(CODES, "Z").features("8.paint"), "layer .*'8.paint'"),
+    "part": (lambda: Parts(Halves.parts).expand("lef"), "part .*'lef'.* left"),
+    "mask": (lambda: part_mask(torch.zeros(1, 2, 8, 8), Halves.parts, "lef"), "part .*'lef'.* left"),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_an_unknown_space_layer_or_part_is_the_same_error_everywhere(case):
+    call, named = UNKNOWN[case]
+    with pytest.raises(UserError, match=named):
+        call()
+
+
+def test_one_part_can_be_given_as_a_plain_string():
+    probabilities = torch.rand(1, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    masks = [part_mask(probabilities, Halves.parts, parts) for parts in ("left", ("left",))]
+    assert torch.equal(*masks)
+
+
+def test_a_generator_describes_itself_in_one_line():
+    assert repr(Painter()) == "<Painter 'painter': 8 pixels, spaces Z>"

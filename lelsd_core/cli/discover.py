@@ -18,7 +18,7 @@ from lelsd_core.cli.common import add_device, add_networks, progress_bar
 from lelsd_core.device import choose_device
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.search import EarlyStopping, Progress, discover
+from lelsd_core.discovery.search import EarlyStopping, discover
 from lelsd_core.errors import check_file
 from lelsd_core.evaluation import calibration
 from lelsd_core.generators.base import Generator
@@ -61,11 +61,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     generator = load_generator(options.generator, device)
     config = config.check(generator, segmenter)
     began = time.perf_counter()
-    progress = search(generator, segmenter, config, against, options.checkpoint)
+    with progress_bar(config.steps * config.count) as bar:
+        for progress in discover(generator, segmenter, config, against=against, checkpoint=options.checkpoint):
+            bar.update(progress.step - bar.n)
+            bar.set_postfix(score=f"{progress.score:.3f}", refresh=False)
     seconds = time.perf_counter() - began
+    if progress.left_out:
+        print(f"{progress.left_out} of {progress.seen} samples showed no part or no change and were left out.")
     directions = save_calibrated(generator, segmenter, progress.directions, out)
-    if config.view:
-        print_both_scores(generator, segmenter, config, directions)
+    if config.view:  # held-out scores on the running RGB that the search used, and on the whole picture
+        vectors = torch.stack([direction.vector for direction in directions])
+        for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):
+            score = EarlyStopping(generator, segmenter, replace(config, view=view)).score(vectors)
+            print(f"held-out score on {label}: {score:.3f}")
     if options.checkpoint:
         Path(options.checkpoint).unlink(missing_ok=True)
     return {
@@ -75,23 +83,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "left_out": progress.left_out,
     }
-
-
-def search(
-    generator: Generator,
-    segmenter: Segmenter,
-    config: DiscoverConfig,
-    against: Sequence[Direction],
-    checkpoint: str | None,
-) -> Progress:
-    """Run `discover` with a progress bar; its last progress. Arguments as there."""
-    with progress_bar(config.steps * config.count) as bar:
-        for progress in discover(generator, segmenter, config, against=against, checkpoint=checkpoint):
-            bar.update(progress.step - bar.n)
-            bar.set_postfix(score=f"{progress.score:.3f}", refresh=False)
-    if progress.left_out:
-        print(f"{progress.left_out} of {progress.seen} samples showed no part or no change and were left out.")
-    return progress
 
 
 def save_calibrated(
@@ -116,13 +107,3 @@ def save_calibrated(
             f"gain {direction.gain:.1f}"
         )
     return saved
-
-
-def print_both_scores(
-    generator: Generator, segmenter: Segmenter, config: DiscoverConfig, directions: Sequence[Direction]
-) -> None:
-    """Print the held-out scores on the running RGB that the search used and on the whole picture."""
-    vectors = torch.stack([direction.vector for direction in directions])
-    for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):
-        score = EarlyStopping(generator, segmenter, replace(config, view=view)).score(vectors)
-        print(f"held-out score on {label}: {score:.3f}")

@@ -13,8 +13,9 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -34,60 +35,33 @@ RECIPE = {"steps": 200, "batch": 4, "lr": 0.001, "schedule": "halving"}
 CHECK_EVERY = 5  # steps of this project's recipe between two held-out scores
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Both recipes on one part with one seed.
+def official(name: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Compare both recipes on every part with every seed; the comparisons, and the median and largest ratio of seconds.
 
-    Args:
-        part, seed: of the search.
-        official_score, official_s: held-out score and seconds at the end of the official recipe.
-        score, seconds: of this project's recipe when its score is first as high; else at its end.
-        ratio: seconds over official_s; infinite if the score never was as high.
-    """
-
-    part: str
-    seed: int
-    official_score: float
-    official_s: float
-    score: float
-    seconds: float
-    ratio: float
-
-
-def official(
-    name: str, device: torch.device | str = "cpu", parts: Sequence[str] = PARTS, seeds: Sequence[int] = SEEDS
-) -> dict[str, Any]:
-    """Compare both recipes on every part with every seed, and print each comparison.
-
-    Args:
-        name: a named generator with a segmenter.
-        device: where both run.
-        parts: names of parts.
-        seeds: of the searches.
-
-    Returns:
-        The comparisons, and the median and the largest ratio.
+    `name`: a named generator with a segmenter.
     """
     spec = generator_spec(name)
     segmenter, generator = load_segmenter(segmenter_of(name), device), load_generator(name, device)
-    comparisons = []
-    for part in parts:
-        for seed in seeds:
-            config = replace(spec.discover, parts=part, seed=seed).check(generator, segmenter)
-            comparisons.append(result := compare(generator, segmenter, config))
-            print(
-                f"{part} seed {seed}: official {result.official_score:.4f} in {result.official_s:.2f} s, "
-                f"ours {result.score:.4f} in {result.seconds:.2f} s, ratio {result.ratio:.3f}",
-                flush=True,
-            )
-    ratios = [result.ratio for result in comparisons]
+    rows = []
+    for part, seed in product(PARTS, SEEDS):
+        config = replace(spec.discover, parts=part, seed=seed).check(generator, segmenter)
+        row = {"part": part, "seed": seed, **compare(generator, segmenter, config)}
+        rows.append(row)
+        print(
+            f"{part} seed {seed}: official {row['official_score']:.4f} in {row['official_s']:.2f} s, "
+            f"ours {row['score']:.4f} in {row['seconds']:.2f} s, ratio {row['ratio']:.3f}",
+            flush=True,
+        )
+    ratios = [row["ratio"] for row in rows]
     print(f"ours takes {statistics.median(ratios):.3f} of the official recipe's time (worst {max(ratios):.3f})")
-    rows = [asdict(result) for result in comparisons]
     return {"generator": name, "races": rows, "ratio": statistics.median(ratios), "worst_ratio": max(ratios)}
 
 
-def compare(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> Comparison:
-    """The official recipe to its end, then this project's until its score is as high; each renders its own samples."""
+def compare(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> dict[str, float]:
+    """Scores and seconds: the official recipe to its end, then this project's until its score is as high.
+
+    Each renders its own samples. The ratio of seconds is infinite if the score never was as high.
+    """
     stopping = EarlyStopping(generator, segmenter, config)
     began = time.perf_counter()
     *_, vector = official_loop(generator, segmenter, replace(config, **RECIPE))
@@ -103,7 +77,8 @@ def compare(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) 
             break
         began = time.perf_counter()
     ratio = seconds / official_s if score >= target else float("inf")
-    return Comparison(config.parts[0], config.seed, target, official_s, score, seconds, ratio)
+    official_figures = {"official_score": target, "official_s": official_s}
+    return official_figures | {"score": score, "seconds": seconds, "ratio": ratio}
 
 
 def official_loop(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> Iterator[Tensor]:
@@ -136,10 +111,8 @@ def official_loop(generator: Generator, segmenter: Segmenter, config: DiscoverCo
         yield vector.detach().clone()
 
 
-def trainable(network: Any) -> Any:
+def trainable(network: nn.Module) -> nn.Module:
     """A copy whose weights all take gradients, as in the official loop."""
-    if not isinstance(network, nn.Module):
-        return network
     network = copy.deepcopy(network)
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.is_floating_point():

@@ -22,68 +22,45 @@ from lelsd_core.segmenters import Segmenter
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 KIND = "discovery"
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam
+NUMBERS = ("step", "seen", "left_out", "score", "best_score", "since")
 MIN_IMPROVEMENT = 0.002  # a held-out score must rise by this much to count as better
 
 
 @dataclass(eq=False)
 class RunState:
-    """All that changes during a search.
+    """All that changes during a search."""
 
-    Args:
-        vectors: (K, D), the parameter that Adam updates.
-        optimizer, scheduler: Adam and its learning rate.
-        random: draws the amounts.
-        best_vectors, best_score: the directions (K, D) with the best held-out score so far, -1 before the first check.
-        checks_since_best: checks of the held-out score since then.
-        micro: samples rendered at a time; halved when memory runs out.
-        step: steps done, over all directions.
-        seen, left_out: samples used so far, and those among them that showed no part or no change.
-        score: mean score of the last step.
-    """
-
-    vectors: Tensor
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    random: torch.Generator
-    best_vectors: Tensor
-    micro: int
-    best_score: float = -1.0
-    checks_since_best: int = 0
-    step: int = 0
-    seen: int = 0
-    left_out: int = 0
-    score: float = 0.0
+    vectors: Tensor  # (K, D), the parameter that Adam updates
+    optimizer: torch.optim.Optimizer  # Adam
+    scheduler: torch.optim.lr_scheduler.LRScheduler  # of its learning rate
+    random: torch.Generator  # draws the amounts
+    best: Tensor  # the directions (K, D) with the best held-out score so far
+    micro: int  # samples rendered at a time; halved when memory runs out
+    best_score: float = -1.0  # -1 before the first check of the held-out score
+    since: int = 0  # checks since the best one
+    step: int = 0  # over all directions
+    seen: int = 0  # samples used
+    left_out: int = 0  # those among them that showed no part or no change
+    score: float = 0.0  # mean over the samples of the last step
 
     def finished(self, config: DiscoverConfig) -> bool:
         """Whether all steps are done, or the held-out score has stopped rising."""
-        return self.step >= config.steps * config.count or 0 < config.patience <= self.checks_since_best
+        return self.step >= config.steps * config.count or 0 < config.patience <= self.since
 
     def record(self, held_out_score: float, vectors: Tensor) -> None:
         """Note a held-out score and the directions (K, D) that reached it."""
         if held_out_score > self.best_score + MIN_IMPROVEMENT:
-            self.best_score, self.best_vectors, self.checks_since_best = held_out_score, vectors, 0
+            self.best_score, self.best, self.since = held_out_score, vectors, 0
         else:
-            self.checks_since_best += 1
+            self.since += 1
 
     def save(self, path: str | Path, task: Mapping[str, Any]) -> None:
         """Write the state and the `search_task` it belongs to; the file appears whole or not at all."""
         moments = self.optimizer.state[self.vectors]
-        tensors = {
-            "vectors": self.vectors,
-            "best": self.best_vectors,
-            "random": self.random.get_state(),
-            "exp_avg": moments["exp_avg"],
-            "exp_avg_sq": moments["exp_avg_sq"],
-        }
-        numbers = {
-            "step": self.step,
-            "seen": self.seen,
-            "left_out": self.left_out,
-            "score": self.score,
-            "best_score": self.best_score,
-            "since": self.checks_since_best,
-            "lr": self.optimizer.param_groups[0]["lr"],
-        }
+        tensors = {"vectors": self.vectors, "best": self.best, "random": self.random.get_state()}
+        tensors |= {name: moments[name] for name in MOMENTS}
+        numbers = {name: getattr(self, name) for name in NUMBERS} | {"lr": self.optimizer.param_groups[0]["lr"]}
         write_safetensors(path, tensors, {"kind": KIND, "task": task, "numbers": numbers})
 
     def load(self, path: str | Path, task: Mapping[str, Any]) -> None:
@@ -97,34 +74,25 @@ class RunState:
                 "give another checkpoint file, or delete it to start afresh."
             )
         try:
-            numbers = facts["numbers"]
-            names = ("vectors", "best", "exp_avg", "exp_avg_sq")
-            vectors, best, exp_avg, exp_avg_sq = (tensors[name] for name in names)
-            if any(tensors[name].shape != self.vectors.shape for name in names):
+            if any(tensors[name].shape != self.vectors.shape for name in ("vectors", "best", *MOMENTS)):
                 raise ValueError("shapes")
             self.random.set_state(tensors["random"])
-            self.step, self.seen, self.left_out = (int(numbers[name]) for name in ("step", "seen", "left_out"))
-            self.best_score, self.score = float(numbers["best_score"]), float(numbers["score"])
-            self.best_vectors, self.checks_since_best = best.to(self.vectors), int(numbers["since"])
-            rate = float(numbers["lr"])
+            for name in NUMBERS:
+                setattr(self, name, type(getattr(self, name))(facts["numbers"][name]))
+            rate = float(facts["numbers"]["lr"])
         except (KeyError, TypeError, ValueError, RuntimeError) as problem:
             raise UserError(f"{Path(path).name} is not a whole checkpoint of a discovery: {problem}.") from None
         with torch.no_grad():
-            self.vectors.copy_(vectors)
-        moments = {"step": torch.tensor(float(self.step)), "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+            self.vectors.copy_(tensors["vectors"])
+        self.best = tensors["best"].to(self.vectors)
+        moments = {"step": torch.tensor(float(self.step))} | {name: tensors[name] for name in MOMENTS}
         groups = [{**group, "lr": rate, "params": [0]} for group in self.optimizer.state_dict()["param_groups"]]
         self.optimizer.load_state_dict({"state": {0: moments}, "param_groups": groups})
         self.scheduler.last_epoch = self.step
 
 
 def search_task(config: DiscoverConfig, generator: Generator, segmenter: Segmenter, given: Tensor) -> dict[str, Any]:
-    """What a search does, as plain JSON, to recognise its checkpoint by.
-
-    Args:
-        config: checked.
-        generator, segmenter: the networks.
-        given: vectors (G, D) that the new directions must be orthogonal to.
-    """
+    """What a search does, as plain JSON, to recognise its checkpoint by; `given`: vectors of directions to avoid."""
     return {
         "config": json.loads(json.dumps(asdict(config))),
         "generator": generator.fingerprint or generator.name,

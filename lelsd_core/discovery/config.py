@@ -138,16 +138,8 @@ class DiscoverConfig:
             raise UserError(f"count is {self.count}{beside}; {where} has room for {room} directions at right angles.")
 
 
-def code_distance(generator: Generator, space: LatentSpace, slots: Sequence[str], pairs: int = 32) -> float:
-    """Mean distance between the codes of two random samples in a space, over the columns of some slots.
-
-    Args:
-        generator: draws the samples.
-        space: one of its latent spaces.
-        slots: names or patterns; empty = every movable slot.
-        pairs: number of pairs.
-    """
-    seeds = TRAINING[: 2 * pairs]
-    codes = generator.lift(generator.sample(seeds), generator.space_names[0], space.name).detach()
+def code_distance(generator: Generator, space: LatentSpace, slots: Sequence[str]) -> float:
+    """Mean distance between the codes of two random samples, over the columns of the slots, from 32 pairs."""
+    codes = generator.lift(generator.sample(TRAINING[:64]), generator.space_names[0], space.name).detach()
     differences = (codes[::2] - codes[1::2]) * space.column_mask(slots).to(codes)
     return float(differences.norm(dim=1).mean())

@@ -29,17 +29,11 @@ MAX_CACHED_BYTES = 2**30  # further batches are rendered again each time they ar
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rendered and segmented samples.
+    """Rendered and segmented samples."""
 
-    Args:
-        codes: (B, D).
-        maps: what the score compares, pictures or feature maps (B, C, H, W).
-        segmentation: part labels (B, h, w); for soft masks, probabilities (B, P, h, w).
-    """
-
-    codes: Tensor
-    maps: tuple[Tensor, ...]
-    segmentation: Tensor
+    codes: Tensor  # (B, D)
+    maps: tuple[Tensor, ...]  # what the score compares: the pictures, or feature maps (B, C, H, W)
+    segmentation: Tensor  # part labels (B, h, w); for soft masks, probabilities (B, P, h, w)
 
     def rows(self, rows: slice) -> Batch:
         """Some of the samples."""

@@ -33,6 +33,7 @@ from lelsd_core.segmenters import Segmenter
 
 MAX_UNSEEN = 64  # samples without the part after which the search gives up
 STOPPING_BATCH = 32  # samples rendered at a time, without gradients, for the held-out score
+FACTS = ("slots", "view", "difference", "masks", "region", "edges", "norm", "count", "batch", "lr", "seed")
 SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], lr_scheduler.LRScheduler]] = {
     "cosine": lr_scheduler.CosineAnnealingLR,
     "halving": lambda adam, total: lr_scheduler.MultiStepLR(adam, [round(total * i / 4) for i in (1, 2, 3)], 0.5),
@@ -42,23 +43,15 @@ SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], lr_scheduler.LRSc
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """The state of a search after a step.
+    """What a search has reached after a step."""
 
-    Args:
-        step, total: steps done and to do, over all directions.
-        score: mean localization score of this step's samples that count, in [0, 1].
-        directions: the directions as they are now; the last progress holds the result.
-        seen, left_out: samples used so far, and those among them that showed no part or no change.
-        held_out: the best held-out score so far, where the config has patience.
-    """
-
-    step: int
-    total: int
-    score: float
-    directions: tuple[Direction, ...]
-    seen: int = 0
-    left_out: int = 0
-    held_out: float | None = None
+    step: int  # done, over all directions
+    total: int  # to do
+    score: float  # mean localization score, in [0, 1], of this step's samples that count
+    directions: tuple[Direction, ...]  # as they are now; the last progress holds the result
+    seen: int = 0  # samples used so far
+    left_out: int = 0  # those among them that showed no part or no change
+    held_out: float | None = None  # the best held-out score so far, where the config has patience
 
 
 def discover(
@@ -150,22 +143,10 @@ def draw_amounts(config: DiscoverConfig, random: torch.Generator) -> Tensor:
 def score_step(
     samples: Samples, before: Batch, unit: Tensor, amounts: Tensor, config: DiscoverConfig, state: RunState
 ) -> Tensor:
-    """Move samples, score them, and note the score and the samples that count in the state.
+    """Move a batch by amounts (B, 1) along a direction (D,), render and score it: the mean score's gradient (D,).
 
-    Micro-batches are halved for the rest of the search when memory runs out.
-
-    Args:
-        samples: render the moved codes.
-        before: the untouched batch.
-        unit: the direction (D,).
-        amounts: (B, 1).
-        config, state: of the search.
-
-    Returns:
-        Gradient (D,) of the mean score with respect to the direction.
-
-    Raises:
-        UserError: none of the first `MAX_UNSEEN` samples counted.
+    The state notes the score and how many samples counted. UserError if none of the first `MAX_UNSEEN` did. When memory
+    runs out, micro-batches are halved for the rest of the search.
     """
     while True:
         try:
@@ -201,10 +182,9 @@ def progress_of(
 ) -> Progress:
     """The progress to report: current directions, or the best ones once a search with patience has finished."""
     best = config.patience and state.finished(config)
-    vectors = state.best_vectors if best else sphere.project(state.vectors.detach())
-    names = ("slots", "view", "difference", "masks", "region", "edges", "norm", "count", "batch", "lr", "seed")
+    vectors = state.best if best else sphere.project(state.vectors.detach())
     samples = max(config.samples // config.batch, 1) * config.batch
-    facts = {name: getattr(config, name) for name in names} | {
+    facts = {name: getattr(config, name) for name in FACTS} | {
         "layers": config.layers or ("picture",),
         "amounts": (config.least, config.most),
         "samples": (TRAINING.start, TRAINING.start + samples - 1),
@@ -213,18 +193,10 @@ def progress_of(
         "version": lelsd_core.__version__,
         "steps": state.step,
     }
+    name, owner = "-".join(config.parts), (generator.name, generator.fingerprint)
+    ends = {"low": -config.most, "high": config.most}
     directions = tuple(
-        Direction(
-            name="-".join(config.parts),
-            generator=generator.name,
-            fingerprint=generator.fingerprint,
-            space=config.space,
-            vector=vector.clone(),
-            parts=config.parts,
-            low=-config.most,
-            high=config.most,
-            facts=facts,
-        )
+        Direction(name, *owner, config.space, vector.clone(), config.parts, **ends, facts=facts)
         for vector in vectors.cpu()
     )
     held_out = state.best_score if config.patience and state.best_score >= 0 else None
@@ -260,11 +232,10 @@ class UnitSphere:
 
     def correlation(self, units: Tensor) -> Tensor:
         """R of Eq. 3 for unit vectors (K, D): 0 if they are orthogonal, else negative."""
-        parts = self.space.split(units) if self.by_slot else (units,)
-        written = self.written if self.by_slot else [True]
+        slots = zip(self.space.split(units), self.written, strict=True)
+        parts = [part for part, written in slots if written] if self.by_slot else [units]
         identity = torch.eye(len(units), device=units.device)
-        used = [part for part, changed in zip(parts, written, strict=True) if changed]
-        return torch.stack([-0.5 * (part @ part.T - identity).norm() for part in used]).mean()
+        return torch.stack([-0.5 * (part @ part.T - identity).norm() for part in parts]).mean()
 
 
 def row_space(vectors: Tensor, widths: Sequence[int]) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import MOST
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, held_out, measure_effect, with_scores
+from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, held_out, measure_effect
 from lelsd_core.generators.base import Generator
 from lelsd_core.segmenters import Segmenter, part_mask
 
@@ -45,28 +45,20 @@ def calibrate(
     if not part_mask(samples.probabilities, segmenter.parts, direction.parts).any():
         parts = " or ".join(direction.parts)
         raise UserError(f"None of {len(samples.codes)} samples of {generator.name} shows {parts}; choose another part.")
-    if measure_effect(generator, segmenter, direction, first, 2 * STEP * stretch(direction)).brightening.mean() < 0:
+    unit = direction.facts.get("amounts", (0.0, MOST))[1] / MOST  # searches with larger amounts stretch all steps
+    if measure_effect(generator, segmenter, direction, first, 2 * STEP * unit).brightening.mean() < 0:
         direction = replace(direction, vector=-direction.vector)
-    low, high = (largest_amount(generator, segmenter, direction, first, sign) for sign in (-1, 1))
+    low, high = (largest_amount(generator, segmenter, direction, first, signed) for signed in (-unit, unit))
     direction = replace(direction, low=low, high=high)
-    return with_scores(direction, evaluate_one(generator, segmenter, direction, samples))
+    row = evaluate_one(generator, segmenter, direction, samples)
+    facts = {**direction.facts, "interval": row.interval, "left_out": row.left_out}
+    return replace(direction, score=row.score, area=row.area, gain=row.gain, facts=facts)
 
 
 def largest_amount(
-    generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut, sign: int
+    generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut, unit: float
 ) -> float:
-    """The end of a direction's range on one side.
-
-    Args:
-        generator, segmenter: the networks.
-        direction: a unit vector in the samples' space.
-        samples: held-out.
-        sign: -1 for the low end, 1 for the high end.
-
-    Returns:
-        The largest plausible amount with this sign: a multiple of the stretched `STEP`, at least two of them.
-    """
-    unit = sign * stretch(direction)
+    """The largest plausible amount with the sign of `unit`: a multiple of `unit * STEP`, at least two of them."""
 
     def plausible(amount: float) -> bool:
         effect = measure_effect(generator, segmenter, direction, samples, unit * amount)
@@ -78,8 +70,3 @@ def largest_amount(
         while largest + stride <= LIMIT and plausible(largest + stride):
             largest += stride
     return unit * largest
-
-
-def stretch(direction: Direction) -> float:
-    """How much longer the amounts of a direction's search were than those that `STEP` and `LIMIT` are chosen for."""
-    return direction.facts.get("amounts", (0.0, MOST))[1] / MOST

@@ -6,7 +6,8 @@ held-out seeds --> codes --> both ends of the slider range --> pictures and mask
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,50 +25,29 @@ NORMAL_95 = 1.96  # standard errors on each side of a mean
 
 @dataclass(frozen=True)
 class Row:
-    """One direction on held-out samples.
-
-    Args:
-        direction, part: its name and its parts.
-        score: share of the squared change of the picture inside the part, mean over samples and both ends.
-        area: share of the picture that the part covers, likewise.
-        low, high: the slider range it was measured on.
-        gain: odds of the score over odds of the area.
-        change: root mean square change of the whole picture in [-1, 1] units, at the low and at the high end.
-        interval: 95 % confidence interval of the score, samples taken as drawn independently.
-        left_out: pictures, two for each sample, without the part or without any change; not used for the other figures.
-    """
+    """One direction on held-out samples: means over samples and both ends of its slider range."""
 
     direction: str
     part: str
-    score: float
-    area: float
+    score: float  # share of the squared change of the picture inside the part
+    area: float  # share of the picture that the part covers
     low: float
     high: float
-    gain: float
-    change: tuple[float, float]
-    interval: tuple[float, float] = (0.0, 1.0)
-    left_out: int = 0
+    gain: float  # odds of the score over odds of the area
+    change: tuple[float, float]  # root mean square change of the picture in [-1, 1] units, at the low and the high end
+    interval: tuple[float, float] = (0.0, 1.0)  # 95 % confidence interval of the score; samples drawn independently
+    left_out: int = 0  # pictures, two for each sample, without the part or any change; not used for the other figures
 
 
-@dataclass(frozen=True, eq=False)
-class Effect:
-    """What an amount of a direction does to N samples; each field is (N,).
+class Effect(NamedTuple):
+    """What an amount of a direction does to N samples; each field is (N,)."""
 
-    Args:
-        score: localization score on the picture.
-        area: share of the picture that the part covers.
-        change: root mean square change of the whole picture, in [-1, 1] units.
-        outside: the same outside the part.
-        unchanged: share of the pixels outside the part whose label stays the same.
-        brightening: mean change inside the part; positive = brighter.
-    """
-
-    score: Tensor
-    area: Tensor
-    change: Tensor
-    outside: Tensor
-    unchanged: Tensor
-    brightening: Tensor
+    score: Tensor  # localization score on the picture
+    area: Tensor  # share of the picture that the part covers
+    change: Tensor  # root mean square change of the whole picture, in [-1, 1] units
+    outside: Tensor  # the same outside the part
+    unchanged: Tensor  # share of the pixels outside the part whose label stays the same
+    brightening: Tensor  # mean change inside the part; positive = brighter
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +106,7 @@ def measure_effect(
         samples: N untouched samples.
         amount: how far, the same for all.
     """
-    columns = []
+    batches = []
     tensors = (samples.codes, samples.pictures, samples.probabilities)
     for codes, before, parts_before in zip(*(t.split(batch_size(generator)) for t in tensors), strict=True):
         moved = codes + amount * direction.vector.to(codes)
@@ -138,17 +118,16 @@ def measure_effect(
         squares, weights = change.square().mean(1, keepdim=True), 1 - inside
         outside = (mask == 0)[:, 0]
         unchanged = (parts_before.argmax(1) == parts_after.argmax(1)) & outside
-        columns.append(
-            (
-                localization_score(before, after, mask),
-                mask.mean((1, 2, 3)),
-                change.square().mean((1, 2, 3)).sqrt(),
-                ((squares * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1)).sqrt(),
-                unchanged.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
-                (change * inside).mean((1, 2, 3)),
-            )
+        effect = Effect(
+            score=localization_score(before, after, mask),
+            area=mask.mean((1, 2, 3)),
+            change=change.square().mean((1, 2, 3)).sqrt(),
+            outside=((squares * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1)).sqrt(),
+            unchanged=unchanged.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
+            brightening=(change * inside).mean((1, 2, 3)),
         )
-    return Effect(*(torch.cat(column) for column in zip(*columns, strict=True)))
+        batches.append(effect)
+    return Effect(*map(torch.cat, zip(*batches, strict=True)))
 
 
 class Evaluator:
@@ -174,19 +153,7 @@ class Evaluator:
 def evaluate(
     generator: Generator, segmenter: Segmenter, directions: Sequence[Direction], seeds: Sequence[int] | None = None
 ) -> Iterator[Row]:
-    """Evaluate directions on held-out samples.
-
-    Args:
-        generator, segmenter: the networks.
-        directions: of this generator.
-        seeds: as for `held_out`.
-
-    Yields:
-        One `Row` for each direction.
-
-    Raises:
-        UserError: a direction of another generator.
-    """
+    """One `Row` for each direction; the other arguments, and the error, as for `Evaluator`."""
     yield from map(Evaluator(generator, segmenter, seeds), directions)
 
 
@@ -224,9 +191,3 @@ def clustered_mean(values: Tensor, counted: Tensor) -> tuple[float, float]:
     columns = int(counted.any(0).sum())
     error = (residuals.square().sum() * columns / max(columns - 1, 1)).sqrt() / number
     return float(mean), float(error)
-
-
-def with_scores(direction: Direction, row: Row) -> Direction:
-    """The direction with the figures of its `Row`."""
-    facts = dict(direction.facts) | {"interval": row.interval, "left_out": row.left_out}
-    return replace(direction, score=row.score, area=row.area, gain=row.gain, facts=facts)

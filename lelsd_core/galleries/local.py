@@ -40,22 +40,14 @@ MAX_AREA = 0.95  # a part of nearly the whole picture is not local
 
 @dataclass(frozen=True, eq=False)
 class GalleryProgress:
-    """Progress of `fill_gallery`.
+    """What `fill_gallery` has reached."""
 
-    Args:
-        part: the current part.
-        done, total: parts finished so far, and all parts.
-        share: of this part's search, 0 to 1; 1 once it has its direction or its message.
-        direction: the calibrated direction, once it is found.
-        words: message: why there is no direction, or why it was not saved; else "".
-    """
-
-    part: str
-    done: int
-    total: int
-    share: float
-    direction: Direction | None = None
-    words: str = ""
+    part: str  # the current one
+    done: int  # parts finished so far
+    total: int  # all parts
+    share: float  # of this part's search that is done, 0 to 1; 1 once it has its direction or its message
+    direction: Direction | None = None  # calibrated, once it is found
+    words: str = ""  # message why there is no direction, or why it was not saved
 
 
 def gallery_folder(fingerprint: str) -> Path:
@@ -90,8 +82,7 @@ def fill_gallery(
     config = config.check(generator, segmenter)
     done, total, missing = 0, len(config.parts), []
     for part in config.parts:
-        direction = cached_direction(direction_path(folder, part), generator)
-        words = "" if direction else cached_message(folder, part)
+        direction, words = read_cache(folder, part, generator)
         if direction or words:
             done += 1
             yield GalleryProgress(part, done, total, 1.0, direction, words)
@@ -107,15 +98,9 @@ def fill_gallery(
 def search_part(
     folder: Path, config: DiscoverConfig, samples: Samples
 ) -> Iterator[tuple[float, Direction | None, str]]:
-    """Find and save the direction of a config's one part.
+    """Find and save the direction of the config's one part.
 
-    Args:
-        folder: cache of directions.
-        config: checked.
-        samples: untouched samples for it.
-
-    Yields:
-        Share of the work that is done; with 1.0 the direction, or a message why there is none, or both.
+    Yields the share of the work that is done; with 1.0 the direction, a message why there is none, or both.
     """
     (part,), generator, segmenter = config.parts, samples.generator, samples.segmenter
     try:
@@ -193,8 +178,8 @@ def check_directions(directions: Sequence[Direction], generator: Generator) -> t
 def cached_directions(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
     """The directions that `fill_gallery` found for a generator in earlier runs; damaged files are left out."""
     folder = gallery_folder(generator.fingerprint)
-    cached = [cached_direction(direction_path(folder, part), generator) for part in usual_parts(segmenter)]
-    return tuple(direction for direction in cached if direction)
+    cached = [read_cache(folder, part, generator) for part in usual_parts(segmenter)]
+    return tuple(direction for direction, _ in cached if direction)
 
 
 def direction_path(folder: Path, part: str, ending: str = ".safetensors") -> Path:
@@ -202,19 +187,14 @@ def direction_path(folder: Path, part: str, ending: str = ".safetensors") -> Pat
     return folder / ("".join(c if c.isalnum() else "-" for c in part) + ending)
 
 
-def cached_direction(path: Path, generator: Generator) -> Direction | None:
-    """The direction of a file; None if it is missing, damaged or another generator's: it is searched again."""
+def read_cache(folder: Path, part: str, generator: Generator) -> tuple[Direction | None, str]:
+    """A part's cached direction, or the saved message why it has none; neither if it has to be searched (again)."""
     try:
-        direction = Direction.load(path)
+        direction = Direction.load(direction_path(folder, part))
         direction.check(generator)
-    except UserError:
-        return None
-    return direction
-
-
-def cached_message(folder: Path, part: str) -> str:
-    """The saved message why a part has no direction; "" if there is none."""
+    except UserError:  # missing, damaged, or another generator's
+        direction = None
     try:
-        return direction_path(folder, part, ".txt").read_text(encoding="utf-8").strip()
+        return direction, "" if direction else direction_path(folder, part, ".txt").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        return ""
+        return None, ""

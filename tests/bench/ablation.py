@@ -37,22 +37,14 @@ STEPS, BATCH = 40, 4  # of each search; enough to tell settings apart
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One setting and part.
+    """One setting and part."""
 
-    Args:
-        masks, read: how masks are combined; "picture" or "features".
-        part: the part.
-        score: mean held-out score on the picture over seeds, wherever the search itself read its score.
-        spread: standard deviation of the seeds' scores.
-        variety: mean of 1 − |cosine| between what two seeds' directions change in a picture; 0 = all the same.
-    """
-
-    masks: str
-    read: str
+    masks: str  # how they are combined
+    read: str  # where the search reads its score: "picture" or "features"
     part: str
-    score: float
-    spread: float
-    variety: float
+    score: float  # mean held-out score on the picture over seeds
+    spread: float  # standard deviation of the seeds' scores
+    variety: float  # mean of 1 − |cosine| between what two seeds' directions change in a picture; 0 = all the same
 
 
 def ablate(
