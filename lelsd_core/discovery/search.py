@@ -165,8 +165,9 @@ def score_step(
             if state.micro == 1 or not is_out_of_memory(problem):
                 raise
             state.micro = (state.micro + 1) // 2
-    weights = counts if len(counts) > 1 else [1.0]
-    state.score = sum(w * score for w, score in zip(weights, scores, strict=True)) / max(sum(weights), 1)
+    weights = counts if len(counts) > 1 else [1.0]  # of the micro-batches' means
+    total = max(sum(weights), 1)
+    state.score = sum(weight * score for weight, score in zip(weights, scores, strict=True)) / total
     state.seen, state.left_out = state.seen + config.batch, state.left_out + config.batch - int(sum(counts))
     if state.seen >= MAX_UNSEEN and state.left_out == state.seen:
         parts, name = " or ".join(config.parts), samples.generator.name
@@ -174,7 +175,7 @@ def score_step(
             f"None of the first {state.seen} samples of {name} shows {parts} in a way that a move changes; "
             f"choose another part, or a segmenter for the pictures of {name}."
         )
-    return sum(w * slope for w, slope in zip(weights, gradients, strict=True)) / max(sum(weights), 1)
+    return sum(weight * slope for weight, slope in zip(weights, gradients, strict=True)) / total
 
 
 def progress_of(
@@ -193,10 +194,9 @@ def progress_of(
         "version": lelsd_core.__version__,
         "steps": state.step,
     }
-    name, owner = "-".join(config.parts), (generator.name, generator.fingerprint)
-    ends = {"low": -config.most, "high": config.most}
+    name, rest = "-".join(config.parts), {"low": -config.most, "high": config.most, "facts": facts}
     directions = tuple(
-        Direction(name, *owner, config.space, vector.clone(), config.parts, **ends, facts=facts)
+        Direction(name, generator.name, generator.fingerprint, config.space, vector.clone(), config.parts, **rest)
         for vector in vectors.cpu()
     )
     held_out = state.best_score if config.patience and state.best_score >= 0 else None
