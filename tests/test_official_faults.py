@@ -1,4 +1,4 @@
-"""The eleven faults of the paper's own code (IVRL/LELSD), each as a test that this one has not got it."""
+"""The eleven faults of the paper's own code (IVRL/LELSD), each as a test that this one has not got it; its recipe."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lelsd_core import seeds
+from lelsd_core.cli import official
 from lelsd_core.directions import Direction, move
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import Samples
@@ -144,3 +146,30 @@ def test_11_two_users_with_one_seed_share_nothing(editor):
     mine.codes.add_(1.0)
     assert not torch.equal(mine.codes, yours.codes)
     assert torch.equal(yours.codes, editor.random_face(3).codes)
+
+
+def test_the_official_recipe_draws_fresh_seeds_of_its_own():
+    used: list[int] = []
+
+    class Counting(Painter):
+        def sample(self, seeds):
+            used.extend(seeds)
+            return super().sample(seeds)
+
+        def __deepcopy__(self, _memo):
+            return self
+
+    config = DiscoverConfig(parts="left", steps=3, batch=2, least=1.0, most=4.0).check(Painter(), Halves())
+    assert len(list(official.official_loop(Counting(), Halves(), config))) == 3
+    assert used == list(seeds.OFFICIAL[:6])
+
+
+def test_the_official_recipe_is_compared_on_every_part_and_seed(monkeypatch, capsys):
+    monkeypatch.setattr(official, "PARTS", ("hair",))
+    monkeypatch.setattr(official, "SEEDS", (0, 1))
+    monkeypatch.setitem(official.RECIPE, "steps", 2)
+    result = official.official("digiface-64")
+    assert [(row["part"], row["seed"]) for row in result["races"]] == [("hair", 0), ("hair", 1)]
+    assert all(0 <= row["official_score"] <= row["score"] <= 1 for row in result["races"])
+    assert result["worst_ratio"] == max(row["ratio"] for row in result["races"]) > 0
+    assert capsys.readouterr().out.count("official") == 3

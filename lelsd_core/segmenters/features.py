@@ -145,7 +145,7 @@ class FeatureSegmenter(nn.Module):
         self.members = tuple(tuple(rows) for rows in members) or tuple((i,) for i in range(len(self.parts)))
         self.register_buffer("weight", weight.float())
         self.register_buffer("bias", bias.float())
-        self.needs, self.needs_picture = tuple(embed.layers), False
+        self.needs = tuple(embed.layers)
         self.name, self.fingerprint = about, ""
 
     def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:

@@ -17,6 +17,7 @@ from checkpoints_make import HERE  # beside this file
 from PIL import Image
 from tqdm import tqdm
 
+from lelsd_core import seeds
 from lelsd_core.directions import Direction, move
 from lelsd_core.discovery.search import discover
 from lelsd_core.evaluation.calibration import calibrate
@@ -24,7 +25,6 @@ from lelsd_core.evaluation.heldout import evaluate
 from lelsd_core.generators.base import Generator
 from lelsd_core.images import enlarge, grid, to_pil
 from lelsd_core.registry import load_generator, load_segmenter
-from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import PartsSegmenter
 from lelsd_core.specs import GENERATORS
 
@@ -46,7 +46,7 @@ SIDE = 128
 def contact_sheet(generator: Generator, direction: Direction) -> Image.Image:
     """One row for each of `SHOWN` held-out samples: low end, half way, untouched, half way, high end."""
     amounts = [direction.low, direction.low / 2, 0.0, direction.high / 2, direction.high]
-    codes = generator.lift(generator.sample(HELD_OUT[:SHOWN]), generator.space_names[0], direction.space)
+    codes = generator.lift(generator.sample(seeds.HELD_OUT[:SHOWN]), generator.space_names[0], direction.space)
     columns = [generator.synthesize(move(codes, [direction], [amount]), direction.space).image for amount in amounts]
     return grid([[enlarge(to_pil(column[row : row + 1]), SIDE) for column in columns] for row in range(SHOWN)])
 
