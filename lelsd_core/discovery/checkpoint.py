@@ -91,13 +91,13 @@ class RunState:
         self.scheduler.last_epoch = self.step
 
 
-def search_task(config: DiscoverConfig, generator: Generator, segmenter: Segmenter, given: Tensor) -> dict[str, Any]:
-    """What a search does, as plain JSON, to recognise its checkpoint by; `given`: vectors of directions to avoid."""
+def search_task(config: DiscoverConfig, generator: Generator, segmenter: Segmenter, existing: Tensor) -> dict[str, Any]:
+    """What a search does, as plain JSON, to recognise its checkpoint by; `existing`: directions to avoid."""
     return {
         "config": json.loads(json.dumps(asdict(config))),
         "generator": generator.fingerprint or generator.name,
         "segmenter": getattr(segmenter, "fingerprint", "") or segmenter.name,
-        "given": hashlib.sha256(given.cpu().float().numpy().tobytes()).hexdigest() if len(given) else "",
+        "given": hashlib.sha256(existing.cpu().float().numpy().tobytes()).hexdigest() if len(existing) else "",
     }
 
 

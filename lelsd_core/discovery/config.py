@@ -88,10 +88,10 @@ class DiscoverConfig:
         space = generator.space(self.space or generator.space_names[-1])
         generator.check_layers((*self.layers, *filter(None, [self.view])))
         parts = getattr(segmenter.parts, "names", segmenter.parts)  # names of groups, too
-        choices = [(CHOICE_LABELS.get(name, name), getattr(self, name), known) for name, known in CHOICES.items()]
-        for kind, name, known in (*(("part", part, parts) for part in self.parts), *choices):
-            if name not in known:
-                raise UserError(unknown_name(kind, name, known))
+        choices = [(CHOICE_LABELS.get(name, name), getattr(self, name), values) for name, values in CHOICES.items()]
+        for kind, name, values in (*(("part", part, parts) for part in self.parts), *choices):
+            if name not in values:
+                raise UserError(unknown_name(kind, name, values))
         if not self.parts:
             raise UserError(f"No part was chosen; choose at least one of {', '.join(parts)}.")
         if segmenter.needs:

@@ -120,12 +120,12 @@ class Samples:
         """All that is needed of the codes; without a graph after the last scored map."""
         config, generator, names = self.config, self.generator, list(self.generator.layers)
         needed = {*config.layers, *self.segmenter.needs, config.view}
-        keep = [name for name in names if name in needed]
+        layers = [name for name in names if name in needed]
         image = not config.view and (not config.layers or getattr(self.segmenter, "needs_picture", True))
         if not config.layers or not torch.is_grad_enabled():
-            return generator.synthesize(codes, config.space, keep=keep, image=image)
-        scored = keep[: keep.index(max(config.layers, key=names.index)) + 1]
-        rest = keep[len(scored) :]
+            return generator.synthesize(codes, config.space, keep=layers, image=image)
+        scored = layers[: layers.index(max(config.layers, key=names.index)) + 1]
+        rest = layers[len(scored) :]
         lower = generator.synthesize(codes, config.space, keep=scored, image=False)
         if not (image or rest):
             return lower

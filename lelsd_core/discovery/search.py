@@ -1,6 +1,6 @@
 """LELSD: find directions in a latent space that change one part of the picture and leave the rest alone.
 
-    untouched samples (codes, pictures, masks; made once)  --move by amount · u-->  pictures  -->  localization score
+    untouched samples (codes, pictures, masks; cached)  --move by amount · u-->  pictures  -->  localization score
     J = Σ_k LS(u_k) + c·R,   R = −½ ‖Corr(u_1..u_K) − I_K‖_F                                        (Eq. 3)
 
 `discover` is an iterator: the command line shows a progress bar, the page yields from it, closing it stops the search.
@@ -83,10 +83,10 @@ def discover(
             or space, a checkpoint of another search, or a part that no sample shows.
     """
     config = config.check(generator, segmenter)
-    given = given_vectors(against, generator, config)
-    sphere = UnitSphere(generator.space(config.space), config, given.to(generator.device))
+    existing = existing_vectors(against, generator, config)
+    sphere = UnitSphere(generator.space(config.space), config, existing.to(generator.device))
     state, total = initial_state(sphere, config), config.steps * config.count
-    task = search_task(config, generator, segmenter, given) if checkpoint else {}
+    task = search_task(config, generator, segmenter, existing) if checkpoint else {}
     if checkpoint and Path(checkpoint).exists():
         state.load(checkpoint, task)
     if samples is None or not samples.fits(generator, segmenter, config):
@@ -113,8 +113,8 @@ def discover(
         yield progress_of(state, sphere, generator, segmenter, config)
 
 
-def given_vectors(against: Sequence[Direction], generator: Generator, config: DiscoverConfig) -> Tensor:
-    """Vectors (G, D) of given directions. UserError for one of another generator or space, or too many of them."""
+def existing_vectors(against: Sequence[Direction], generator: Generator, config: DiscoverConfig) -> Tensor:
+    """Vectors (G, D) of directions to avoid. UserError for another generator or space, or too many of them."""
     for direction in against:
         direction.check(generator)
         if direction.space != config.space:
@@ -205,7 +205,7 @@ def progress_of(
 
 
 class UnitSphere:
-    """The allowed directions: writable columns, unit length, orthogonal to given directions.
+    """The allowed directions: writable columns, unit length, orthogonal to existing directions.
 
     With `norm="whole"` a direction has length 1 and Corr is of whole vectors; with `norm="slot"` each slot that it
     writes has length 1 and R is the mean over these slots, so that no two directions coincide within a slot.
@@ -213,21 +213,21 @@ class UnitSphere:
     Args:
         space: the latent space.
         config: checked; its slots and norm count.
-        given: vectors (G, D) of given directions.
+        existing: vectors (G, D) of directions to be orthogonal to.
     """
 
-    def __init__(self, space: LatentSpace, config: DiscoverConfig, given: Tensor) -> None:
+    def __init__(self, space: LatentSpace, config: DiscoverConfig, existing: Tensor) -> None:
         self.space, self.by_slot = space, config.norm == "slot"
-        self.writable = space.column_mask(config.slots).to(given.device)
+        self.writable = space.column_mask(config.slots).to(existing.device)
         names = space.written(config.slots)
         self.written = [slot.name in names for slot in space.slots]
-        self.given = row_space(given * self.writable, space.widths if self.by_slot else (space.width,))
+        self.existing = row_space(existing * self.writable, space.widths if self.by_slot else (space.width,))
 
     def project(self, vectors: Tensor) -> Tensor:
         """The nearest allowed directions of vectors (K, D)."""
         free = vectors * self.writable
-        if len(self.given):
-            free = free - (free @ self.given.T) @ self.given
+        if len(self.existing):
+            free = free - (free @ self.existing.T) @ self.existing
         return self.space.unit_slots(free) if self.by_slot else self.space.unit(free)
 
     def correlation(self, units: Tensor) -> Tensor:

@@ -107,8 +107,8 @@ def search_part(
         check_presence(part, samples)
         for progress in discover(generator, segmenter, config, samples=samples):
             yield 0.9 * progress.step / progress.total, None, ""
-        found = replace(progress.directions[0], name=part)
-        direction = calibrate(generator, segmenter, found, CALIBRATION_SEEDS)
+        direction = replace(progress.directions[0], name=part)
+        direction = calibrate(generator, segmenter, direction, CALIBRATION_SEEDS)
     except UserError as problem:  # no sample shows the part in a way that a move changes
         with suppress(OSError):  # if the message cannot be saved, the next run finds out again
             write_text(direction_path(folder, part, ".txt"), f"{problem}\n")
