@@ -58,7 +58,7 @@ def start(settings: Settings) -> None:
 def behind(shelf: ModelManager, settings: Settings) -> None:
     """What goes on behind the page: first uses made quick, sliders searched, the large model fetched for a GPU."""
     from demo.models import FLAGSHIP, choose, missing_files
-    from lelsd_core.cli.doctor import hub
+    from lelsd_core.cli.doctor import check_hub
     from lelsd_core.weights.hub import is_offline
 
     editor = shelf.editor(shelf.first)
@@ -67,7 +67,7 @@ def behind(shelf: ModelManager, settings: Settings) -> None:
         shelf.fill_first()
     cuda = editor.generator.device.type == "cuda"
     if settings.generator == AUTO and cuda:
-        reachable, cached = not hub().how, not missing_files(FLAGSHIP)
+        reachable, cached = not check_hub().remedy, not missing_files(FLAGSHIP)
         if wanted := choose(cuda=cuda, reachable=reachable, offline=is_offline(), cached=cached).wanted:
             shelf.start(wanted)
 

@@ -1,67 +1,56 @@
-"""The command line: `python -m lelsd_core COMMAND`. Flags and words only; the commands are in `cli/`."""
+"""Entry point of the command line: `python -m lelsd_core COMMAND`, or `lelsd COMMAND` once installed."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
-COMMANDS = ("edit", "discover", "evaluate", "weights", "bench", "doctor")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands; needs no torch, no Gradio and no OpenCV."""
-    top = argparse.ArgumentParser(
-        prog="python -m lelsd_core", description="Find and use directions that change one part of a GAN's picture."
-    )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        module = import_module(f"lelsd_core.cli.{name}")
-        command = commands.add_parser(
-            name,
-            help=module.__doc__.splitlines()[0],
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(command)
-        command.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-        command.set_defaults(run=module.run, code=0)
-    return top
-
-
-def run(options: argparse.Namespace) -> object:
-    """What the command gives; a lack of memory is told like anything else that a person can fix."""
-    try:
-        return options.run(options)
-    except (RuntimeError, MemoryError):
-        from lelsd_core.device import report_out_of_memory
-
-        with report_out_of_memory():
-            raise
+from lelsd_core.cli.parser import build_parser
+from lelsd_core.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. 0: done; 1: a person can fix it, or some of a batch failed; 2: unknown options (argparse)."""
-    from lelsd_core.errors import UserError
+    """Run one command and return its exit code.
 
-    options = parser().parse_args(arguments)
+    Args:
+        arguments: the command line without the program's name; None = this process's.
+
+    Returns:
+        0: done. 1: a problem that a person can fix, or some items of a batch failed. 130: interrupted. 141: the reader
+        of a pipe closed it. Unknown options end in argparse with 2.
+    """
+    program = "lelsd" if Path(sys.argv[0]).stem == "lelsd" else "python -m lelsd_core"
+    options = build_parser(program).parse_args(arguments)
     try:
-        result = run(options)
+        result = run(options.command, options)
         if options.json:
             print(json.dumps(result))
         sys.stdout.flush()
-    except UserError as problem:
-        print(f"lelsd_core: {problem}", file=sys.stderr)
+    except UserError as error:
+        print(f"lelsd_core: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lelsd_core: stopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads has heard enough, such as `| head`
+    except BrokenPipeError:  # such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return options.code
+
+
+def run(command: str, options: object) -> object:
+    """Import a command's module and run it; a lack of memory becomes a `UserError`."""
+    module = import_module(f"lelsd_core.cli.{command}")
+    try:
+        return module.run(options)
+    except (RuntimeError, MemoryError):
+        from lelsd_core.device import report_out_of_memory  # brings torch, which not every command needs
+
+        with report_out_of_memory():
+            raise
 
 
 if __name__ == "__main__":

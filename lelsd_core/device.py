@@ -101,7 +101,7 @@ def free_memory() -> None:
         torch.mps.empty_cache()
 
 
-def settle(device: torch.device | str) -> None:
+def synchronize(device: torch.device | str) -> None:
     """Wait until a device has done what it was asked to do; a CPU always has. For those who look at the clock."""
     kind = torch.device(device).type
     if kind == "cuda":

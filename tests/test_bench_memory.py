@@ -22,7 +22,7 @@ def test_a_whole_batch_and_single_samples_are_measured(monkeypatch: pytest.Monke
         ran.append((space["step"].step, space["config"].batch, space["config"].micro))
         return float(len(ran))
 
-    monkeypatch.setattr("tests.bench.generators.peak_gb", run_small)
+    monkeypatch.setattr("lelsd_core.cli.bench.peak_gb", run_small)
     assert main(["bench", "discover", "--memory", "--json"]) == 0
     assert ran == [(1, 4, 4), (1, 4, 1)]
     assert '"peak_gb": 1.0, "peak_gb_micro_1": 2.0' in capsys.readouterr().out

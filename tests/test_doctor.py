@@ -45,36 +45,36 @@ def loopback(monkeypatch) -> Iterator[SimpleNamespace]:
 
 
 def test_the_hub_is_asked_for_nothing_but_its_headers(loopback):
-    found = doctor.hub()
-    assert not found.how
-    assert constants.ENDPOINT in found.words
+    check = doctor.check_hub()
+    assert not check.remedy
+    assert constants.ENDPOINT in check.what
     assert loopback.asked == ["/"] or loopback.asked == [""]
 
 
 def test_any_answer_but_a_broken_one_means_that_the_hub_is_there(loopback):
     loopback.status = 404
-    assert not doctor.hub().how
+    assert not doctor.check_hub().remedy
     loopback.status = 503
-    assert "it answers 503" in doctor.hub().how
+    assert "it answers 503" in doctor.check_hub().remedy
 
 
 def test_a_hub_that_hangs_is_not_waited_for(loopback, monkeypatch):
-    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    monkeypatch.setattr(doctor, "TIMEOUT", 0.1)
     loopback.seconds = 1.0
-    assert doctor.hub().how.startswith(("no answer within 0.1 s", "timed out"))
+    assert doctor.check_hub().remedy.startswith(("no answer within 0.1 s", "timed out"))
 
 
 def test_a_hub_that_is_not_there_is_told_with_the_way_out(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
-    found = doctor.hub()
-    assert "cannot be reached at http://127.0.0.1:1" in found.words
-    assert "HF_ENDPOINT" in found.how
+    check = doctor.check_hub()
+    assert "cannot be reached at http://127.0.0.1:1" in check.what
+    assert "HF_ENDPOINT" in check.remedy
 
 
 def test_offline_means_that_nobody_is_asked(loopback, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE is set" in doctor.hub().words
+    assert "HF_HUB_OFFLINE is set" in doctor.check_hub().what
     assert loopback.asked == []
 
 
@@ -108,46 +108,49 @@ def test_a_device_that_is_not_there_is_one_sentence(capsys):
 
 def test_little_room_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
-    found = doctor.disk(tmp_path / "not" / "there" / "yet")
-    assert "1.0 GB free" in found.words
-    assert "HF_HUB_CACHE" in found.how
+    check = doctor.check_disk(tmp_path / "not" / "there" / "yet")
+    assert "1.0 GB free" in check.what
+    assert "HF_HUB_CACHE" in check.remedy
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e11))
-    assert not doctor.disk(tmp_path).how
+    assert not doctor.check_disk(tmp_path).remedy
     monkeypatch.setattr(doctor.os, "access", lambda *_: False)
-    assert "cannot be written to" in doctor.disk(tmp_path).how
+    assert "cannot be written to" in doctor.check_disk(tmp_path).remedy
 
 
 def test_little_memory_is_told(monkeypatch):
     free, total = doctor.memory_bytes()
     assert 0 < free <= total
     monkeypatch.setattr(doctor, "memory_bytes", lambda: (1e9, 8e9))
-    assert doctor.memory() == doctor.Finding(
+    assert doctor.check_memory() == doctor.Check(
         "Memory: 1.0 GB free of 8.0 GB", "close other programs; the page takes about 1 GB"
     )
     monkeypatch.setattr(doctor, "memory_bytes", lambda: (0.0, None))
-    assert not doctor.memory().how
+    assert not doctor.check_memory().remedy
 
 
-def test_large_models_want_a_gpu():
-    assert "takes seconds" in doctor.large_models(CPU).how
-    assert not doctor.large_models(torch.device("cuda")).how
+def remedies(monkeypatch) -> dict[str, str]:
+    """What each check names -> its remedy, with the shipped model's check left out for speed."""
+    monkeypatch.setattr(doctor, "check_shipped_model", lambda _: doctor.Check("shipped"))
+    return {check.what: check.remedy for check in doctor.run_checks(CPU)}
 
 
-def test_missing_packages_come_with_their_install_command(monkeypatch):
+def test_large_models_want_a_gpu(loopback, monkeypatch):
+    assert "takes seconds" in remedies(monkeypatch)["Models of 1024 pixels (FFHQ) while a slider moves"]
+
+
+def test_missing_packages_come_with_their_install_command(loopback, monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
     monkeypatch.delenv("SPACE_ID", raising=False)
-    assert [found.how for found in doctor.optional()] == ["pip install ray", "pip install transformers"]
+    commands = [remedy for remedy in remedies(monkeypatch).values() if remedy.startswith("pip")]
+    assert commands == ["pip install ray", "pip install transformers"]
     monkeypatch.setenv("SPACE_ID", "me/page")
-    assert [found.how for found in doctor.optional()][-1] == "pip install spaces"
+    assert "pip install spaces" in remedies(monkeypatch).values()
 
 
-def test_missing_weights_come_with_the_command_that_fetches_them(hub_home, monkeypatch):
-    hows = [found.how for found in doctor.published()]
-    assert hows[0] == "python -m lelsd_core weights fetch ffhq-1024"
-    assert "yunet" in hows[1]
-    monkeypatch.setattr(doctor, "missing_files", lambda _: ())
-    assert not any(found.how for found in doctor.published())
-
-
-def test_a_package_that_is_not_there_has_no_version():
-    assert doctor.version_of("no-such-package-here") == "missing"
+def test_missing_weights_come_with_the_command_that_fetches_them(loopback, hub_home, monkeypatch):
+    checks = remedies(monkeypatch)
+    commands = [remedy for remedy in checks.values() if "weights fetch" in remedy]
+    assert commands[0] == "python -m lelsd_core weights fetch ffhq-1024"
+    assert "yunet" in commands[1]
+    monkeypatch.setattr(doctor, "local", lambda name: hub_home / name)
+    assert not any("weights fetch" in remedy for remedy in remedies(monkeypatch).values())

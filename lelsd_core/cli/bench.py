@@ -1,17 +1,16 @@
-"""Time this machine against floors measured in the same run; ratios are what counts.
+"""`bench`: timings against floors that are measured in the same run, interleaved; every time is printed, medians count.
 
-python -m lelsd_core bench edit
-python -m lelsd_core bench discover [--official | --memory]
-python -m lelsd_core bench start
-python -m lelsd_core bench generator
-python -m lelsd_core bench align
-python -m lelsd_core bench invert
+floor of an edit    one generator pass at batch 1
+floor of a step     three generator and two segmenter passes, without gradients
+floor of the start  an empty Gradio page that imports torch; for --help, a Python that does nothing
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -19,69 +18,24 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lelsd_core.cli.common import add_device
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    import torch
-
-
-WHAT = ("edit", "discover", "start", "generator", "align", "invert")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of the command."""
-    parser.add_argument("what", help=f"what to time: {', '.join(WHAT)}")
-    parser.add_argument("--generator", default="digiface-64", help="registry name [%(default)s]")
-    parser.add_argument("--repeats", type=int, default=0, help="how often [enough for the time it takes]")
-    parser.add_argument("--four-times", action="store_true", help="discover: also run with four times as many steps")
-    parser.add_argument("--memory", action="store_true", help="discover: only the memory, of StyleGAN2 at 1024")
-    parser.add_argument("--official", action="store_true", help="discover: also race the paper's own recipe")
-    add_device(parser)
-
-
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Time it; all that a person can fix is told before."""
-    from lelsd_core.errors import UserError, unknown_name
-    from lelsd_core.specs import generator_spec
-
-    if options.what not in WHAT:
-        raise UserError(unknown_name("bench", options.what, WHAT))
-    if options.repeats < 0:
-        raise UserError(f"--repeats is {options.repeats}; it must be at least 1, or 0 for as many as it takes.")
-    generator_spec(options.generator)
-    if options.what == "start":
-        return start(options.repeats or 5)
-    if options.what == "generator":
-        from tests.bench import generators
-
-        return generators.generator(options.repeats or 5)
-    if options.what == "align":
-        from tests.bench import align as photos
-
-        return photos.align(options.generator, options.repeats or 15)
-    if options.what == "discover" and options.memory:
-        from tests.bench import generators
-
-        return generators.discovery_memory()
-    if options.what == "invert":
-        from tests.bench import inversion
-
-        return inversion.invert(options.generator, options.repeats or 5)
-    from lelsd_core.device import choose_device
-
-    device = choose_device(options.device)
-    if options.what == "edit":
-        return edit(options.generator, options.repeats or 101, device)
-    times = discovery(options.generator, options.repeats or 21, options.four_times, device)
-    if options.official:
-        from lelsd_core.cli import official
-
-        times |= official.official(options.generator, device)
-    return times
-
+from lelsd_core.cli.official import official
+from lelsd_core.device import choose_device, synchronize
+from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.search import discover
+from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.evaluation.heldout import evaluate
+from lelsd_core.generators import Generator, StyleGAN2, StyleGAN2Config
+from lelsd_core.images import enlarge, to_pil
+from lelsd_core.registry import load_editor, load_generator, load_segmenter
+from lelsd_core.segmenters import Segmenter
+from lelsd_core.specs import generator_spec, segmenter_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EMPTY_PAGE = """
@@ -90,16 +44,37 @@ with gr.Blocks(analytics_enabled=False) as page:
     gr.Markdown("empty")
 page.launch(server_port={port}, quiet=True, ssr_mode=False, run_history=False)
 """
+ONE_STEP = """
+from lelsd_core.cli.bench import random_stylegan2
+from lelsd_core.discovery.search import DiscoverConfig, discover
+from lelsd_core.registry import load_segmenter
+config = DiscoverConfig(parts=("background",), batch={batch}, micro={micro}, samples={batch})
+step = next(discover(random_stylegan2(1024), load_segmenter("digiface-parts"), config))
+assert step.seen == {batch}
+"""
+WHAT = ("edit", "discover", "start")
 
 
-def edit(name: str, repeats: int, device: torch.device | str = "cpu") -> dict[str, Any]:
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Time one thing; what a person can fix is checked first."""
+    if options.what not in WHAT:
+        raise UserError(unknown_name("bench", options.what, WHAT))
+    if options.repeats < 0:
+        raise UserError(f"--repeats is {options.repeats}; it must be at least 1, or 0 for the default.")
+    generator_spec(options.generator)
+    device = choose_device(options.device)
+    if options.what == "start":
+        return bench_start(options.repeats or 5)
+    if options.what == "edit":
+        return bench_edit(options.generator, options.repeats or 101, device)
+    if options.memory:
+        return bench_memory()
+    times = bench_discover(options.generator, options.repeats or 21, options.four_times, device)
+    return times | (official(options.generator, device) if options.official else {})
+
+
+def bench_edit(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
     """Slider amounts -> uint8 picture at model size, over one generator pass at batch 1."""
-    import torch
-
-    from lelsd_core.device import settle
-    from lelsd_core.images import enlarge, to_pil
-    from lelsd_core.registry import load_editor
-
     editor = load_editor(name, device)
     session = editor.random_face(0)
     amounts = {direction.name: direction.high / 4 for direction in editor.directions}
@@ -108,44 +83,22 @@ def edit(name: str, repeats: int, device: torch.device | str = "cpu") -> dict[st
     @torch.inference_mode()
     def forward() -> None:
         generator.synthesize(codes, session.space)
-        settle(device)
+        synchronize(device)
 
-    times = interleaved(
-        {
-            "forward_s": forward,
-            "edit_s": lambda: editor.render(session, amounts),
-            "encode_s": lambda: jpeg(enlarge(to_pil(torch.zeros(1, 3, 64, 64)), 512)),
-        },
-        repeats,
-    )
+    def encode() -> None:  # as the page sends a picture
+        enlarge(to_pil(torch.zeros(1, 3, 64, 64)), 512).save(io.BytesIO(), "JPEG", quality=90, subsampling=0)
+
+    tasks = {"forward_s": forward, "edit_s": lambda: editor.render(session, amounts), "encode_s": encode}
+    times = interleaved(tasks, repeats)
     times["edit_over_forward"] = times["edit_s"] / times["forward_s"]
     print(f"an edit takes {times['edit_over_forward']:.2f} generator passes")
     return times
 
 
-def jpeg(picture: Any) -> bytes:
-    """A picture as the page sends it."""
-    import io
-
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90, subsampling=0)
-    return buffer.getvalue()
-
-
-def discovery(name: str, repeats: int, four_times: bool, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """One step of a discovery over its floor; and, if wanted, what four times as many steps bring."""
-    import resource
-
-    import torch
-
-    from lelsd_core.device import settle
-    from lelsd_core.discovery.search import discover
-    from lelsd_core.registry import load_generator, load_segmenter
-    from lelsd_core.specs import generator_spec, segmenter_of
-
-    spec = generator_spec(name)
+def bench_discover(name: str, repeats: int, four_times: bool, device: torch.device) -> dict[str, Any]:
+    """One step of a search over its floor; with `four_times`, also the score after four times as many steps."""
     segmenter, generator = load_segmenter(segmenter_of(name), device), load_generator(name, device)
-    config = spec.discover.check(generator, segmenter)
+    config = generator_spec(name).discover.check(generator, segmenter)
     codes = generator.lift(generator.sample(range(config.batch)), generator.space_names[0], config.space)
     with torch.inference_mode():
         picture = generator.synthesize(codes, config.space).image
@@ -156,26 +109,19 @@ def discovery(name: str, repeats: int, four_times: bool, device: torch.device | 
             generator.synthesize(codes, config.space)
         for _ in range(2):
             segmenter.network(picture)
-        settle(device)
+        synchronize(device)
 
     steps = discover(generator, segmenter, config)
-    for _ in range(3):
-        next(steps)
     times = interleaved({"floor_s": floor, "step_s": lambda: next(steps)}, repeats)
     times["step_over_floor"] = times["step_s"] / times["floor_s"]
     times["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"a step takes {times['step_over_floor']:.2f} floors (its untouched samples included)")
-    longer = compare_longer(generator, segmenter, config) if four_times else {}
+    longer = compare_steps(generator, segmenter, config) if four_times else {}
     return {"generator": name, **times, **longer}
 
 
-def compare_longer(generator: Any, segmenter: Any, config: Any) -> dict[str, Any]:
-    """Held-out score (at the amounts learned with) and seconds of the mouth: as configured and four times as long."""
-    from dataclasses import replace
-
-    from lelsd_core.discovery.search import discover
-    from lelsd_core.evaluation.heldout import evaluate
-
+def compare_steps(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> dict[str, Any]:
+    """Held-out score and seconds of a search: as configured, and with four times as many steps."""
     result: dict[str, Any] = {}
     for label, steps in (("", config.steps), ("_four_times", 4 * config.steps)):
         began = time.perf_counter()
@@ -187,7 +133,16 @@ def compare_longer(generator: Any, segmenter: Any, config: Any) -> dict[str, Any
     return result
 
 
-def start(repeats: int) -> dict[str, Any]:
+def bench_memory(batch: int = 4) -> dict[str, Any]:
+    """Peak memory of one step of a search with StyleGAN2 config-f at 1024: a whole batch, and one at a time."""
+    result = {}
+    for label, micro in (("", batch), ("_micro_1", 1)):
+        result[f"peak_gb{label}"] = peak = peak_gb(ONE_STEP.format(batch=batch, micro=micro))
+        print(f"a step of batch {batch}, StyleGAN2 at 1024, {micro} at a time: peak memory {peak:.2f} GB", flush=True)
+    return {"generator": "stylegan2-1024", "batch": batch, **result}
+
+
+def bench_start(repeats: int) -> dict[str, Any]:
     """Process start to page ready over an empty Gradio page that imports torch, and to --help over a bare Python."""
     times = interleaved(
         {
@@ -251,3 +206,32 @@ def interleaved(tasks: dict[str, Callable[[], object]], repeats: int, warm: int 
     for name, seconds in times.items():
         print(f"{name}: " + " ".join(f"{s:.4f}" for s in seconds))
     return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def random_stylegan2(resolution: int) -> StyleGAN2:
+    """StyleGAN2 in the official widths (config-f) with random weights."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    def affine(prefix: str, channels: int) -> dict[str, Tensor]:
+        return {f"{prefix}.affine.weight": draw(channels, 512), f"{prefix}.affine.bias": torch.ones(channels)}
+
+    weights = {f"mapping.fc{i}.weight": 100 * draw(512, 512) for i in range(8)}
+    weights |= {f"mapping.fc{i}.bias": draw(512) for i in range(8)} | {"mapping.w_avg": torch.zeros(512)}
+    tap = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    weights |= {"synthesis.b4.const": draw(512, 4, 4), "synthesis.resample_filter": tap.outer(tap) / 64}
+    before, size = 512, 4
+    while size <= resolution:
+        channels = min(512, 32768 // size)
+        for name in ("conv0", "conv1") if size > 4 else ("conv1",):
+            part = f"synthesis.b{size}.{name}"
+            weights |= affine(part, before) | {f"{part}.weight": draw(channels, before, 3, 3)}
+            weights |= {f"{part}.bias": draw(channels), f"{part}.noise_strength": torch.tensor(0.1)}
+            weights[f"{part}.noise_const"] = draw(size, size)
+            before = channels
+        part = f"synthesis.b{size}.torgb"
+        weights |= affine(part, before) | {f"{part}.weight": draw(3, before, 1, 1), f"{part}.bias": draw(3)}
+        size *= 2
+    return StyleGAN2(StyleGAN2Config(), weights).eval()

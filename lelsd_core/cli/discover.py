@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lelsd_core.cli.common import add_device, add_networks, progress_bar
+from lelsd_core.cli import progress_bar
 from lelsd_core.device import choose_device
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
@@ -25,24 +25,6 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.segmenters import Parts, Segmenter
 from lelsd_core.specs import segmenter_of, spec_of
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of the command: one for each field of `DiscoverConfig`; its default depends on the generator."""
-    parser.add_argument("out", help="file to write; several directions get -2, -3 ... before the ending")
-    add_networks(parser)
-    parser.add_argument("--segmenter-weights", metavar="FILE", help="of a network named without them; or: torchvision")
-    for field in fields(DiscoverConfig):
-        several = isinstance(field.default, tuple)
-        parser.add_argument(
-            f"--{field.name}",
-            type=field.metadata["kind"],
-            nargs="+" if several else None,
-            help=field.metadata["help"],
-        )
-    parser.add_argument("--against", nargs="+", default=[], metavar="FILE", help="directions to stay clear of")
-    parser.add_argument("--checkpoint", help="file to write now and then, and to go on from if it is there")
-    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,25 +10,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from lelsd_core.cli.common import add_device, add_networks
 from lelsd_core.cli.workers import check_workers, spread
 from lelsd_core.device import choose_device
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import Evaluator
 from lelsd_core.registry import directions_of, load_generator, load_segmenter
 from lelsd_core.specs import segmenter_of
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of the command."""
-    add_networks(parser)
-    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
-    parser.add_argument("--workers", type=int, default=1, help="processes for the directions; more than 1 need Ray [1]")
-    parser.add_argument("--ablate", action="store_true", help="compare settings of a discovery instead")
-    parser.add_argument("--parts", nargs="+", default=["eyes", "mouth", "hair"], help="parts to ablate [%(default)s]")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds to ablate [%(default)s]")
-    parser.add_argument("--steps", type=int, default=0, help="steps of each ablated discovery [a short one's]")
-    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -18,22 +18,6 @@ from pathlib import Path
 from typing import Any
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of the command."""
-    parser.add_argument("action", help=f"what to do: {', '.join(ACTIONS)}")
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="fetch, verify: which; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub",
-    )
-    parser.add_argument("--only", action="store_true", help="fetch: the named files alone, not what belongs to them")
-    parser.add_argument("--generator", default="digiface-64", help="push-directions: whose directions [%(default)s]")
-    parser.add_argument("--directions", help="push-directions: folder with them [the generator's own]")
-    parser.add_argument("--dry-run", action="store_true", help="push-directions: show what would be sent, send nothing")
-    parser.set_defaults(usage_error=parser.error)
-
-
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Do it."""
     from lelsd_core.errors import UserError, unknown_name

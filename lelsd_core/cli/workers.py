@@ -1,11 +1,11 @@
-"""Work on many things at once: one process, or several that Ray starts and looks after.
+"""Batches in one process, or in several worker processes that Ray starts and supervises.
 
-    items  --one after the other, each whole to one worker-->  results, in the items' order
+    items  --each to one worker-->  results, in the order of the items
 
-Each worker loads the models once and works as a single run does: batch 1, as many threads, so that results are equal
-bit for bit. With GPUs, workers share them out evenly. Ray is optional (`pip install ray`) and does what process pools
-do not: a worker that dies is started anew, and costs at most the item that it died over twice. It stays on this
-machine: loopback only, behind a random token, without its dashboard and its usage reports, its logs deleted at the end.
+Each worker loads the models once and works as a single run does, at batch 1 and with the same number of threads, so
+that results are bit-equal. GPUs are shared out evenly. Ray is optional (`pip install ray`); unlike a process pool it
+restarts a worker that dies, which costs at most the item that the worker died over twice. It runs on this machine only:
+on loopback, behind a random token, without dashboard and usage reports, and its logs are deleted at the end.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from lelsd_core.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Build = Callable[[str], Callable[[Item], Result]]  # device -> models loaded and ready: item -> result
+Build = Callable[[str], Callable[[Item], Result]]  # device -> a task with its models loaded: item -> result
 
-STORE = 80_000_000  # bytes of memory that Ray shares between processes: near its least; only paths and numbers travel
-RESTARTS = 3  # of a worker, before what is left to it is given up
-PRIVATE = {  # read by Ray when it is imported
+OBJECT_STORE = 80_000_000  # bytes of memory that Ray shares between processes: near its minimum
+RESTARTS = 3  # of a worker
+PRIVATE = {  # environment variables that Ray reads when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on every system: one machine, addressed as 127.0.0.1
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on every system: one machine, at 127.0.0.1
     "RAY_AUTH_MODE": "token",
 }
 
@@ -43,129 +43,126 @@ def spread(
     """Do the same with each item.
 
     Args:
-        build: makes a worker, a function of one item, on a device; with its items and results it must be picklable.
+        build: loads the models on a device and returns the task; picklable, with its items and results.
         items: what to work on.
-        workers: processes; 1 works in this one and needs no Ray.
-        device: for "cuda" each worker gets a GPU, shared where there are fewer.
+        workers: number of processes; 1 works in this process and needs no Ray.
+        device: for "cuda", each worker gets a GPU, or a share of one where there are fewer.
 
     Yields:
-        For each item, in order, its result, or the `UserError` that its work ended with or that tells of a lost worker.
+        For each item, in order, its result, or the `UserError` that it raised or that reports a lost worker.
 
     Raises:
-        UserError: no worker at all, or several without Ray.
+        UserError: fewer than one worker, or several without Ray.
     """
     check_workers(workers)
     workers = min(workers, len(items))
-    return spread_over_processes(build, items, workers, device) if workers > 1 else here(build, items, device)
+    if workers > 1:
+        yield from spread_with_ray(build, items, workers, device)
+    elif items:
+        task = build(device)
+        for item in items:
+            yield result_or_error(task, item)
 
 
 def check_workers(workers: int) -> None:
-    """UserError unless that many workers can be had."""
+    """UserError for fewer than one worker, or for several without Ray."""
     if workers < 1:
         raise UserError(f"workers is {workers}; it must be at least 1.")
     if workers > 1:
-        load_ray()
+        import_ray()
 
 
-def here(build: Build[Item, Result], items: Sequence[Item], device: str) -> Iterator[Result | UserError]:
-    """One after the other in this process."""
-    work = build(device) if items else None
-    for item in items:
-        yield result_or_problem(work, item)
-
-
-def result_or_problem(work: Callable[[Item], Result], item: Item) -> Result | UserError:
-    """The result, or the sentence why there is none."""
+def result_or_error(task: Callable[[Item], Result], item: Item) -> Result | UserError:
+    """The result of an item, or the `UserError` that it raised."""
     try:
-        return work(item)
-    except UserError as problem:
-        return problem
+        return task(item)
+    except UserError as error:
+        return error
 
 
 class Worker:
-    """What runs in each process: the models, loaded when it starts."""
+    """The actor of a worker process, with its models loaded."""
 
     def __init__(self, build: Build[Item, Result], device: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.problem: UserError | None = None
+        self.error: UserError | None = None
         try:
-            self.work = build(device)
-        except UserError as problem:  # raised here it would look as if the process had died
-            self.problem = problem
+            self.task = build(device)
+        except UserError as error:  # raised here, Ray would report a dead process
+            self.error = error
 
     def do(self, item: Item) -> Result | UserError:
         """The result of an item. UserError if the models could not be loaded."""
-        if self.problem:
-            raise self.problem
-        return result_or_problem(self.work, item)
+        if self.error:
+            raise self.error
+        return result_or_error(self.task, item)
 
 
-def spread_over_processes(
+def spread_with_ray(
     build: Build[Item, Result], items: Sequence[Item], workers: int, device: str
 ) -> Iterator[Result | UserError]:
-    """The same in several processes; whichever is free takes the next item."""
-    ray = load_ray()
+    """`spread` over several processes; a worker that is free takes the next item."""
+    ray = import_ray()
     from ray.util import ActorPool
 
     gpus = torch.cuda.device_count() if device == "cuda" else 0
-    each = 1 / -(-workers // gpus) if gpus else 0  # of a GPU; Ray shows a worker its own one only
-    kind = ray.remote(num_cpus=1, num_gpus=each, max_restarts=RESTARTS, max_task_retries=1)(Worker)
+    gpus_each = 1 / -(-workers // gpus) if gpus else 0  # Ray makes only its own GPU visible to a worker
+    actor = ray.remote(num_cpus=1, num_gpus=gpus_each, max_restarts=RESTARTS, max_task_retries=1)(Worker)
     with ray_running(ray, workers, gpus):
-        started = [kind.remote(build, device, torch.get_num_threads()) for _ in range(workers)]
-        pool = ActorPool(started)
+        pool = ActorPool([actor.remote(build, device, torch.get_num_threads()) for _ in range(workers)])
         for item in items:
-            pool.submit(lambda worker, given: worker.do.remote(given), item)
+            pool.submit(lambda worker, item: worker.do.remote(item), item)
         for _ in items:
             try:
                 yield pool.get_next()
-            except ray.exceptions.RayTaskError as problem:
-                raise problem.cause from None
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
             except ray.exceptions.RayActorError:
-                yield UserError("The worker died over this one, most likely for want of memory; try fewer workers.")
+                yield UserError("The worker died over this one, probably for lack of memory; use fewer workers.")
 
 
 @contextmanager
 def ray_running(ray: Any, workers: int, gpus: int) -> Iterator[None]:
-    """Ray on this machine alone, for as long as it is needed."""
-    home = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))  # for the workers
+    """Start Ray on this machine and stop it again. UserError if it does not start."""
+    package_folder = str(Path(__file__).resolve().parents[2])
+    environment = {
+        "RAY_AUTH_TOKEN": ray_token(),
+        "PYTHONPATH": os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")])),
+    }
+    before = {name: os.environ.get(name) for name in environment}
     folder = "/tmp" if sys.platform == "darwin" else None  # Ray's sockets need a short path
-    kept = {name: os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "PYTHONPATH")}
     with tempfile.TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True) as logs:
-        os.environ.update({"RAY_AUTH_TOKEN": token(), "PYTHONPATH": path})
+        os.environ.update(environment)
         try:
-            start(ray, num_cpus=workers, num_gpus=gpus, _temp_dir=logs)
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=workers,
+                    num_gpus=gpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="critical",
+                    object_store_memory=OBJECT_STORE,
+                    _temp_dir=logs,
+                )
+            except Exception as error:  # Ray raises many types
+                reason = str(error).strip().partition("\n")[0]
+                raise UserError(f"Ray could not start here ({reason}); leave --workers at 1.") from error
             yield
         finally:
             ray.shutdown()
-            for name, value in kept.items():
+            for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def start(ray: Any, **options: Any) -> None:
-    """Start Ray: an own one, quiet, small. UserError if it does not."""
-    try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="critical",
-            object_store_memory=STORE,
-            **options,
-        )
-    except Exception as problem:  # Ray raises many kinds, all of them reasons to do without it
-        reason = str(problem).strip().partition("\n")[0]
-        raise UserError(f"Ray could not start here ({reason}); leave --workers at 1.") from problem
-
-
 @cache
-def token() -> str:
-    """The password of this process's Ray, which goes on asking for the first one that it saw."""
+def ray_token() -> str:
+    """The authentication token of this process's Ray, which keeps asking for the first one that it saw."""
     return secrets.token_hex(32)
 
 
-def load_ray() -> Any:
-    """Ray, told to keep to itself. UserError if it is not installed."""
+def import_ray() -> Any:
+    """Ray, configured to stay private. UserError if it is not installed."""
     os.environ.update(PRIVATE)
     try:
         import ray

@@ -34,3 +34,7 @@ def align(name: str, repeats: int) -> dict[str, Any]:
         seconds.append(time.perf_counter() - began)
     print(f"align_s, first: {seconds[0]:.4f}, then: " + " ".join(f"{s:.4f}" for s in seconds[1:]))
     return {"align_s": statistics.median(seconds[1:])}
+
+
+if __name__ == "__main__":
+    align("digiface-64", 15)

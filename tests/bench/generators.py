@@ -13,28 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lelsd_core.cli.bench import interleaved, peak_gb
+from lelsd_core.cli.bench import interleaved, peak_gb, random_stylegan2
 from lelsd_core.generators.base import State
 from lelsd_core.generators.style import SLOPE, SQRT2
-from lelsd_core.generators.stylegan2 import EPS, StyledConv, StyleGAN2, StyleGAN2Config, ToRGB, key
+from lelsd_core.generators.stylegan2 import EPS, StyledConv, StyleGAN2, ToRGB, key
 
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0])
 BATCHES = (1, 4)
 ONE_PICTURE = """
 import torch
-from lelsd_core.bench.generators import random_stylegan2
+from lelsd_core.cli.bench import random_stylegan2
 generator = random_stylegan2(1024)
 with torch.inference_mode():
     image = generator.synthesize(generator.sample([0]), "Z").image
 assert image.shape == (1, 3, 1024, 1024)
-"""
-ONE_STEP = """
-from lelsd_core.bench.generators import random_stylegan2
-from lelsd_core.discovery.search import DiscoverConfig, discover
-from lelsd_core.registry import load_segmenter
-config = DiscoverConfig(parts=("background",), batch={batch}, micro={micro}, samples={batch})
-step = next(discover(random_stylegan2(1024), load_segmenter("digiface-parts"), config))
-assert step.seen == {batch}
 """
 
 
@@ -67,44 +59,6 @@ def passes(network: StyleGAN2, styles: Tensor) -> tuple[Callable[[], Tensor], Ca
         return plain_synthesis(network, styles)
 
     return ours, plain
-
-
-def discovery_memory(batch: int = 4) -> dict[str, Any]:
-    """Peak memory of one step of a discovery with StyleGAN2 config-f at 1024: a whole batch, and one at a time."""
-    result = {}
-    for label, micro in (("", batch), ("_micro_1", 1)):
-        result[f"peak_gb{label}"] = peak = peak_gb(ONE_STEP.format(batch=batch, micro=micro))
-        how = f"{micro} at a time"
-        print(f"a step of batch {batch} with StyleGAN2 at 1024, {how}: {peak:.2f} GB of memory at its peak", flush=True)
-    return {"generator": "stylegan2-1024", "batch": batch, **result}
-
-
-def random_stylegan2(resolution: int) -> StyleGAN2:
-    """StyleGAN2 in the official widths (config-f) with random weights."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    def affine(prefix: str, channels: int) -> dict[str, Tensor]:
-        return {f"{prefix}.affine.weight": draw(channels, 512), f"{prefix}.affine.bias": torch.ones(channels)}
-
-    weights = {f"mapping.fc{i}.weight": 100 * draw(512, 512) for i in range(8)}
-    weights |= {f"mapping.fc{i}.bias": draw(512) for i in range(8)} | {"mapping.w_avg": torch.zeros(512)}
-    weights |= {"synthesis.b4.const": draw(512, 4, 4), "synthesis.resample_filter": torch.outer(FILTER, FILTER) / 64}
-    before, size = 512, 4
-    while size <= resolution:
-        channels = min(512, 32768 // size)
-        for name in ("conv0", "conv1") if size > 4 else ("conv1",):
-            part = f"synthesis.b{size}.{name}"
-            weights |= affine(part, before) | {f"{part}.weight": draw(channels, before, 3, 3)}
-            weights |= {f"{part}.bias": draw(channels), f"{part}.noise_strength": torch.tensor(0.1)}
-            weights[f"{part}.noise_const"] = draw(size, size)
-            before = channels
-        part = f"synthesis.b{size}.torgb"
-        weights |= affine(part, before) | {f"{part}.weight": draw(3, before, 1, 1), f"{part}.bias": draw(3)}
-        size *= 2
-    return StyleGAN2(StyleGAN2Config(), weights).eval()
 
 
 def plain_synthesis(network: StyleGAN2, styles: Tensor) -> Tensor:
@@ -153,3 +107,7 @@ def filtered(x: Tensor, padding: tuple[int, int]) -> Tensor:
     """x padded before and after, low-pass filtered with a gain of 4."""
     kernel = (torch.outer(FILTER, FILTER) / 16).expand(x.shape[1], 1, 4, 4)
     return F.conv2d(F.pad(x, padding * 2), kernel, groups=x.shape[1])
+
+
+if __name__ == "__main__":
+    generator(5)

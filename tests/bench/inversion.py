@@ -148,3 +148,7 @@ def kept_gains(editor: Editor, codes: Tensor) -> dict[str, float]:
         if row.area >= LEAST_AREA:
             kept[direction.name] = row.gain / direction.gain
     return kept
+
+
+if __name__ == "__main__":
+    invert("digiface-64", 5)

@@ -1,0 +1,176 @@
+"""The flags and help texts of all commands. Needs nothing but Python, so that `--help` is fast and always works.
+
+`__main__` parses the command line with it and then imports the module of the one command that was named.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+
+from lelsd_core.discovery.config import DiscoverConfig
+
+GENERATOR = "digiface-64"  # the default of most commands
+FORMATS = ("png", "jpg", "webp")  # of a folder's pictures
+EDIT = """Edit the face of a photo, or of each photo in a folder.
+
+    python -m lelsd_core edit photo.jpg edited.png --set mouth=3 --set hair=-4
+    python -m lelsd_core edit photos/ edited/ --recipe recipe.json --protect 1 --workers 2
+
+The whole photo is written with the change added to it; --crop writes the aligned face as the generator renders it. In a
+folder, one bad file does not stop the others: failures are listed at the end, and the exit code is then 1.
+"""
+DISCOVER = """Find a new direction for some parts and save it.
+
+    python -m lelsd_core discover lips.safetensors --parts mouth --steps 300
+"""
+EVALUATE = """Measure directions on held-out samples: score, area, range and locality gain of each.
+
+    python -m lelsd_core evaluate
+"""
+WEIGHTS = """Manage weights: list, fetch and verify published ones, convert any generator file, publish directions.
+
+    python -m lelsd_core weights list
+    python -m lelsd_core weights fetch ffhq-1024       with its encoder and segmenter; --only: the generator alone
+    python -m lelsd_core weights verify                hash all files on this machine
+    python -m lelsd_core weights convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
+    python -m lelsd_core weights push-directions me/my-directions --dry-run
+
+Downloads go to the cache that all tools using huggingface_hub share (HF_HOME moves it) and resume where they stopped.
+Files that were downloaded by hand are found by name in the folder that the environment variable LELSD_WEIGHTS names.
+"""
+BENCH = """Time this machine against floors measured in the same run; the ratios are what counts.
+
+    python -m lelsd_core bench edit
+    python -m lelsd_core bench discover [--four-times | --official | --memory]
+    python -m lelsd_core bench start
+"""
+DOCTOR = """Report what this machine can run, what is missing, and how to get it.
+
+    python -m lelsd_core doctor
+"""
+
+
+def add_networks(parser: argparse.ArgumentParser, default: str | None = GENERATOR, shown: str = GENERATOR) -> None:
+    """Add --generator and --segmenter; `shown` is the default that the help names."""
+    parser.add_argument("--generator", default=default, help=f"registry name, file or folder [{shown}]")
+    parser.add_argument("--segmenter", help="name, or a file of any kind [the generator's own]")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add --workers."""
+    parser.add_argument("--workers", type=int, default=1, help="processes; more than 1 need Ray [1]")
+
+
+def add_edit(parser: argparse.ArgumentParser) -> None:
+    """Flags of `edit`."""
+    parser.add_argument("photo", help="picture with a face (JPEG, PNG, WebP, HEIC, BMP, TIFF ...), or a folder of them")
+    parser.add_argument("out", help="picture to write, in the format of its ending; for a folder, the output folder")
+    add_networks(parser, default=None, shown=f"the recipe's, or {GENERATOR}")
+    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=AMOUNT", help="how far along a direction; may be repeated"
+    )
+    parser.add_argument("--recipe", help='JSON file with {"amounts": {NAME: AMOUNT}}; --set overrides it')
+    parser.add_argument("--face", type=int, default=1, metavar="N", help="which face, 1 is the largest [1]")
+    parser.add_argument(
+        "--aligned",
+        action=argparse.BooleanOptionalAction,
+        help="use the photo's middle as it is, or do search for a face [detected]",
+    )
+    parser.add_argument(
+        "--nudge",
+        action="append",
+        default=[],
+        metavar="NAME=AMOUNT",
+        help="adjust the alignment: right, down (shares of the frame), scale (factor), turn (degrees); may be repeated",
+    )
+    parser.add_argument("--closeness", help="easier (to edit), balanced or closer (to the photo) [balanced]")
+    parser.add_argument("--steps", type=int, help="refinement steps of the inversion [as the closeness has]")
+    parser.add_argument("--tune", action="store_true", help="also tune the generator to the person (StyleGAN2)")
+    parser.add_argument("--crop", action="store_true", help="write the aligned face instead of the whole photo")
+    parser.add_argument(
+        "--protect", type=float, default=0.0, metavar="AMOUNT", help="0 to 1: keep what is outside the parts [0]"
+    )
+    parser.add_argument("--paste", help="change: add the change to the photo; replace: replace the face [change]")
+    parser.add_argument("--format", help=f"of a folder's pictures: {', '.join(FORMATS)} [{FORMATS[0]}]")
+    add_workers(parser)
+
+
+def add_discover(parser: argparse.ArgumentParser) -> None:
+    """Flags of `discover`: one for each field of `DiscoverConfig`; the defaults depend on the generator."""
+    parser.add_argument("out", help="file to write; further directions get -2, -3 ... before the ending")
+    add_networks(parser)
+    parser.add_argument("--segmenter-weights", metavar="FILE", help="weights of a segmenter named without a file")
+    for field in fields(DiscoverConfig):
+        nargs = "+" if isinstance(field.default, tuple) else None
+        parser.add_argument(f"--{field.name}", type=field.metadata["kind"], nargs=nargs, help=field.metadata["help"])
+    parser.add_argument("--against", nargs="+", default=[], metavar="FILE", help="directions to be orthogonal to")
+    parser.add_argument("--checkpoint", help="file that keeps the state of the search, and from which it resumes")
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Flags of `evaluate`."""
+    add_networks(parser)
+    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
+    add_workers(parser)
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `weights`."""
+    parser.add_argument("action", help="list, fetch, verify, convert or push-directions")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="fetch, verify: names of networks; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub",
+    )
+    parser.add_argument("--only", action="store_true", help="fetch: the named files, without what belongs to them")
+    parser.add_argument("--generator", default=GENERATOR, help="push-directions: whose directions [%(default)s]")
+    parser.add_argument("--directions", help="push-directions: folder with them [the generator's own]")
+    parser.add_argument("--dry-run", action="store_true", help="push-directions: show what would be sent, send nothing")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """Flags of `bench`."""
+    parser.add_argument("what", help="what to time: edit, discover or start")
+    parser.add_argument("--generator", default=GENERATOR, help="registry name [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=0, help="number of timings [by their duration]")
+    parser.add_argument("--four-times", action="store_true", help="discover: also search with four times as many steps")
+    parser.add_argument("--memory", action="store_true", help="discover: only the memory, of a StyleGAN2 at 1024")
+    parser.add_argument("--official", action="store_true", help="discover: also compare with the official recipe")
+
+
+COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "edit": (EDIT, add_edit),
+    "discover": (DISCOVER, add_discover),
+    "evaluate": (EVALUATE, add_evaluate),
+    "weights": (WEIGHTS, add_weights),
+    "bench": (BENCH, add_bench),
+    "doctor": (DOCTOR, lambda parser: None),
+}
+
+
+def build_parser(program: str = "python -m lelsd_core") -> argparse.ArgumentParser:
+    """The parser of all commands; `program` is the name that the usage lines show."""
+    parser = argparse.ArgumentParser(
+        prog=program, description="Find and use directions that change one part of a GAN's picture."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (description, add_arguments) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=description.partition("\n")[0],
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_arguments(command)
+        if name != "weights":
+            command.add_argument(
+                "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps [LELSD_DEVICE, or auto]"
+            )
+        command.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+        command.set_defaults(code=0)
+    return parser
