@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lelsd_core.cli.common import progress_bar
 from PIL import Image
 
 from lelsd_core import images as intake
 from lelsd_core.__main__ import main
+from lelsd_core.cli import progress_bar
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.heldout import Evaluator
 from lelsd_core.registry import load_generator, load_segmenter
