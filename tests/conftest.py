@@ -11,6 +11,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from lelsd_core import seeds
 from lelsd_core.editor import Editor
 from lelsd_core.registry import load_editor
 from lelsd_core.weights.catalogue import CATALOG
@@ -34,6 +35,14 @@ def editor() -> Editor:
 def astronaut() -> Image.Image:
     """A real photo, 512 × 512: Eileen Collins, NASA, public domain."""
     return Image.open(Path(__file__).parent / "data" / "astronaut.png").convert("RGB")
+
+
+@pytest.fixture
+def few_held_out(monkeypatch) -> range:
+    """An eighth of the held-out seeds, for tests that measure directions."""
+    few = seeds.HELD_OUT[:32]
+    monkeypatch.setattr(seeds, "HELD_OUT", few)
+    return few
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lelsd_core import images as intake
 from lelsd_core.__main__ import main
-from lelsd_core.cli import progress_bar
+from lelsd_core.cli import edit, progress_bar
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.heldout import Evaluator
 from lelsd_core.registry import load_generator, load_segmenter
@@ -72,7 +71,7 @@ def test_a_folder_is_edited_and_a_bad_file_stops_nothing(photos, tmp_path, capsy
     assert "damaged or cut off" in bad["error"] or "not a picture" in bad["error"]
     for row in told["photos"]:
         if row is not bad:
-            assert row.keys() == {"photo", "out", "inversion_l1", "seconds", "amounts", "fidelity"}
+            assert row.keys() == {"photo", "out", "inversion_l1", "lpips", "identity", "seconds", "amounts", "fidelity"}
             assert Image.open(row["out"]).size == Image.open(row["photo"]).size
     assert f"{bad['photo']}: {bad['error']}\n4 done, 1 failed, 2 other files ignored." in captured.out
     assert captured.err == "", "quiet: this stderr is no terminal"
@@ -82,8 +81,8 @@ def test_a_bug_that_one_photo_shows_does_not_cost_the_others(photos, tmp_path, c
     few = folder(tmp_path / "few")
     for name in ("a.png", "c.png"):
         shutil.copy(photos / name, few)
-    read = intake.read_photo
-    monkeypatch.setattr(intake, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
+    read = edit.read_photo
+    monkeypatch.setattr(edit, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
     assert main(["edit", str(few), str(tmp_path / "out"), *AMOUNTS, "--json"]) == 1
     told = answer(capsys)
     assert (told["done"], told["failed"]) == (1, 1)

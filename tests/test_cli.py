@@ -58,7 +58,7 @@ def test_edit_reads_a_recipe_and_set_goes_on_top(tmp_path, capsys):
     assert Image.open(out).size == (64, 64)
 
 
-def test_discover_writes_a_direction_with_its_figures(tmp_path, capsys):
+def test_discover_writes_a_direction_with_its_figures(tmp_path, capsys, few_held_out):
     out = tmp_path / "lips.safetensors"
     assert main(["discover", str(out), "--parts", "mouth", "--steps", "10", "--json"]) == 0
     told = answer(capsys)
@@ -69,7 +69,7 @@ def test_discover_writes_a_direction_with_its_figures(tmp_path, capsys):
     assert told["area"] == pytest.approx(direction.area)
 
 
-def test_several_directions_get_numbers(tmp_path):
+def test_several_directions_get_numbers(tmp_path, few_held_out):
     out = tmp_path / "d.safetensors"
     assert main(["discover", str(out), "--parts", "eyes", "--steps", "2", "--count", "2"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d-2.safetensors", "d.safetensors"]
@@ -93,7 +93,7 @@ def quick_figures(_generator, _segmenter, direction: Direction) -> Direction:
     return replace(direction, score=0.3, area=0.02, gain=21.0, facts={**direction.facts, "interval": (0.25, 0.35)})
 
 
-def test_evaluate_gives_one_row_for_each_direction(capsys):
+def test_evaluate_gives_one_row_for_each_direction(capsys, few_held_out):
     assert main(["evaluate", "--json"]) == 0
     rows = answer(capsys)["rows"]
     assert [row["direction"] for row in rows] == sorted(
@@ -200,8 +200,9 @@ def test_help_needs_no_torch_no_gradio_and_no_opencv():
 
 def test_a_pipe_gets_results_and_no_progress(tmp_path):
     code = (
-        "import lelsd_core.evaluation.calibration as c; c.calibrate = lambda g, s, d: __import__('dataclasses').replace("
-        "d, score=0.3, area=0.02, gain=21.0, facts={'interval': (0.2, 0.4)})\n"
+        "import dataclasses, lelsd_core.evaluation.calibration as c\n"
+        "facts = {'interval': (0.2, 0.4)}\n"
+        "c.calibrate = lambda g, s, d: dataclasses.replace(d, score=0.3, area=0.02, gain=21.0, facts=facts)\n"
         "import sys; from lelsd_core.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     task = [sys.executable, "-c", code, "discover", str(tmp_path / "d.safetensors"), "--steps", "2", "--json"]
