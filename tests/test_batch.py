@@ -86,7 +86,7 @@ def test_a_bug_that_one_photo_shows_does_not_cost_the_others(photos, tmp_path, c
     assert main(["edit", str(few), str(tmp_path / "out"), *AMOUNTS, "--json"]) == 1
     told = answer(capsys)
     assert (told["done"], told["failed"]) == (1, 1)
-    assert told["photos"][0]["error"] == "This photo met an error in the program: ZeroDivisionError: division by zero."
+    assert "ZeroDivisionError: division by zero" in told["photos"][0]["error"]
 
 
 def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capfd):
