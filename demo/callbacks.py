@@ -152,7 +152,7 @@ class Callbacks:
             "faces": gr.update(value=crops if len(crops) > 1 else [], visible=len(crops) > 1),
             "aligned": first.aligned_before,
             "nudges": [STILL.right, STILL.down, STILL.scale, STILL.turn],
-            "tune": gr.update(value=fit.tune, visible=self.editor(session).tunable),
+            "tune": gr.update(value=fit.tune, visible=self.editor(session).can_tune),
             "view": gr.update(choices=[*VIEWS, WHOLE], value=how[0]),
         }
 
@@ -161,7 +161,7 @@ class Callbacks:
     ) -> News:
         """A face of a photo as the inverter guesses it, with sliders where they are."""
         editor = self.editor(session)
-        found = carried(session, next(iter(editor.invert_face(editor.cut(source, fit), fit))))
+        found = carried(session, next(editor.invert(source, fit)))
         return (
             {"session": found, "source": source, "fit": fit, "turn": time.monotonic_ns()}
             | {"photo": gr.update(value=found.photo, visible=True)}
@@ -209,7 +209,7 @@ class Callbacks:
             return
         with show_errors():
             editor = self.editor(session)
-            sessions = editor.invert_face(editor.cut(source, fit), fit)
+            sessions = editor.invert(source, fit)
             next(sessions)  # the guess is on the page
             for found in sessions:
                 found = carried(session, found)

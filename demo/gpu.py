@@ -33,7 +33,7 @@ SECONDS: Mapping[str, Duration] = {  # what a visitor's quota must still hold; e
     "paste": 5,
     "random_face": 5,
     "find_clear_seed": 10,
-    "invert_face": 30,
+    "invert": 30,
     "discover": lambda session, config: 10 + 0.1 * config.steps * config.count,
     "calibrate": 30,
 }

@@ -1,6 +1,6 @@
 """Find and use directions in a GAN's latent space that change one part of a picture (LELSD, ICASSP 2022).
 
-Public names load on first use (PEP 562), so that `import lelsd_core` costs nothing and needs no torch.
+Public names load on first use (PEP 562), so that `import lelsd_core` is fast and loads no torch.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Threads that wait in turn soon sleep instead of spinning: networks this small are as fast, and when anything else
-# runs on the machine they are several times faster. Read when torch is first imported.
+# OpenMP threads sleep soon instead of spinning while they wait: just as fast for networks of this size, and several
+# times faster when other programs use the CPU. Read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-# No word to anybody about who downloads with what. Read when huggingface_hub is first imported.
+# No telemetry with downloads. Read when huggingface_hub is first imported.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-_HOME = {
+_MODULES = {
     "load_generator": "registry",
     "load_segmenter": "registry",
     "load_inverter": "registry",
+    "load_editor": "registry",
+    "read_photo": "images",
+    "save_picture": "images",
     "localization_score": "localization",
     "discover": "discovery.search",
     "DiscoverConfig": "discovery.config",
@@ -30,13 +33,13 @@ _HOME = {
     "Session": "editor",
     "UserError": "errors",
 }
-__all__ = [*_HOME, "__version__"]
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'lelsd_core' has no attribute {name!r}")
-    return getattr(import_module(f"lelsd_core.{_HOME[name]}"), name)
+    return getattr(import_module(f"lelsd_core.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

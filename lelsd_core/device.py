@@ -1,7 +1,7 @@
-"""Where networks run, and what happens when memory is short.
+"""Devices: which one to run on, half precision, and what to do if memory runs out.
 
-wanted, LELSD_DEVICE, "auto"  --choose_device-->  cuda, mps or cpu
-ways to do a thing, each needing less memory than the one before  --first_that_fits-->  its result, or one sentence
+requested name, LELSD_DEVICE or "auto"  --choose_device-->  cuda, mps or cpu
+attempts, each using less memory  --first_that_fits-->  the first result
 """
 
 from __future__ import annotations
@@ -19,46 +19,54 @@ from torch import Tensor
 from lelsd_core.errors import UserError, unknown_name
 
 VARIABLE, AUTO = "LELSD_DEVICE", "auto"
-KINDS = ("cuda", "mps", "cpu")  # the first one that is there is chosen
-SHORT = ("out of memory", "not enough memory", "allocate memory")  # how torch says that memory is short
-SCALE = 2.0**10  # of a loss on its way back; a power of two changes no float32 gradient
+KINDS = ("cuda", "mps", "cpu")
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")  # in the messages of torch's errors
+LOSS_SCALE = 2.0**10  # a power of two changes no float32 gradient
 Result = TypeVar("Result")
 
 
 def available() -> tuple[str, ...]:
-    """Devices of this machine, best first: ("cuda:0", "cuda:1", "cpu")."""
+    """Devices of this machine, fastest first: ("cuda:0", "cuda:1", "cpu")."""
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return (*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu")
 
 
-def choose_device(wanted: str | None = None) -> torch.device:
+def choose_device(requested: str | None = None) -> torch.device:
     """The device to run on.
 
     Args:
-        wanted: "auto", "cpu", "mps", "cuda", "cuda:1"; None = what LELSD_DEVICE says, else "auto": the best there is.
+        requested: "auto" (the fastest one), "cpu", "mps", "cuda", "cuda:1"; None = LELSD_DEVICE, else "auto".
 
     Raises:
-        UserError: no such device, or not on this machine.
+        UserError: an unknown device, or one that this machine does not have.
     """
-    wanted = (wanted or os.environ.get(VARIABLE) or AUTO).strip().lower()
-    there = available()
-    if wanted == AUTO:
-        return torch.device(there[0].partition(":")[0])
-    kind, colon, number = wanted.partition(":")
+    name = (requested or os.environ.get(VARIABLE) or AUTO).strip().lower()
+    devices = available()
+    if name == AUTO:
+        return torch.device(devices[0].partition(":")[0])
+    kind, colon, number = name.partition(":")
     if kind not in KINDS or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise UserError(unknown_name("device", wanted, (AUTO, *KINDS)))
-    if not any(wanted in (name, name.partition(":")[0]) for name in there):
+        raise UserError(unknown_name("device", name, (AUTO, *KINDS)))
+    if not any(name in (device, device.partition(":")[0]) for device in devices):
         raise UserError(
-            f"This machine has no {wanted} that torch {torch.__version__} can use; it has {' and '.join(there)}."
+            f"This machine has no {name} that torch {torch.__version__} can use; it has {' and '.join(devices)}."
         )
-    return torch.device(wanted)
+    return torch.device(name)
 
 
 def dtype_on(device: torch.device, config: Mapping[str, Any], dtype: str | None) -> str | None:
-    """What the dtype "auto" means for a network on a device; anything else is what was asked for.
+    """The dtype of a network's weights on a device, with "auto" resolved.
 
-    Float16 on cuda for networks whose config bounds their activations ("clamp"), as NVIDIA's do that were trained in
-    half precision: with weights and styles scaled to at most 1 no sum overflows there. Without the bound, float32.
+    "auto" is float16 on cuda for networks that clamp their activations, as NVIDIA's do that were trained in half
+    precision (weights and styles are scaled to at most 1, so no sum overflows), and float32 otherwise.
+
+    Args:
+        device: where the network runs.
+        config: the network's configuration; "clamp" is the bound of its activations.
+        dtype: name of a torch dtype, "auto", or None for float32.
+
+    Returns:
+        The name of a dtype; None for float32.
     """
     if dtype != AUTO:
         return dtype
@@ -67,33 +75,28 @@ def dtype_on(device: torch.device, config: Mapping[str, Any], dtype: str | None)
 
 
 def describe(device: torch.device) -> str:
-    """One device in words: its name, and its memory where it has its own."""
+    """A device in words: its name, and the size of its own memory."""
     if device.type == "cuda":
-        facts = torch.cuda.get_device_properties(device)
-        return f"{facts.name}, {facts.total_memory / 1e9:.0f} GB"
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
     return "Apple GPU, shares the machine's memory" if device.type == "mps" else "CPU, no GPU that torch can use"
 
 
-def on_device(network: Callable[[Tensor], Tensor], device: torch.device | str) -> Callable[[Tensor], Tensor]:
-    """The network for callers whose tensors are on the CPU: there and back."""
-    return lambda given: network(given.to(device)).cpu()
-
-
 def gradient(loss: Tensor, source: Tensor) -> Tensor:
-    """d loss / d source; scaled on the way, so that maps in half precision do not round small gradients to 0."""
-    (scaled,) = torch.autograd.grad(SCALE * loss, source)
-    return scaled / SCALE
+    """d loss / d source, with loss scaling, so that small gradients do not underflow in half precision."""
+    (scaled,) = torch.autograd.grad(LOSS_SCALE * loss, source)
+    return scaled / LOSS_SCALE
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether an error says that memory is short: cuda's is a RuntimeError of its own kind, MPS's a plain one."""
+    """Whether an error was caused by a lack of memory, on any device."""
     return isinstance(problem, MemoryError) or (
-        isinstance(problem, RuntimeError) and any(words in str(problem) for words in SHORT)
+        isinstance(problem, RuntimeError) and any(words in str(problem) for words in OUT_OF_MEMORY)
     )
 
 
 def free_memory() -> None:
-    """Give memory that nothing uses back to the device."""
+    """Release cached memory that is no longer used."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -102,7 +105,7 @@ def free_memory() -> None:
 
 
 def synchronize(device: torch.device | str) -> None:
-    """Wait until a device has done what it was asked to do; a CPU always has. For those who look at the clock."""
+    """Wait until all work on a device is done, before reading the clock."""
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.synchronize(device)
@@ -110,31 +113,31 @@ def synchronize(device: torch.device | str) -> None:
         torch.mps.synchronize()
 
 
-def first_that_fits(*ways: Callable[[], Result]) -> Result:
-    """The result of the first way that finds enough memory; where none does, the last one's error."""
-    for way in ways[:-1]:
+def first_that_fits(*attempts: Callable[[], Result]) -> Result:
+    """The result of the first attempt that does not run out of memory; the last one's error if all do."""
+    for attempt in attempts[:-1]:
         try:
-            return way()
+            return attempt()
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
                 raise
-        free_memory()  # after the error and all that its frames held are gone
-    return ways[-1]()
+        free_memory()  # outside the handler, when the error and its frames are gone
+    return attempts[-1]()
 
 
 def by_rows(render: Callable[[Tensor], tuple[Tensor, ...]], codes: Tensor) -> tuple[Tensor, ...]:
-    """What `render` makes of codes (B, D); where memory is short, of one row after the other."""
+    """`render` of codes (B, D); if memory runs out, of one row after the other, with the results joined."""
 
     def one_by_one() -> tuple[Tensor, ...]:
-        made = [render(row) for row in codes.split(1)]
-        return tuple(torch.cat(tensors) for tensors in zip(*made, strict=True))
+        rows = [render(row) for row in codes.split(1)]
+        return tuple(torch.cat(tensors) for tensors in zip(*rows, strict=True))
 
     return first_that_fits(lambda: render(codes), one_by_one)
 
 
 @contextmanager
 def report_out_of_memory() -> Iterator[None]:
-    """Turn an error that says that memory is short into a sentence for people."""
+    """Turn out-of-memory errors into a UserError."""
     try:
         yield
     except (RuntimeError, MemoryError) as problem:

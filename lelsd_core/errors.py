@@ -1,4 +1,4 @@
-"""The one exception a person sees: what is wrong, what was given, what would be right."""
+"""`UserError`, the exception for what users can fix: what is wrong, what was given, what would be right."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-MOST = 30  # names that a sentence lists
+MAX_NAMES = 30  # names listed in a message
 
 
 class UserError(ValueError):
-    """Something that a person can put right; shown without a traceback on the page and on the command line."""
+    """An error that the user can fix; the page and the command line show its message without a traceback."""
 
 
 def check_folder(target: Path) -> None:
-    """UserError if there is no folder to write to."""
+    """UserError if the folder that `target` would be written to does not exist."""
     if not target.resolve().parent.is_dir():
         raise UserError(f"There is no folder {target.resolve().parent} to write {target.name} to.")
 
 
 def check_file(target: Path, *endings: str) -> None:
-    """UserError if no file can be written there: a name without one of these endings, a folder, or none to hold it."""
+    """UserError if no file can be written to `target`: not one of these endings, a missing folder, or a folder."""
     if endings and target.suffix.lower() not in endings:
         raise UserError(f"{target.name} must end in {' or '.join(endings)}.")
     check_folder(target)
@@ -29,9 +29,16 @@ def check_file(target: Path, *endings: str) -> None:
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
-    """One sentence for a name that does not exist, the nearest names first."""
+    """The message for an unknown name, with the nearest known names, or all of them.
+
+    Args:
+        kind: what the name stands for: "direction", "device".
+        name: as the user gave it.
+        known: all names that exist.
+    """
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    some = f"{', '.join(names[:MOST])} and {len(names) - MOST} more" if len(names) > MOST else ", ".join(names)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {some or 'none'}."
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    listed = ", ".join(names[:MAX_NAMES]) + more or "none"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed}."
     return f"There is no {kind} named {str(name)!r}; {hint}"

@@ -1,6 +1,6 @@
-"""The only place for uint8: pictures as numbers for the networks, and back for people.
+"""Pictures in and out: files and PIL images on one side, tensors in [-1, 1] on the other. Only this module uses uint8.
 
-file --intake.read_photo--> PIL RGB --to_tensor--> (B, 3, H, W) in [-1, 1] --to_pil--> PIL RGB --write_picture--> file
+file  --read_photo-->  PIL RGB  --to_tensor-->  (B, 3, H, W) in [-1, 1]  --to_pil-->  PIL RGB  --save_picture-->  file
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError, check_file
 
-FINE = {"quality": 95, "subsampling": 0}  # a JPEG that hardly loses anything
-OUTPUTS: Mapping[str, Mapping[str, Any]] = {  # by ending, how it is written
+JPEG = {"quality": 95, "subsampling": 0}  # nearly lossless
+OUTPUTS: Mapping[str, Mapping[str, Any]] = {  # file ending -> options of Pillow's `save`
     ".png": {},
-    ".jpg": FINE,
-    ".jpeg": FINE,
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
     ".webp": {"quality": 95},
     ".bmp": {},
     ".tif": {},
@@ -45,25 +45,25 @@ def to_pil(pictures: Tensor) -> Image.Image:
 
 def to_uint8(pictures: Tensor) -> np.ndarray:
     """(B, 3, H, W), about [-1, 1], clamped -> (B, H, W, 3) uint8."""
-    scaled = (pictures.detach() * 127.5 + 128).clamp_(0, 255).byte()  # + 127.5 and a rounding half, truncated
+    scaled = (pictures.detach() * 127.5 + 128).clamp_(0, 255).byte()  # + 127.5, and 0.5 to round by truncation
     return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def enlarge(image: Image.Image, side: int) -> Image.Image:
-    """A small picture, smoothly enlarged to `side` pixels wide."""
+    """A picture, scaled to `side` pixels in width with smooth interpolation."""
     return image.resize((side, round(side * image.height / image.width)), Image.Resampling.BICUBIC)
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """UserError if a picture cannot be written there: no such folder, a folder, or an ending of no picture."""
+    """UserError if a picture cannot be written to `path`: unknown ending, missing folder, or a folder itself."""
     target = Path(path)
     if target.suffix.lower() not in OUTPUTS:
         raise UserError(f"{target.name} does not end like a picture; use one of {', '.join(OUTPUTS)}.")
     check_file(target)
 
 
-def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture without metadata; its ending says the format. UserError if that cannot be done."""
+def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture without metadata, in the format of the path's ending. UserError if it cannot be written."""
     check_output(path)
     try:
         picture.save(path, **OUTPUTS[Path(path).suffix.lower()])
@@ -72,7 +72,7 @@ def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
 
 
 def change_map(before: Image.Image, after: Image.Image) -> Image.Image:
-    """Where two pictures differ: the first one in dim grey, the difference in light on top of it."""
+    """Where two pictures of one size differ: `before` in dark grey, the difference as a glow on top of it."""
     old, new = (np.asarray(picture, dtype=np.float32) for picture in (before, after))
     change = np.abs(new - old).mean(2, keepdims=True)
     strength = np.clip(change / 64, 0, 1) ** 0.7
@@ -82,7 +82,7 @@ def change_map(before: Image.Image, after: Image.Image) -> Image.Image:
 
 
 def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2) -> Image.Image:
-    """Pictures of one size in rows and columns, on white."""
+    """Pictures of one size in rows and columns, on white, `gap` pixels apart."""
     width, height = rows[0][0].size
     columns = max(len(row) for row in rows)
     sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
@@ -94,17 +94,21 @@ def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2) -> Image.Image:
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 30_000_000
-MAX_SIDE = 32_000  # OpenCV's warps take no more than 32,767
-MIN_SIDE = 32  # a face of half this size has nothing left to edit
-DRAFT = (2048, 2048)  # a JPEG at least twice as large, both ways, is decoded at a half, quarter or eighth
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")  # no other decoder of Pillow ever sees a file
-HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands behind "ftyp"
-BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, RuntimeError, OverflowError, struct.error)
-Source = str | os.PathLike[str] | IO[bytes]
+MAX_SIDE = 32_000  # OpenCV's warps take at most 32,767
+MIN_SIDE = 32  # a face in a smaller picture has too few pixels to be edited
+DRAFT = (2048, 2048)  # a JPEG at least twice as large in both directions is decoded at 1/2, 1/4 or 1/8 of its size
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")  # no other decoder of Pillow is allowed
+HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands after "ftyp"
+DECODER_ERRORS = (
+    *(OSError, SyntaxError, EOFError, ValueError, TypeError),
+    *(IndexError, RuntimeError, OverflowError, struct.error),
+)
+PhotoFile = str | os.PathLike[str] | IO[bytes]
+PhotoSource = PhotoFile | Image.Image | np.ndarray
 
 
-def read_photo(source: Source, max_bytes: int = MAX_BYTES) -> Image.Image:
-    """Read a photo as a person would see it.
+def read_photo(source: PhotoFile, max_bytes: int = MAX_BYTES) -> Image.Image:
+    """Read a photo as people see it.
 
     Args:
         source: path or open binary file: JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF, GIF (first frame); any mode.
@@ -114,26 +118,52 @@ def read_photo(source: Source, max_bytes: int = MAX_BYTES) -> Image.Image:
         RGB, sRGB, upright, at most 64 megapixels, without metadata.
 
     Raises:
-        UserError: missing file, not a picture, too large, too small, or cut off.
+        UserError: missing file, not a picture, too large, too small, or truncated.
     """
-    file = checked(source, max_bytes)
-    with told(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow about bombs, where MAX_PIXELS is stricter, and about odd metadata
-        with Image.open(file, formats=formats_for(file)) as opened:
-            check_size(*opened.size)
-            opened.draft(opened.mode, DRAFT)
-            opened.load()
-            return bare(upright(opened))
+    file = read_file(source, max_bytes)
+    with decoder_errors(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures (MAX_PIXELS is stricter) and odd metadata
+        with Image.open(file, formats=formats_for(file)) as image:
+            check_size(*image.size)
+            image.draft(image.mode, DRAFT)
+            image.load()
+            return to_rgb(upright(image))
 
 
-def checked(source: Source, max_bytes: int) -> IO[bytes]:
-    """A file of at most so many bytes, in memory. UserError if it is missing or larger."""
+def to_photo(source: PhotoSource) -> Image.Image:
+    """Any photo -> RGB, upright, without metadata.
+
+    Args:
+        source: path, open binary file, PIL image of any mode, or array (H, W, 3) or (H, W) of uint8.
+
+    Raises:
+        UserError: another type, an array of another shape or dtype, or as for `read_photo`.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.shape[2:] not in ((), (3,)) or source.ndim < 2 or not source.size:
+            raise UserError(
+                f"An array of shape {source.shape} and dtype {source.dtype} is not a photo; give (H, W, 3) or (H, W) "
+                "of uint8, 0 to 255."
+            )
+        source = Image.fromarray(np.ascontiguousarray(source))
+    if isinstance(source, Image.Image):
+        if source.mode == "RGB" and not source.info and not source.getexif():
+            return source
+        with decoder_errors():
+            return to_rgb(upright(source))
+    if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
+        return read_photo(source)
+    raise UserError(f"A {type(source).__name__} is not a photo; give a path, a PIL image or a uint8 array.")
+
+
+def read_file(source: PhotoFile, max_bytes: int) -> IO[bytes]:
+    """The content of a file, in memory. UserError if the file is missing or larger than `max_bytes`."""
     if isinstance(source, (str, os.PathLike)):
         if not os.path.isfile(source):
             raise UserError(f"There is no file {os.fspath(source)}.")
         try:
             with open(source, "rb") as file:
-                return checked(file, max_bytes)
+                return read_file(file, max_bytes)
         except OSError as problem:
             raise UserError(f"{os.fspath(source)} cannot be read: {problem.strerror}.") from None
     if source.seekable():
@@ -148,13 +178,13 @@ def checked(source: Source, max_bytes: int) -> IO[bytes]:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn what decoders raise into a UserError."""
+def decoder_errors() -> Iterator[None]:
+    """Turn the errors of Pillow's decoders into a UserError."""
     try:
         yield
     except UserError:
         raise
-    except Image.DecompressionBombError as problem:  # Pillow's own check, which comes first and tells a number
+    except Image.DecompressionBombError as problem:  # raised before `check_size`; its message has the number of pixels
         count = int("".join(filter(str.isdigit, str(problem).partition(")")[0])) or 0) // 10**6
         raise UserError(
             f"This picture has {count} megapixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
@@ -163,12 +193,12 @@ def told() -> Iterator[None]:
         raise UserError(
             "This file is not a picture that can be read; use JPEG, PNG, WebP, HEIC, BMP or TIFF."
         ) from None
-    except BROKEN:
+    except DECODER_ERRORS:
         raise UserError("This picture file is damaged or cut off; try saving or downloading it again.") from None
 
 
 def formats_for(file: IO[bytes]) -> tuple[str, ...]:
-    """The decoders that may read a file; HEIC's is loaded for a HEIC photo only. UserError if it is not installed."""
+    """Pillow's decoders for a file; the one for HEIC is loaded only for a HEIC photo. UserError if it is missing."""
     start = file.read(12)
     file.seek(0)
     if start[4:8] != b"ftyp" or start[8:] not in HEIF:
@@ -184,7 +214,7 @@ def formats_for(file: IO[bytes]) -> tuple[str, ...]:
 
 
 def check_size(width: int, height: int) -> None:
-    """UserError if a picture is too large to decode or too small to hold a face."""
+    """UserError if a picture is too large to be decoded, or too small to hold a face; sizes in pixels."""
     if width * height > MAX_PIXELS:
         raise UserError(
             f"This picture has {width}×{height} pixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
@@ -198,37 +228,37 @@ def check_size(width: int, height: int) -> None:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A decoded picture, turned as its EXIF says; as it lies if that cannot be read."""
+    """A decoded picture, rotated as its EXIF data says; unchanged if that cannot be read."""
     try:
         return ImageOps.exif_transpose(image)
-    except BROKEN:
+    except DECODER_ERRORS:
         return image
 
 
-def bare(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB without metadata: colours as the profile says, 16 bits scaled to 8, transparency on white."""
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode -> sRGB without metadata: the colour profile applied, 16 bits scaled to 8, transparency on white."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image, profile = eight_bits(image), None
+        image, profile = to_eight_bits(image), None
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    image = to_srgb(image.convert("RGB") if alpha else image, profile)
+    image = apply_profile(image.convert("RGB") if alpha else image, profile)
     if alpha:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-    return Image.fromarray(np.asarray(image))  # a new picture holds no EXIF, profile or comment
+    return Image.fromarray(np.asarray(image))  # a new image has no EXIF data, profile or comment
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits or floating point -> 8 bits; white is the least of 1 (if floating), 255, 65535 that holds all."""
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits or floating point -> 8 bits; white is the smallest of 1 (only F), 255 and 65535 that fits."""
     grey = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-    top = next((top for top in tops if grey.max() <= top), tops[-1])
-    return Image.fromarray((grey.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    white = next((white for white in whites if grey.max() <= white), whites[-1])
+    return Image.fromarray((grey.clip(0, white) * (255 / white)).round().astype(np.uint8))
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """A picture -> RGB in the colours that its profile means; in the usual ones without a profile that can be read."""
+def apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """A picture -> sRGB by its colour profile; by Pillow's usual conversion if there is no readable profile."""
     try:
         if image.mode == "LAB":
             source = ImageCms.createProfile("LAB")
@@ -237,5 +267,5 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             if "sRGB" in ImageCms.getProfileDescription(source):
                 return image.convert("RGB")
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, *BROKEN):
+    except (ImageCms.PyCMSError, *DECODER_ERRORS):
         return image.convert("RGB")

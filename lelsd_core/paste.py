@@ -1,10 +1,10 @@
-"""Put an edited face back into its photo: add what changed, or replace the face.
+"""Pastes an edited face back into its photo: either the change is added, or the face is replaced.
 
-    change:   photo + feather · warp(enlarged(edit − inversion))
-    replace:  photo + warp(face · (enlarged edit − photo))
+    change:   photo + warp(mask · (edit − inversion))
+    replace:  photo + warp(mask) · (warp(edit) − photo)
 
-Adding the change keeps the photo's own detail, and no change gives the photo back bit for bit; replacing shows the
-model's own picture. Either way only the frame's box of the photo is worked on, and nothing outside it is touched.
+Adding the change keeps the photo's detail, and no change returns the photo bit for bit; replacing shows the
+generator's own picture. The masks fade out towards the edge of the frame, and nothing outside the frame changes.
 """
 
 from __future__ import annotations
@@ -15,25 +15,21 @@ import cv2
 import numpy as np
 from PIL import Image
 
-BORDER = 0.08  # of the frame's width: what is pasted fades out towards its edge
-SMOOTH = 512  # pixels that small pictures are smoothly enlarged to before they are warped
-OVAL = (0.5, 0.54, 0.36, 0.46)  # centre and half-axes, in frames, of a face that no segmenter has outlined
+BORDER = 0.08  # share of the frame's width over which a mask fades out
+SMOOTH = 512  # pixels to which small pictures are enlarged with cubic interpolation before they are warped
+OVAL = (0.5, 0.54, 0.36, 0.46)  # centre (x, y) and half-axes of a typical face, in shares of the frame
 
 
 def paste_change(
-    photo: Image.Image,
-    before: Image.Image,
-    after: Image.Image,
-    matrix: np.ndarray,
-    mask: np.ndarray | None = None,
+    photo: Image.Image, before: Image.Image, after: Image.Image, matrix: np.ndarray, mask: np.ndarray | None = None
 ) -> Image.Image:
     """The photo with the change from `before` to `after` added.
 
     Args:
         photo: RGB.
-        before, after: the inversion and its edit, RGB at model size.
+        before, after: the inversion and its edit, RGB at the generator's resolution.
         matrix: (2, 3), photo pixels -> frame pixels, both measured from pixel edges.
-        mask: (h, w) in [0, 1] over the frame: where to paste; None = all of it.
+        mask: (h, w) in [0, 1] over the frame, 1 where to paste; None = the whole frame.
 
     Returns:
         RGB, the photo's size.
@@ -47,16 +43,11 @@ def paste_change(
 
 
 def paste_face(
-    photo: Image.Image,
-    before: Image.Image,
-    after: Image.Image,
-    matrix: np.ndarray,
-    mask: np.ndarray | None = None,
+    photo: Image.Image, before: Image.Image, after: Image.Image, matrix: np.ndarray, mask: np.ndarray | None = None
 ) -> Image.Image:
-    """The photo with the face replaced by the model's, in the photo's colours; arguments as for `paste_change`.
+    """The photo with the face replaced by the generator's; arguments as for `paste_change`, without a mask an oval.
 
-    Colours are matched by what the inversion lacks on average, so that an edit of colour stays. Without a mask an oval
-    is replaced.
+    Colours are matched by the mean difference between the photo and the inversion, so that edits of colour stay.
     """
     box = frame_box(photo.size, matrix, after.width)
     if box is None:
@@ -66,15 +57,15 @@ def paste_face(
     weight = warped(np.repeat(inside, 3, 2), matrix, box).clip(0, 1)
     pixels = np.float32(photo.crop(box))
     model, edited = (warped(np.float32(picture), matrix, box) for picture in (before, after))
-    missing = (weight * (pixels - model)).sum((0, 1)) / weight.sum((0, 1)).clip(1e-6)
-    return with_box(photo, box, pixels + weight * (edited + missing - pixels))
+    difference = (weight * (pixels - model)).sum((0, 1)) / weight.sum((0, 1)).clip(1e-6)
+    return with_box(photo, box, pixels + weight * (edited + difference - pixels))
 
 
 PASTE: Mapping[str, Callable[..., Image.Image]] = {"change": paste_change, "replace": paste_face}
 
 
 def frame_box(size: tuple[int, int], matrix: np.ndarray, frame: int) -> tuple[int, int, int, int] | None:
-    """The box (left, top, right, bottom) of a photo of `size` that holds the frame; None if they do not meet."""
+    """Bounding box (left, top, right, bottom) of the frame in a photo of `size`; None if they do not overlap."""
     corners = np.array([(0, 0), (frame, 0), (0, frame), (frame, frame)], dtype=float)
     places = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     left, top = np.maximum(np.floor(places.min(0)), 0).astype(int)
@@ -83,12 +74,12 @@ def frame_box(size: tuple[int, int], matrix: np.ndarray, frame: int) -> tuple[in
 
 
 def warped(picture: np.ndarray, matrix: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """A picture (R, R, 3) of the frame, in a box of the photo (H, W, 3); 0 outside the frame."""
+    """Resample a picture (R, R, 3) of the frame to a box of the photo (H, W, 3); 0 outside the frame."""
     left, top, right, bottom = box
     across = len(picture) / np.sqrt(abs(np.linalg.det(matrix[:, :2])))  # the frame's width in the photo
-    grows = across >= len(picture)
-    side = max(len(picture), SMOOTH) if grows else max(1, round(across))
-    fine = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+    larger = across >= len(picture)
+    side = max(len(picture), SMOOTH) if larger else max(1, round(across))
+    fine = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC if larger else cv2.INTER_AREA)
     linear, shift = matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ (left, top)
     back = np.column_stack([linear, shift]) * (side / len(picture))
     centred = np.column_stack([back[:, :2], back[:, 2] + 0.5 * back[:, :2].sum(1) - 0.5])
@@ -97,20 +88,20 @@ def warped(picture: np.ndarray, matrix: np.ndarray, box: tuple[int, int, int, in
 
 
 def with_box(photo: Image.Image, box: tuple[int, int, int, int], pixels: np.ndarray) -> Image.Image:
-    """The photo with a box of it painted anew, from pixels (H, W, 3) of 0 to 255."""
+    """A copy of the photo with pixels (H, W, 3), 0 to 255, in a box."""
     result = photo.copy()
     result.paste(Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8)), box[:2])
     return result
 
 
 def sized(mask: np.ndarray, size: int) -> np.ndarray:
-    """A mask (h, w) at the frame's size, (size, size, 1)."""
-    way = cv2.INTER_AREA if len(mask) > size else cv2.INTER_LINEAR
-    return cv2.resize(mask.astype(np.float32), (size, size), interpolation=way)[..., None]
+    """A mask (h, w), resized to (size, size, 1)."""
+    interpolation = cv2.INTER_AREA if len(mask) > size else cv2.INTER_LINEAR
+    return cv2.resize(mask.astype(np.float32), (size, size), interpolation=interpolation)[..., None]
 
 
 def oval(size: int) -> np.ndarray:
-    """(size, size, 1): 1 on a face in the middle of the frame, falling smoothly to 0 around it."""
+    """Mask (size, size, 1) of a typical face: 1 inside the oval, falling smoothly to 0 outside."""
     x, y, half_width, half_height = OVAL
     places = (np.arange(size) + 0.5) / size
     distance = np.hypot.outer((places - y) / half_height, (places - x) / half_width)
@@ -118,12 +109,12 @@ def oval(size: int) -> np.ndarray:
 
 
 def feather(size: int) -> np.ndarray:
-    """(size, size, 1): 1 inside, falling smoothly to 0 at the edge."""
+    """Mask (size, size, 1): 1 inside the frame, falling smoothly to 0 at its edge."""
     ramp = smooth((np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5) / (BORDER * size))
     return np.minimum.outer(ramp, ramp)[..., None]
 
 
-def smooth(distance: np.ndarray) -> np.ndarray:
-    """0 up to distance 0, 1 from distance 1 on, without corners between."""
-    ramp = np.clip(distance, 0, 1)
+def smooth(x: np.ndarray) -> np.ndarray:
+    """Smoothstep: 0 below 0, 1 above 1, and a cubic in between."""
+    ramp = np.clip(x, 0, 1)
     return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)

@@ -21,7 +21,7 @@ from lelsd_core.faces import BlazeDetector, BlazeFace, FaceAligner, FaceMesh, La
 from lelsd_core.faces.frame import AnyFrame, FfhqFrame
 from lelsd_core.galleries.local import cached_directions, check_directions, gallery_folder, read_gallery
 from lelsd_core.generators import Generator
-from lelsd_core.inversion import BaseInverter, E4EInverter, EncoderInverter, Prior, SampleInverter, build_encoder
+from lelsd_core.inversion import E4EInverter, EncoderInverter, Inverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.e4e import read_e4e
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import NETWORKS, NetworkSpec, read_segmenter
@@ -119,7 +119,7 @@ def load_inverter(
     device: str | torch.device = "cpu",
     *,
     weights: str | Path | None = None,
-) -> BaseInverter:
+) -> Inverter:
     """An inverter, ready to use.
 
     Args:
@@ -235,7 +235,7 @@ def load_face_network(name: str, network: Network) -> Network:
     return frozen(load_tensors(network, read_safetensors(path, name)[0], f"a {name}"), "cpu")
 
 
-def load_pair(name: str, spec: GeneratorSpec, device: str | torch.device, dtype: str) -> tuple[Generator, BaseInverter]:
+def load_pair(name: str, spec: GeneratorSpec, device: str | torch.device, dtype: str) -> tuple[Generator, Inverter]:
     """A generator and its inverter; a file that holds both is read once."""
     if name not in CATALOG or spec.inverter not in CATALOG[name].within:
         generator = load_generator(name, device, dtype=dtype)

@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from lelsd_core import read_photo, save_picture
 from lelsd_core.directions import free_name
 from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.editor import InversionOptions
 from lelsd_core.errors import UserError
 from lelsd_core.localization import localization_score
 from lelsd_core.segmenters import part_mask
@@ -23,7 +26,7 @@ def opened(editor, astronaut):
 def inside(editor, session, name: str, amount: float) -> tuple[float, float]:
     """Share of an edit's change inside its part, as seen on the unedited face, and the part's area."""
     before = editor.synthesize(session.codes, session.space)
-    after = editor.synthesize(*editor.moved(session, {name: amount}))
+    after = editor.synthesize(*editor.moved_codes(session, {name: amount}))
     direction = next(d for d in session.directions if d.name == name)
     mask = part_mask(editor.segmenter.segment(before), editor.segmenter.parts, direction.parts)
     return float(localization_score(before, after, mask)), float(mask.mean())
@@ -50,7 +53,7 @@ def test_brighter_is_brighter_and_darker_is_darker_on_a_real_photo(editor, opene
         editor.segmenter.segment(editor.synthesize(opened.codes, "S")), editor.segmenter.parts, direction.parts
     )
     low, rest, high = (
-        float((editor.synthesize(*editor.moved(opened, {name: amount})) * mask).sum() / mask.sum())
+        float((editor.synthesize(*editor.moved_codes(opened, {name: amount})) * mask).sum() / mask.sum())
         for amount in (direction.low, 0.0, direction.high)
     )
     assert low < rest < high
@@ -116,7 +119,7 @@ def test_a_discovery_adds_its_direction_to_a_new_session_only(editor):
 
 def test_a_second_discovery_sees_the_untouched_samples_of_the_first_again(editor, monkeypatch):
     seen, segment = [], editor.segmenter.segment
-    monkeypatch.setattr(editor.segmenter, "segment", lambda synthesis: seen.append(1) or segment(synthesis))
+    monkeypatch.setattr(editor.segmenter, "segment", lambda *pictures: seen.append(1) or segment(*pictures))
     session, counts = editor.random_face(45), []
     for part in ("brows", "nose"):
         before = len(seen)
@@ -135,6 +138,95 @@ def test_an_editor_refuses_directions_of_another_generator(editor):
     foreign = replace(editor.directions[0], fingerprint="0" * 64)
     with pytest.raises(UserError, match="was made for the generator"):
         type(editor)(editor.generator, editor.inverter, editor.segmenter, editor.aligner, [foreign])
+
+
+EXAMPLE = """
+from lelsd_core import load_editor, save_picture
+
+editor = load_editor("digiface-64")
+session = editor.open("photo.jpg")
+edit = editor.edit(session, {"mouth": 3, "hair": -4})
+save_picture(editor.paste(session, "photo.jpg", edit), "edited.png")
+"""
+
+
+def test_the_six_lines_of_the_readme_edit_a_photo(tmp_path, monkeypatch, astronaut):
+    monkeypatch.chdir(tmp_path)
+    save_picture(astronaut, "photo.jpg")
+    names: dict = {}
+    exec(EXAMPLE, names)
+    photo, edited = (np.asarray(read_photo(name)).astype(int) for name in ("photo.jpg", "edited.png"))
+    assert edited.shape == photo.shape
+    assert 0 < (edited != photo).any(2).mean() < 0.5, "the face has changed, not the rest of the photo"
+    assert repr(names["editor"]).startswith("Editor(digiface-64, 64 × 64 pixels, on cpu, directions: ")
+    assert repr(names["session"]).startswith("Session(digiface-64: photo, inversion L1 0.0")
+    assert "random face" in repr(editor_session := names["editor"].random_face(1))
+    assert "\n" not in repr(editor_session)
+
+
+def test_a_photo_may_come_as_anything_that_shows_it(editor, astronaut, tmp_path):
+    save_picture(astronaut, tmp_path / "photo.png")
+    with open(tmp_path / "photo.png", "rb") as file:
+        sources = [astronaut, tmp_path / "photo.png", str(tmp_path / "photo.png"), file, np.asarray(astronaut)]
+        sources += [astronaut.convert("RGBA"), editor.detect(astronaut)]
+        codes = [editor.open(source, steps=0).codes for source in sources]
+    assert all(torch.equal(other, codes[0]) for other in codes)
+    grey = np.asarray(astronaut.convert("L"))
+    for other in (
+        astronaut.convert("P"),
+        astronaut.convert("CMYK"),
+        grey,
+        Image.fromarray(grey.astype(np.uint16) * 257),
+    ):
+        assert editor.detect(other).photo.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (np.zeros((64, 64, 3)), r"shape \(64, 64, 3\) and dtype float64 is not a photo"),
+        (np.zeros((64, 64, 2), np.uint8), r"shape \(64, 64, 2\)"),
+        (np.zeros((1, 3, 64, 64), np.uint8), r"shape \(1, 3, 64, 64\)"),
+        (np.zeros((16, 16), np.uint8), "only 16×16 pixels; at least 32"),
+        (torch.zeros(3, 64, 64), "A Tensor is not a photo"),
+        (None, "A NoneType is not a photo"),
+        ("gone.jpg", "There is no file gone.jpg"),
+    ],
+)
+def test_what_is_not_a_photo_is_refused(editor, source, words):
+    for use in (editor.open, editor.detect, lambda source: next(editor.invert(source))):
+        with pytest.raises(UserError, match=words):
+            use(source)
+
+
+def test_the_first_session_is_the_guess_and_the_photo_is_aligned_once(editor, astronaut, monkeypatch):
+    cuts, encoded = [], []
+    cut, encode = editor.aligner.cut, editor.inverter.encode
+    monkeypatch.setattr(editor.aligner, "cut", lambda *given: cuts.append(1) or cut(*given))
+    monkeypatch.setattr(editor.inverter, "encode", lambda face: encoded.append(encode(face)) or encoded[-1])
+    sessions = editor.invert(editor.detect(astronaut), InversionOptions(steps=8))
+    first, *others = sessions
+    assert torch.equal(first.codes, encoded[0].codes)
+    assert len(others) == 4, "one every quarter of so few steps"
+    assert others[-1].inversion_l1 < first.inversion_l1
+    assert 0 < first.seconds < others[-1].seconds
+    assert (len(cuts), len(encoded)) == (1, 1)
+
+
+def test_a_random_face_has_no_photo_to_be_pasted_into(editor, astronaut):
+    session = editor.random_face(1)
+    with pytest.raises(UserError, match="random face has no photo"):
+        editor.paste(session, astronaut, session.original, {})
+
+
+def test_a_session_gets_the_directions_that_its_editor_has_found_since(editor):
+    session, new = editor.random_face(1), replace(editor.directions[0], vector=-editor.directions[0].vector)
+    longer = editor.with_directions([new])
+    assert editor.update_session(session) is session
+    assert len(editor.directions) == len(session.directions)
+    updated = longer.update_session(session)
+    assert [d.name for d in updated.directions[:-1]] == [d.name for d in session.directions]
+    assert updated.directions[-1].name == f"{new.name}-2"
 
 
 def test_nothing_shared_changes(editor, astronaut):

@@ -11,9 +11,14 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from lelsd_core import UserError
-from lelsd_core.evaluation.metrics import measure
+from lelsd_core.evaluation.metrics import InversionMetrics, MetricNetworks
 
 POINTS = ((22.4, 30.0), (41.9, 30.0), (32.4, 39.5), (32.4, 53.3))
+
+
+def measure(before: torch.Tensor, after: torch.Tensor, **networks) -> InversionMetrics:
+    """Metrics with some of the networks."""
+    return MetricNetworks(**networks).measure(before, after)
 
 
 def picture(seed: int, size: int = 64) -> torch.Tensor:

@@ -131,16 +131,12 @@ def test_errors_keep_their_words(lent, astronaut, monkeypatch):
     with pytest.raises(UserError, match="No face was found"):
         lent.detect(Image.new("RGB", (200, 200), "green"))
     with pytest.raises(UserError, match="closeness"):
-        list(
-            lent.invert_face(
-                lent.cut(lent.detect(astronaut), InversionOptions()), InversionOptions(closeness="no such")
-            )
-        )
+        list(lent.invert(lent.detect(astronaut), InversionOptions(closeness="no such")))
 
     def short(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("lelsd_core.editor.painter.render", short)
+    monkeypatch.setattr("lelsd_core.editor.renderer.by_rows", short)
     session = lent.random_face(SEED)
     with pytest.raises(UserError, match="not enough memory"):
         lent.edit(session, {lent.directions[0].name: 1.0})

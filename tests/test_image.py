@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lelsd_core.errors import UserError
-from lelsd_core.images import OUTPUTS, change_map, check_output, read_photo, to_pil, to_tensor, write_picture
+from lelsd_core.images import OUTPUTS, change_map, check_output, read_photo, save_picture, to_pil, to_tensor
 
 RED_LEFT = np.zeros((40, 60, 3), np.uint8)
 RED_LEFT[:, :30, 0] = 255
@@ -39,11 +39,11 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path, name
 
 @pytest.mark.parametrize("ending", OUTPUTS)
 def test_what_is_written_is_the_photo_as_exactly_as_the_format_allows(tmp_path, astronaut, ending):
-    write_picture(astronaut, tmp_path / f"out{ending}")
+    save_picture(astronaut, tmp_path / f"out{ending}")
     error = np.abs(np.asarray(read_photo(tmp_path / f"out{ending}"), int) - np.asarray(astronaut, int)).mean()
     assert error < (2 if ending in (".jpg", ".jpeg", ".webp") else 1e-9)
 
 
 def test_a_written_picture_can_be_read_again(tmp_path):
-    write_picture(Image.fromarray(RED_LEFT), tmp_path / "out.png")
+    save_picture(Image.fromarray(RED_LEFT), tmp_path / "out.png")
     assert (np.asarray(read_photo(tmp_path / "out.png")) == RED_LEFT).all()

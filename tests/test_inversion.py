@@ -132,7 +132,7 @@ def test_a_generator_without_an_encoder_is_searched(editor, space):
 
 
 def test_of_a_generator_of_large_pictures_only_the_mean_code_is_tried(editor, monkeypatch):
-    monkeypatch.setattr(inverters, "LARGEST_TRIED", 32)
+    monkeypatch.setattr(inverters, "MAX_SAMPLED", 32)
     inverter = SampleInverter(editor.generator, "Z")
     face = editor.synthesize(editor.random_face(45).codes, "S")
     assert torch.equal(inverter.encode(face).codes[0], inverter.prior_in("Z").centre)

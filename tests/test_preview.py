@@ -28,7 +28,7 @@ def editor_of(generator: StyleGAN2, preview: int) -> Editor:
 def test_a_preview_is_the_running_picture_bit_for_bit(generator: StyleGAN2) -> None:
     editor = editor_of(generator, 16)
     session = editor.random_face(3)
-    codes, space = editor.moved(session, {"up": 2.0})
+    codes, space = editor.moved_codes(session, {"up": 2.0})
     whole = generator.synthesize(codes, space, keep=("16.conv1",))
     preview = editor.preview(session, {"up": 2.0})
     assert np.array_equal(preview, to_pil(whole.states["16.conv1"].rgb))

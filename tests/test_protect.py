@@ -32,7 +32,7 @@ def difference(editor, session, picture) -> Tensor:
 
 def edited_region(editor, session, amounts) -> Tensor:
     """The soft mask of what these amounts edit: where the untouched and the plainly edited picture show the parts."""
-    codes, space = editor.moved(session, amounts)
+    codes, space = editor.moved_codes(session, amounts)
     both = torch.cat([editor.synthesize(session.codes, session.space), editor.synthesize(codes, space)])
     parts = [part for d in session.directions if amounts.get(d.name) for part in d.parts]
     return soft_mask(part_mask(editor.segmenter.segment(both), editor.segmenter.parts, parts))

@@ -11,13 +11,12 @@ import torch
 from PIL import Image
 
 from lelsd_core.__main__ import main
-from lelsd_core.editor import MIDDLE, Editor, InversionOptions
-from lelsd_core.editor.protect import likeness_weights
+from lelsd_core.editor import Editor, InversionOptions
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import SquareFrame
 from lelsd_core.generators import Generator
-from lelsd_core.inversion import SampleInverter
-from lelsd_core.inversion.refine import Sketch
+from lelsd_core.inversion import SampleInverter, likeness_weights
+from lelsd_core.inversion.refine import LowResolution
 from lelsd_core.registry import directions_of, load_aligner, load_editor, load_generator
 from lelsd_core.segmenters.files import NETWORKS
 from lelsd_core.specs import CATALOG, GENERATORS, INVERTERS, SEGMENTERS, generator_names, generator_spec
@@ -52,7 +51,7 @@ def test_the_whole_picture_comes_closer_though_only_the_running_one_is_compared(
     with torch.no_grad():
         before, after = (generator.synthesize(c.codes, c.space).image - face for c in (start, found))
     assert float(after.abs().mean()) < float(before.abs().mean())
-    seen_from_afar = [float(Sketch(generator, 16).reduced(error).abs().mean()) for error in (before, after)]
+    seen_from_afar = [float(LowResolution(generator, 16).resized(error).abs().mean()) for error in (before, after)]
     assert seen_from_afar[1] < 0.8 * seen_from_afar[0]
 
 
@@ -70,11 +69,11 @@ def test_most_steps_render_no_more_than_the_running_picture(generator, face, mon
 
 
 def test_a_sketch_is_the_whole_picture_reduced_whenever_it_looks(generator, face) -> None:
-    sketch = Sketch(generator, 16)
+    sketch = LowResolution(generator, 16)
     codes = generator.lift(generator.sample([7]), "Z", "W+").requires_grad_()
     first = sketch.synthesize(codes, "W+").image
     whole = generator.synthesize(codes, "W+").image
-    torch.testing.assert_close(first, sketch.reduced(whole), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(first, sketch.resized(whole), atol=1e-5, rtol=1e-4)
     (slope,) = torch.autograd.grad(first.sum(), codes)
     running = generator.preview(codes, "W+", side=16)
     torch.testing.assert_close(slope, torch.autograd.grad(running.sum(), codes)[0])
@@ -85,8 +84,8 @@ def test_a_sketch_is_the_whole_picture_reduced_whenever_it_looks(generator, face
 
 def test_a_generator_without_a_running_picture_is_compared_whole(editor, face) -> None:
     with pytest.raises(ValueError, match="digiface-64 has no running picture of at most 32 pixels"):
-        Sketch(editor.generator, 32)
-    picture = editor.synthesize(*editor.random_codes(1)).clone()
+        LowResolution(editor.generator, 32)
+    picture = editor.synthesize(*editor._random_codes(1)).clone()
     start = editor.inverter.encode(picture)
     ours, theirs = (list(editor.inverter.refine(picture, start, steps=1, side=side)) for side in (32, None))
     assert [one.l1 for one in ours] == [one.l1 for one in theirs]
@@ -94,8 +93,8 @@ def test_a_generator_without_a_running_picture_is_compared_whole(editor, face) -
 
 def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator, astronaut: Image.Image) -> None:
     editor = editor_of(generator, 16)
-    assert editor.refined_at == 16
-    assert editor_of(generator, 32).refined_at is None
+    assert editor.refinement_size == 16
+    assert editor_of(generator, 32).refinement_size is None
     sessions = list(editor.invert(astronaut, InversionOptions(steps=8)))
     assert len(sessions) == 1 + 4  # the guess, and every quarter of so few steps
     picture = editor.aligner.align(astronaut).picture
@@ -103,7 +102,7 @@ def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator,
         error = editor.synthesize(session.codes, session.space) - picture
         assert session.inversion_l1 == pytest.approx(float(error.abs().mean()), abs=1e-5)
         assert np.array_equal(session.preview, editor.preview(session, {}))
-    assert sessions[-1].note == MIDDLE
+    assert "middle" in sessions[-1].note
 
 
 def test_pictures_of_no_face_weigh_all_pixels_alike(generator, face) -> None:
@@ -113,10 +112,10 @@ def test_pictures_of_no_face_weigh_all_pixels_alike(generator, face) -> None:
 
 
 def test_a_made_up_picture_is_truncated_where_the_family_can(generator, editor) -> None:
-    codes, space = editor_of(generator, 256).random_codes(4)
+    codes, space = editor_of(generator, 256)._random_codes(4)
     assert torch.equal(codes, generator.lift(generator.sample([4]), "Z", "S", truncation=0.7))
     assert space == "S"
-    codes, space = editor.random_codes(4)
+    codes, space = editor._random_codes(4)
     assert torch.equal(codes, editor.generator.lift(editor.generator.sample([4]), "Z", space))
 
 

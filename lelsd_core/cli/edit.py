@@ -20,7 +20,7 @@ from lelsd_core.editor.protect import check_strength
 from lelsd_core.editor.session import describe_metrics, read_recipe, read_setting
 from lelsd_core.errors import UserError, check_folder, unknown_name
 from lelsd_core.faces import Nudge
-from lelsd_core.images import check_output, read_photo, write_picture
+from lelsd_core.images import check_output, read_photo, save_picture
 from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
 from lelsd_core.paste import PASTE
 from lelsd_core.registry import directions_of, load_editor
@@ -142,7 +142,7 @@ class PhotoEditor:
         edited = editor.render(session, settings.amounts, protect=settings.protect)
         if not settings.crop:
             edited = editor.paste(session, photo, edited, settings.amounts, how=settings.paste)
-        write_picture(edited, out)
+        save_picture(edited, out)
         figures = {
             "inversion_l1": session.inversion_l1,
             "lpips": session.metrics.lpips,

@@ -1,14 +1,14 @@
-"""The whole path as a few methods: photo -> face -> codes -> moved codes -> picture, and a live discovery.
+"""The editor: from a photo to an edited photo, and the discovery of new directions on the way.
 
-An `Editor` holds the models and is shared by everybody; all that changes in it is a shelf of untouched samples, from
-which the next discovery takes what the one before has made. A `Session` holds one person's face, codes
-and directions; it is small, and every change makes a new one.
+    photo  --detect-->  faces  --invert-->  Session (latent codes)  --edit-->  edited face  --paste-->  edited photo
+
+An `Editor` holds the models and is shared by all users. A `Session` holds one user's face and is never changed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -17,42 +17,42 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.directions import Direction
+from lelsd_core.directions import Direction, clamp_amounts, move, moved_parts
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
-from lelsd_core.editor.painter import PREVIEW, Painter
-from lelsd_core.editor.protect import likeness_weights
-from lelsd_core.editor.session import DetectedPhoto, Edit, InversionOptions, Locality, Session, describe
+from lelsd_core.editor.protect import check_strength, face_mask
+from lelsd_core.editor.renderer import Renderer
+from lelsd_core.editor.session import DetectedPhoto, Edit, InversionOptions, Locality, Session, describe_alignment
+from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.evaluation.metrics import MetricNetworks
-from lelsd_core.faces import AlignedFace, FaceAligner
+from lelsd_core.faces import FaceAligner
 from lelsd_core.generators.base import Generator
-from lelsd_core.generators.stylegan2 import StyleGAN2
-from lelsd_core.images import to_pil
-from lelsd_core.inversion import Inversion, Inverter, closeness_of
+from lelsd_core.images import PhotoSource, check_size, to_photo, to_pil, to_tensor
+from lelsd_core.inversion import Inversion, Inverter, closeness_of, likeness_weights
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
-from lelsd_core.inversion.pivotal import Tuning, tunable, tune
+from lelsd_core.inversion.pivotal import Tuning, check_tunable, tune
+from lelsd_core.localization import COMBINE, localization_score
+from lelsd_core.paste import PASTE
+from lelsd_core.seeds import FACES
 from lelsd_core.segmenters import Segmenter
 
-__all__ = ["DetectedPhoto", "Edit", "Editor", "InversionOptions", "Locality", "Session"]
-
-MOST_SEED = 100_000  # of random faces; below the seeds that directions are learned from and measured on
-MIDDLE = "The middle of this picture is used."  # the note where no face is looked for
-DARK = -0.4  # mean of a picture in [-1, 1]
-EVERY = 60  # steps of an inversion between two sessions, at most
-SKETCHED_STEPS = 40  # of a refinement at the preview's size, on a CPU
+PREVIEW_SIZE = 256  # pixels
+DARK = -0.4  # mean of a picture in [-1, 1] below which a face is too dark
+REPORT_EVERY = 60  # inversion steps between two sessions, at most
+LOW_RESOLUTION_STEPS = 40  # refinement steps at the preview's size
 
 
-class Editor(Painter):
-    """The models and what can be done with them.
+class Editor:
+    """All models of one generator, and everything that can be done with them. Safe to share between threads.
 
     Args:
-        generator, inverter, segmenter, aligner: loaded and matching.
-        directions: shipped directions, each made for this very generator.
-        search_config: what a discovery with this generator uses unless told otherwise.
-        metric_networks: tells how true an inversion is.
-        preview: pixels of a preview, for generators that can stop there.
+        generator, inverter, segmenter, aligner: loaded, and made for each other.
+        directions: the directions that sessions start with; each must have been made for this generator.
+        search_config: defaults of a discovery with this generator.
+        metric_networks: networks that measure the quality of an inversion.
+        preview: width in pixels of a preview, for generators that make a smaller picture on the way.
     """
 
     def __init__(
@@ -65,174 +65,280 @@ class Editor(Painter):
         *,
         search_config: DiscoverConfig | None = None,
         metric_networks: MetricNetworks | None = None,
-        preview: int = PREVIEW,
+        preview: int = PREVIEW_SIZE,
     ) -> None:
-        super().__init__(generator, segmenter, preview)
         for direction in directions:
             direction.check(generator)
-        self.inverter, self.aligner, self.directions = inverter, aligner, tuple(directions)
-        self.search_config, self.metric_networks, self.samples = (
-            search_config or DiscoverConfig(),
-            metric_networks or MetricNetworks(),
-            LatestSamples(),
-        )
+        self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
+        self.directions = tuple(directions)
+        self.search_config = search_config or DiscoverConfig()
+        self.metric_networks = metric_networks or MetricNetworks()
+        self.preview_size = preview
+        self.renderer = Renderer(generator, segmenter, preview)
+        self.samples = LatestSamples()
 
-    def with_directions(self, found: Sequence[Direction]) -> Editor:
-        """The same models with more directions; this editor stays as it is."""
-        for direction in found:
+    def __repr__(self) -> str:
+        size, names = self.generator.resolution, ", ".join(direction.name for direction in self.directions)
+        return f"Editor({self.generator.name}, {size} × {size} pixels, on {self.generator.device}, directions: {names})"
+
+    def with_directions(self, directions: Sequence[Direction]) -> Editor:
+        """A new editor with the same models and more directions."""
+        for direction in directions:
             direction.check(self.generator)
-        longer = copy(self)
-        longer.directions = (*self.directions, *found)
-        return longer
+        editor = copy(self)
+        editor.directions = (*self.directions, *directions)
+        return editor
 
     def update_session(self, session: Session) -> Session:
-        """The session with the editor's directions that came after it was opened, behind those that it has."""
-        there = [direction.vector for direction in session.directions]
-        new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in there)]
+        """The session with those of the editor's directions that it does not have yet."""
+        vectors = [direction.vector for direction in session.directions]
+        new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in vectors)]
         return session.with_directions(new) if new else session
 
-    def warm_up(self) -> None:
-        """Do once what a first inversion would wait for: torch's optimisers import a second's worth of modules."""
-        session = self.random_face(0)
-        start = Inversion(session.codes.to(self.generator.device), session.space, 0.0)
-        face = self.synthesize(session.codes, session.space).clone()
-        for _ in self.inverter.refine(face, start, steps=1, side=self.refined_at):
-            pass
+    # ------------------------------------------------------------------------------------------ photo -> session
 
     def open(
-        self, photo: Image.Image | DetectedPhoto, fit: InversionOptions | None = None, *, steps: int | None = None
+        self, photo: PhotoSource | DetectedPhoto, options: InversionOptions | None = None, *, steps: int | None = None
     ) -> Session:
-        """Align a face of a photo (RGB) and invert it.
+        """Align and invert a face of a photo.
 
         Args:
-            photo: RGB, or what `look` made of it.
-            fit: which face, and how; None takes the largest one as found.
-            steps: of the refinement, over the fit's.
+            photo: path, open file, PIL image of any mode, uint8 array (H, W, 3) or (H, W), or a result of `detect`.
+            options: which face, how it is aligned and inverted; None = the largest face with default settings.
+            steps: refinement steps, instead of the options' number.
 
         Raises:
-            UserError: no face, or fewer than asked for.
+            UserError: not a photo, no face in it, or fewer faces than the options ask for.
         """
-        fit = fit or InversionOptions()
-        *_, session = self.invert(photo, fit if steps is None else replace(fit, steps=steps))
+        options = options or InversionOptions()
+        *_, session = self.invert(photo, options if steps is None else replace(options, steps=steps))
         return session
 
-    def invert(self, photo: Image.Image | DetectedPhoto, fit: InversionOptions | None = None) -> Iterator[Session]:
-        """The same, a first session at once from the inverter's guess and better ones every few steps."""
-        fit = fit or InversionOptions()
-        began = time.perf_counter()
-        source = photo if isinstance(photo, DetectedPhoto) else self.detect(photo, fit.aligned)
-        yield from self.invert_face(self.cut(source, fit), fit, began)
+    def invert(self, photo: PhotoSource | DetectedPhoto, options: InversionOptions | None = None) -> Iterator[Session]:
+        """Invert step by step: first the encoder's guess, then refined codes, then the generator tuned to the person.
 
-    def detect(self, photo: Image.Image, aligned: bool | None = None) -> DetectedPhoto:
-        """Find what can be taken from a photo (RGB); `aligned` as in `InversionOptions`. UserError if there is no face."""
-        return DetectedPhoto(photo, tuple(self.aligner.find(photo, aligned=aligned)))
-
-    def cut(self, source: DetectedPhoto, fit: InversionOptions) -> AlignedFace:
-        """One face of a photo in the generator's frame; nothing is looked for again. UserError: no such face."""
-        return self.aligner.cut(source.photo, source.candidate(fit.face), fit.nudge)
-
-    @property
-    def tunable(self) -> bool:
-        """Whether the generator can be tuned to a person."""
-        return isinstance(self.generator, StyleGAN2)
-
-    def check(self, fit: InversionOptions) -> None:
-        """UserError for a fit that this generator cannot have."""
-        closeness_of(fit.closeness)
-        if fit.tune:
-            tunable(self.generator)
-
-    def invert_face(self, face: AlignedFace, fit: InversionOptions, began: float | None = None) -> Iterator[Session]:
-        """Codes for an aligned face: the guess at once, then refined, then the generator tuned where that is wanted.
-
-        Args:
-            face: from `cut`.
-            fit: how close, in how many steps, tuned or not.
-            began: when the clock of `Session.seconds` started; None = now.
-
-        On a CPU a large StyleGAN2 is refined at the preview's size, in fewer steps (see `inversion.sketch`).
+        The photo is aligned and encoded once, before the first session. On a CPU, large StyleGAN2 generators are
+        refined at the preview's size and with fewer steps. Arguments and errors as for `open`.
         """
-        self.check(fit)
-        began = time.perf_counter() if began is None else began
-        picture = face.picture.to(self.generator.device)
-        empty = Session(torch.empty(0), "", (), face.photo, face.photo, face.matrix)
-        empty = replace(empty, note=describe(face, fit.face) if self.aligner.frame.faces else MIDDLE)
-        for found, tuning, last in self.codes_of(picture, fit):
-            made = self.synthesize(found.codes, found.space, tuning)
-            untuned = made if tuning is None else self.synthesize(found.codes, found.space)
-            judged = self.metric_networks(picture, made) if last or empty.encoder_metrics is None else None
-            empty = replace(empty, encoder_metrics=empty.encoder_metrics or judged)
-            session = self.session_of(found, empty, made, tuning)
-            l1, seconds = float((untuned - picture).abs().mean()), time.perf_counter() - began
-            yield replace(session, inversion_l1=l1, metrics=judged, seconds=seconds)
+        start = time.perf_counter()
+        options = options or InversionOptions()
+        self.check(options)
+        detected = photo if isinstance(photo, DetectedPhoto) else self.detect(photo, options.aligned)
+        face = self.aligner.cut(detected.photo, detected.candidate(options.face), options.nudge)
+        has_face = self.aligner.frame.faces
+        note = describe_alignment(face, options.face) if has_face else "The middle of this picture is used."
+        target = face.picture.to(self.generator.device)
+        encoder_metrics, seconds = None, 0.0
+        for inversion, tuning, is_last in self._inversions(target, options):
+            picture = self.synthesize(inversion.codes, inversion.space, tuning)
+            untuned = picture if tuning is None else self.synthesize(inversion.codes, inversion.space)
+            metrics = self.metric_networks.measure(target, picture) if is_last or encoder_metrics is None else None
+            encoder_metrics = encoder_metrics or metrics
+            session = replace(
+                self._session(inversion.codes, inversion.space, picture, note, tuning),
+                photo=face.photo,
+                matrix=face.matrix,
+                inversion_l1=float((untuned - target).abs().mean()),
+                encoder_metrics=encoder_metrics,
+                metrics=metrics,
+            )
+            seconds += time.perf_counter() - start
+            yield replace(session, seconds=seconds)
+            start = time.perf_counter()  # the time until the next session is asked for does not count
 
-    def codes_of(self, picture: Tensor, fit: InversionOptions) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
-        """Better and better codes, some steps apart, the tuning that goes with them, and whether these are the last."""
-        found = self.inverter.encode(picture)
-        weights, steps = likeness_weights(self.segmenter, picture), self.steps(fit)
-        yield found, None, not steps and not fit.tune
-        refining = self.inverter.refine(
-            picture, found, steps=steps, weights=weights, closeness=fit.closeness, side=self.refined_at
-        )
-        for found in refining:
-            if found.step and (found.step == steps or found.step % min(EVERY, max(1, steps // 4)) == 0):
-                yield found, None, found.step == steps and not fit.tune
-        if fit.tune:
-            for tuning in tune(self.generator, picture, found.codes, found.space, weights=weights):
-                if tuning.step and (tuning.step == TUNING_STEPS or tuning.step % EVERY == 0):
-                    yield found, tuning, tuning.step == TUNING_STEPS
+    def detect(self, photo: PhotoSource, aligned: bool | None = None) -> DetectedPhoto:
+        """Find all faces of a photo; `aligned` as in `InversionOptions`. UserError if there is no face."""
+        image = to_photo(photo)
+        check_size(*image.size)
+        return DetectedPhoto(image, tuple(self.aligner.find(image, aligned=aligned)))
 
-    def steps(self, fit: InversionOptions) -> int:
-        """Steps of a refinement."""
-        usual = SKETCHED_STEPS if self.refined_at else closeness_of(fit.closeness).steps
-        return usual if fit.steps is None else fit.steps
+    def check(self, options: InversionOptions) -> None:
+        """UserError for an unknown closeness, or tuning of a generator that cannot be tuned."""
+        closeness_of(options.closeness)
+        if options.tune:
+            check_tunable(self.generator)
 
     @property
-    def refined_at(self) -> int | None:
-        """Pixels at which an inversion is refined; None for whole pictures."""
+    def can_tune(self) -> bool:
+        """Whether the generator's weights can be tuned to a person."""
+        return bool(self.generator.tunable_parts())
+
+    @property
+    def refinement_size(self) -> int | None:
+        """Width in pixels at which inversions are refined; None = at full resolution."""
         small = self.generator.device.type == "cpu" and self.generator.running_layer(self.preview_size)
         return self.preview_size if small else None
 
-    def session_of(self, found: Inversion, like: Session, made: Tensor, tuning: Tuning | None = None) -> Session:
-        """A session around codes and their picture, in all else like another one."""
-        return replace(
-            like,
-            codes=found.codes.cpu(),
-            space=found.space,
-            directions=self.directions,
-            original=to_pil(made),
-            preview=self.sketch(found.codes, found.space, tuning),
+    def _inversions(self, target: Tensor, options: InversionOptions) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
+        """Better and better codes for a face (1, 3, R, R), their tuning, and whether they are the last ones."""
+        guess = self.inverter.encode(target)
+        weights, size = likeness_weights(self.segmenter, target), self.refinement_size
+        usual = LOW_RESOLUTION_STEPS if size else closeness_of(options.closeness).steps
+        steps = usual if options.steps is None else options.steps
+        every = min(REPORT_EVERY, max(1, steps // 4))
+        yield guess, None, not steps and not options.tune
+        for inversion in self.inverter.refine(
+            target, guess, steps=steps, weights=weights, closeness=options.closeness, side=size
+        ):
+            if inversion.step and (inversion.step == steps or inversion.step % every == 0):
+                yield inversion, None, inversion.step == steps and not options.tune
+        if options.tune:
+            for tuning in tune(self.generator, target, inversion.codes, inversion.space, weights=weights):
+                if tuning.step and (tuning.step == TUNING_STEPS or tuning.step % REPORT_EVERY == 0):
+                    yield inversion, tuning, tuning.step == TUNING_STEPS
+
+    def _session(self, codes: Tensor, space: str, picture: Tensor, note: str, tuning: Tuning | None = None) -> Session:
+        """A session of codes (1, D) and the picture (1, 3, R, R) that they render to."""
+        preview = self.renderer.preview(codes, space, tuning)
+        return Session(
+            codes.cpu(),
+            space,
+            self.directions,
+            to_pil(picture),
+            note=note,
+            preview=preview,
             generator=self.generator.name,
             tuning=tuning,
         )
 
+    def warm_up(self) -> None:
+        """Run one refinement step, so that the first inversion need not wait for torch to load its optimisers."""
+        session = self.random_face(0)
+        face = self.synthesize(session.codes, session.space).clone()
+        guess = Inversion(session.codes.to(self.generator.device), session.space, 0.0)
+        for _ in self.inverter.refine(face, guess, steps=1, side=self.refinement_size):
+            pass
+
+    # ---------------------------------------------------------------------------------------- session -> picture
+
+    def moved_codes(self, session: Session, amounts: Mapping[str, float]) -> tuple[Tensor, str]:
+        """Codes (1, D) moved by amounts by direction name, and their space.
+
+        The codes are lifted from coarse to fine spaces, and each direction is applied in its own space.
+        """
+        amounts = clamp_amounts(session.directions, amounts)
+        moving = [direction for direction in session.directions if amounts.get(direction.name)]
+        codes, space = session.codes.to(self.generator.device), session.space
+        names = self.generator.space_names
+        for target in names[names.index(space) :]:
+            directions = [direction for direction in moving if direction.space == target]
+            if directions:
+                codes, space = self.generator.lift(codes, space, target), target
+                codes = move(codes, directions, [amounts[direction.name] for direction in directions])
+        return codes, space
+
+    def synthesize(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Tensor:
+        """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
+        return self.renderer.pictures(codes, space, tuning)
+
+    def render(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Image.Image:
+        """The edited face at the generator's resolution, without its locality; arguments as for `edit`."""
+        if protect:
+            return self.edit(session, amounts, protect=protect).picture
+        return to_pil(self.synthesize(*self.moved_codes(session, amounts), session.tuning))
+
+    def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
+        """The edited face at the preview's size, for a slider in motion; full size if the generator has no preview.
+
+        The unedited picture to compare it with is `session.preview`, or `session.original` if that is None.
+        """
+        small = self.renderer.preview(*self.moved_codes(session, amounts), session.tuning)
+        return small or self.render(session, amounts)
+
+    @torch.inference_mode()
+    def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
+        """Edit a face and measure where it changed; unedited and edited codes are rendered as one batch.
+
+        Args:
+            session: the face.
+            amounts: by direction name, each clamped to its slider range; directions left out stay at 0.
+            protect: share of the change outside the edited parts that is removed, 0 (off) to 1.
+
+        Raises:
+            UserError: an unknown direction, or a protection out of range.
+        """
+        check_strength(protect)
+        amounts = clamp_amounts(session.directions, amounts)
+        if not any(amounts.values()):
+            return Edit(session.original, None)
+        parts = moved_parts(session.directions, amounts)
+        codes, space = self.moved_codes(session, amounts)
+        unedited = self.generator.lift(session.codes.to(codes), session.space, space)
+        pictures, masks = self.renderer.pictures_and_masks(
+            torch.cat([unedited, codes]), space, parts, session.tuning, protect
+        )
+        before, after = pictures.split(1)
+        mask = COMBINE["average"](*masks.split(1))
+        score = float(localization_score(before, after, mask))
+        return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
+
+    @torch.inference_mode()
+    def paste(
+        self,
+        session: Session,
+        photo: PhotoSource | DetectedPhoto,
+        edited: Edit | Image.Image,
+        amounts: Mapping[str, float] | None = None,
+        *,
+        how: str = "change",
+    ) -> Image.Image:
+        """Paste an edited face into its photo.
+
+        Args:
+            session: the face, opened from this photo.
+            photo: the whole photo, as for `open`.
+            edited: what `edit` or `render` returned.
+            amounts: what `render` was given, by direction name; an `Edit` knows its parts itself.
+            how: key of `paste.PASTE`: "change" adds the change to the photo, "replace" replaces the face.
+
+        Returns:
+            RGB, the photo's size.
+
+        Raises:
+            UserError: another `how`, or a random face, which has no photo.
+        """
+        if how not in PASTE:
+            raise UserError(unknown_name("way to paste", how, PASTE))
+        if session.matrix is None:
+            raise UserError("A random face has no photo to be pasted into; open a photo first.")
+        parts = moved_parts(session.directions, amounts or {})
+        if isinstance(edited, Edit):
+            edited, parts = edited.picture, edited.locality.parts if edited.locality else parts
+        mask = None
+        if how == "replace" and not self.segmenter.needs:
+            probabilities = self.segmenter.segment(to_tensor(edited).to(self.generator.device))
+            mask = face_mask(probabilities, self.segmenter.parts, parts)
+        image = photo.photo if isinstance(photo, DetectedPhoto) else to_photo(photo)
+        return PASTE[how](image, session.original, edited, session.matrix, mask)
+
+    # ---------------------------------------------------------------------------- random faces and discovery
+
     def random_face(self, seed: int) -> Session:
-        """A face that the generator made up; the same for the same seed."""
-        codes, space = self.random_codes(seed)
-        made = self.synthesize(codes, space)
-        like = Session(codes, space, (), to_pil(made), note=f"A face that the generator made up, seed {seed}.")
-        return self.session_of(Inversion(codes, space, 0.0), like, made)
+        """A session of a random face; the same for the same seed."""
+        codes, space = self._random_codes(seed)
+        note = f"A face that the generator made up, seed {seed}."
+        return self._session(codes, space, self.synthesize(codes, space), note)
 
     @torch.no_grad()
-    def random_codes(self, seed: int) -> tuple[Tensor, str]:
+    def _random_codes(self, seed: int) -> tuple[Tensor, str]:
         """Codes (1, D) of a seed in the finest space, and that space."""
         generator = self.generator
         first, finest = generator.space_names[0], generator.space_names[-1]
         return generator.lift(generator.sample([seed]), first, finest, truncation=generator.usual_truncation), finest
 
     def find_clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
-        """A random seed whose face looks ahead and is not in the dark; just the last one tried if none is."""
+        """Seed of a random frontal, well-lit face; the last seed tried if none of them is."""
         for _ in range(tries):
-            seed = int(random.integers(MOST_SEED))
-            picture = self.synthesize(*self.random_codes(seed))
+            seed = int(random.integers(len(FACES)))
+            picture = self.synthesize(*self._random_codes(seed))
             if not self.aligner.frame.faces or (picture.mean() > DARK and self.aligner.in_place(picture, 0.1)):
                 break
         return seed
 
     def discover(self, session: Session, config: DiscoverConfig) -> Iterator[tuple[Progress, Session]]:
-        """Look for new directions; each step comes with a session that has them as its last directions.
+        """Search for new directions; each step comes with the session that has them as its last directions.
 
-        Untouched samples of the discovery before are used again where they fit.
+        Unedited samples rendered for the previous search are used again where the configuration allows it.
         """
         config = config.check(self.generator, self.segmenter)
         samples = self.samples.fitting(self.generator, self.segmenter, config)
@@ -240,5 +346,5 @@ class Editor(Painter):
             yield progress, session.with_directions(progress.directions)
 
     def calibrate(self, direction: Direction, seeds: Sequence[int]) -> Direction:
-        """A direction with its slider range and held-out figures, from the samples of `seeds`."""
+        """The direction with its slider range and held-out scores, measured on the samples of `seeds`."""
         return calibrate(self.generator, self.segmenter, direction, seeds)

@@ -1,13 +1,12 @@
 """Outside protection: what lies outside the edited parts stays as it was.
 
-    masks of the parts before and after  --soft_mask-->  weight (1, 1, h, w), 1 inside, falling to 0 around it
-    fine layers once more, each one's features = untouched + weight · (moved − untouched)  -->  picture
+    masks of the parts before and after the edit  --soft_mask-->  weight (1, 1, h, w): 1 inside, falling to 0 outside
+    fine layers again, each with features = unedited + weight · (edited − unedited)  -->  picture
 
-Features are blended, not pixels, so that the network paints the seam itself. It is done in the last layer of each size
-from a quarter of the picture on: in coarser layers a small part has no room, and its edit would be weakened. All
-architectures here lay their features out as they lay out the picture, so that one rule serves them all; where a code
-shifts the whole picture (W of StyleGAN3), the untouched surroundings stay and the shift ends at the mask.
-Cost on top of an edit: the fine layers of one picture.
+Features are blended instead of pixels, so that the network itself renders the seam: in the last layer of each size,
+from a quarter of the picture's size on (in coarser layers a small part covers too few pixels, and its edit would be
+weakened). In all architectures of this project feature maps are aligned with the picture, so one rule serves all.
+The cost on top of an edit is one pass through the fine layers for one picture.
 """
 
 from __future__ import annotations
@@ -21,24 +20,46 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, Layer, State, Synthesis
-from lelsd_core.segmenters import Parts, Segmenter
+from lelsd_core.segmenters import Parts, Segmenter, part_mask, segment_synthesis
 
-FINE = 1 / 4  # of the picture's size: blended from there on
-SURROUNDINGS = ("background", "clothes")  # what a replaced face leaves to the photo
-REACH = 1 / 32  # of the mask's width: how far it grows, and then how far it falls to 0
+FINE = 1 / 4  # layers of at least this share of the picture's size are blended
+REACH = 1 / 32  # share of the mask's width by which the mask is dilated, and over which it then falls to 0
+SURROUNDINGS = ("background", "clothes")  # parts of the photo that stay when the face is replaced
 
 
 def check_strength(strength: float) -> None:
-    """UserError unless the strength of a protection is one, 0 (off) to 1 (nothing outside changes)."""
+    """UserError unless the strength of the protection lies between 0 (off) and 1 (nothing outside changes)."""
     if not 0 <= strength <= 1:
         raise UserError(f"The protection is {strength:g}; it must be from 0 (off) to 1 (full).")
 
 
+def render_protected(
+    generator: Generator, segmenter: Segmenter, codes: Tensor, space: str, parts: Sequence[str], strength: float
+) -> tuple[Tensor, Tensor]:
+    """Render unedited and edited codes, the edited picture unchanged outside the parts.
+
+    Args:
+        generator, segmenter: loaded and matching.
+        codes: (2, D) in `space`, unedited and edited.
+        space: latent space of the codes.
+        parts: part names that the edit may change.
+        strength: share of the change outside the parts that is removed in each layer, in (0, 1].
+
+    Returns:
+        Pictures (2, 3, R, R), about [-1, 1], and the masks (2, 1, h, w) of the parts in them.
+    """
+    both = generator.synthesize(codes, space, keep={*segmenter.needs, *protected_layers(generator)})
+    masks = part_mask(segment_synthesis(segmenter, both), segmenter.parts, parts)
+    edited = blend_outside(generator, both, codes[1:], space, soft_mask(masks), strength=strength, keep=segmenter.needs)
+    mask_after = part_mask(segment_synthesis(segmenter, edited), segmenter.parts, parts)
+    return torch.cat([both.image[:1], edited.image]), torch.cat([masks[:1], mask_after])
+
+
 def soft_mask(masks: Tensor) -> Tensor:
-    """Masks (B, 1, h, w) of the same parts -> their soft union (1, 1, h, w): 1 on it, 0 from twice `REACH` away."""
+    """Masks (B, 1, h, w) -> their dilated and blurred union (1, 1, h, w): 1 on it, 0 from twice `REACH` away."""
     reach = max(1, round(masks.shape[-1] * REACH))
     mask = F.max_pool2d(masks.amax(0, keepdim=True), 2 * reach + 1, stride=1, padding=reach)
-    for width in (reach // 2, reach - reach // 2):  # two boxes in a row: a smooth ramp
+    for width in (reach // 2, reach - reach // 2):  # two box filters in a row give a smooth ramp
         mask = F.avg_pool2d(F.pad(mask, (width,) * 4, mode="replicate"), 2 * width + 1, stride=1)
     return mask
 
@@ -59,14 +80,16 @@ def blend_outside(
     strength: float = 1.0,
     keep: Collection[str] = (),
 ) -> Synthesis:
-    """The moved picture again, untouched outside a mask.
+    """Render edited codes again with the unedited features outside a mask.
 
     Args:
-        both: the untouched and the moved picture (batch of 2), with the states of `protected_layers` and of `keep`.
-        codes: the moved codes (1, D), in `space`.
+        generator: renders the codes.
+        both: the unedited and the edited picture (batch of 2), with the states of `protected_layers` and of `keep`.
+        codes: the edited codes (1, D) in `space`.
+        space: latent space of the codes.
         weight: (1, 1, h, w) in [0, 1], 1 where the edit may show.
-        strength: how much of the change outside is taken back at each layer, in [0, 1].
-        keep: layers whose states are wanted.
+        strength: share of the change outside the mask that is removed in each layer, in [0, 1].
+        keep: layers whose states are returned.
 
     Returns:
         A `Synthesis` of one picture.
@@ -74,65 +97,41 @@ def blend_outside(
     weight = 1 - strength * (1 - weight)
     names = protected_layers(generator)
 
-    def blend(layer: Layer, moved: State) -> State:
-        return blended(row(both.states[layer.name], 0), moved, resized(weight, layer)) if layer.name in names else moved
+    def blend(layer: Layer, edited: State) -> State:
+        if layer.name not in names:
+            return edited
+        unedited = row(both.states[layer.name], 0)
+        mask = F.interpolate(weight, (layer.size, layer.size), mode="bilinear", antialias=True)
+        mask = F.pad(mask, (layer.margin,) * 4, mode="replicate")
+        x = torch.lerp(unedited.x, edited.x, mask.to(edited.x.dtype))
+        return State(x, None if edited.rgb is None else torch.lerp(unedited.rgb, edited.rgb, mask.to(edited.rgb.dtype)))
 
     first = generator.layers[names[0]]
     start = blend(first, row(both.states[first.name], 1))
-    made = generator.synthesize(codes, space, keep=keep, resume=(first.name, start), change=blend)
+    result = generator.synthesize(codes, space, keep=keep, resume=(first.name, start), change=blend)
     coarse = {name: row(state, 1) for name, state in both.states.items() if name in keep}
-    return Synthesis(made.image, coarse | made.states, made.layers)
-
-
-def blended(untouched: State, moved: State, weight: Tensor) -> State:
-    """Features, and the running picture where there is one, moved where the weight (1, 1, H, W) is 1.
-
-    In the last layer of a size both have that size.
-    """
-    x = torch.lerp(untouched.x, moved.x, weight.to(moved.x.dtype))
-    return State(x, None if moved.rgb is None else torch.lerp(untouched.rgb, moved.rgb, weight.to(moved.rgb.dtype)))
-
-
-def resized(weight: Tensor, layer: Layer) -> Tensor:
-    """The weight averaged onto a layer's grid, its outermost pixels repeated into the margin."""
-    inner = F.interpolate(weight, (layer.size, layer.size), mode="bilinear", antialias=True)
-    return F.pad(inner, (layer.margin,) * 4, mode="replicate")
+    return Synthesis(result.image, coarse | result.states, result.layers)
 
 
 def row(state: State, index: int) -> State:
-    """One picture of a state, as a batch of one."""
-    part = slice(index, index + 1)
-    return State(state.x[part], None if state.rgb is None else state.rgb[part])
+    """One picture of a batch, as a batch of one."""
+    rows = slice(index, index + 1)
+    return State(state.x[rows], None if state.rgb is None else state.rgb[rows])
 
 
 def face_mask(probabilities: Tensor, parts: Sequence[str], edited: Sequence[str] = ()) -> np.ndarray | None:
-    """Where a face is, for replacing it in a photo: everything but the surroundings, and whatever was edited.
+    """The region that replaces a face in a photo: everything but background and clothes, plus all edited parts.
 
     Args:
         probabilities: (1, P, h, w) of the face, from `Segmenter.segment`.
         parts: the segmenter's part names.
-        edited: parts, or groups of them, that were edited.
+        edited: parts, or groups of parts, that were edited.
 
     Returns:
-        (h, w) in [0, 1]; None if the segmenter knows no background.
+        (h, w) in [0, 1]; None if the segmenter has no background.
     """
-    known = Parts(parts)
-    if SURROUNDINGS[0] not in tuple(known):
+    names = Parts(parts)
+    if SURROUNDINGS[0] not in tuple(names):
         return None
-    behind = [known.index(name) for name in SURROUNDINGS if name in tuple(known) and name not in known.expand(edited)]
-    return (1 - probabilities[0, behind].sum(0)).float().cpu().numpy()
-
-
-PARTS = ("brows", "eyes", "nose", "mouth")  # that make a person; they count more in an inversion
-WEIGHT = 3.0
-
-
-@torch.no_grad()
-def likeness_weights(segmenter: Segmenter, face: Tensor) -> Tensor | None:
-    """Weights (1, 1, R, R) with mean 1 of a face (1, 3, R, R); None from a segmenter that knows no such parts."""
-    wanted = [i for i, name in enumerate(segmenter.parts) if name in PARTS]
-    if not wanted or segmenter.needs:
-        return None
-    matters = segmenter.segment(face)[:, wanted].sum(1, keepdim=True)
-    weights = 1 + (WEIGHT - 1) * F.interpolate(matters, face.shape[-2:], mode="area")
-    return weights / weights.mean()
+    outside = [names.index(name) for name in SURROUNDINGS if name in tuple(names) and name not in names.expand(edited)]
+    return (1 - probabilities[0, outside].sum(0)).float().cpu().numpy()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,22 @@ class Synthesis:
         return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin] if margin else x
 
 
+class TunablePart(Protocol):
+    """A layer whose weights can be tuned to a person (see `inversion.pivotal`).
+
+    Attributes:
+        weight_shape: (O, I, 3, 3) of a convolution, (3, C) of a layer that makes the picture.
+        bias: (O,) or (3,).
+    """
+
+    weight_shape: tuple[int, ...]
+    bias: Tensor
+
+    def changed(self, weight: Tensor, bias: Tensor) -> nn.Module:
+        """A copy of the layer with changes added to its weight and bias, differentiable in the changes."""
+        ...
+
+
 class Generator(nn.Module, ABC):
     """A trained generator. Shared by everybody who uses it, and unchanged after loading.
 
@@ -131,6 +148,14 @@ class Generator(nn.Module, ABC):
         for name in names:
             if name not in self.layers:
                 raise UserError(unknown_name("layer", name, self.layers))
+
+    def tunable_parts(self) -> Mapping[str, TunablePart]:
+        """Layers whose weights can be tuned to a person, by name; empty if the architecture does not support it."""
+        return {}
+
+    def with_parts(self, parts: Mapping[str, nn.Module]) -> Generator:
+        """A generator in which some of the tunable parts are replaced; it shares all other tensors with this one."""
+        raise NotImplementedError(f"{self.name} has no tunable parts")
 
     def running_layer(self, side: int) -> str | None:
         """The last layer with a running picture of at most `side` pixels, smaller than the whole; None without one."""

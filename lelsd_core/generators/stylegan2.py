@@ -129,8 +129,11 @@ class StyleGAN2(StyleGenerator):
         painting = [name for name in self.layers if name.endswith("conv1")]
         return max((n for n in painting if size_of(n) <= side < self.resolution), key=size_of, default=None)
 
+    def tunable_parts(self) -> dict[str, StyledConv | ToRGB]:
+        """All styled layers, by the name of their slot: "8.conv0", "8.torgb"."""
+        return dict(zip((slot.name for slot in self.spaces[-1].slots), self.parts.values(), strict=True))
+
     def with_parts(self, parts: Mapping[str, nn.Module]) -> StyleGAN2:
-        """A generator in which some parts ("8.conv0", "8.torgb") are others; it shares all the rest with this one."""
         twin = sharing(self)
         twin.parts = nn.ModuleDict({**self.parts, **{key(name): part for name, part in parts.items()}})
         twin._lay_out([slot.name for slot in self.spaces[-1].slots])
@@ -152,7 +155,7 @@ class StyledConv(nn.Module):
     ) -> None:
         super().__init__()
         weight = part["weight"].float()
-        self.weight_out, self.clamp = weight.shape[0], clamp
+        self.weight_out, self.weight_shape, self.clamp = weight.shape[0], tuple(weight.shape), clamp
         weight = weight * weight[0].numel() ** -0.5  # near 1 after the sum, so that half precision does not overflow
         self.register_buffer("energy", energy(weight))
         self.register_buffer("bias", part["bias"].float() * SQRT2)
@@ -194,7 +197,7 @@ class ToRGB(nn.Module):
     def __init__(self, part: Mapping[str, Tensor], clamp: float | None) -> None:
         super().__init__()
         weight = part["weight"].float().flatten(1)  # (3, C)
-        self.clamp = clamp
+        self.weight_shape, self.clamp = tuple(weight.shape), clamp
         self.register_buffer("weight", weight * weight.shape[1] ** -0.5)
         self.register_buffer("bias", part["bias"].float().reshape(3))
 

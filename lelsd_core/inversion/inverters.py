@@ -1,6 +1,8 @@
-"""Inverters: each has its own first guess; refinement, spaces and priors are the same for all.
+"""Inverters: each makes its own first guess; refinement, spaces and priors are common to all.
 
-face (1, 3, R, R)  --guess-->  codes (1, D)  --lift-->  codes of the space that is wanted  --refine-->  Inversions
+    face (1, 3, R, R)  --guess-->  codes (1, D)  --lift-->  codes in the requested space  --refine-->  better codes
+
+Source: Tov et al., "Designing an Encoder for StyleGAN Image Manipulation" (e4e, 2021), for a base code plus offsets.
 """
 
 from __future__ import annotations
@@ -20,26 +22,26 @@ from lelsd_core.inversion.e4e import E4EEncoder
 from lelsd_core.inversion.refine import (
     BALANCED,
     Inversion,
+    LowResolution,
     Prior,
-    Sketch,
     check_face,
     closeness_of,
     refine,
     sampled_prior,
 )
+from lelsd_core.seeds import INVERSION_STARTS
 from lelsd_core.weights.safetensors import load_tensors
 
-GUESSES = range(300_000, 300_032)  # seeds that are tried where there is no encoder
-LARGEST_TRIED = 256  # pixels; larger pictures take so long that only the mean code is tried
+MAX_SAMPLED = 256  # pixels; larger pictures take so long to render that only the mean code is tried
 
 
-class BaseInverter(ABC):
-    """First guess, and refinement in any space of the generator.
+class Inverter(ABC):
+    """Finds latent codes for a face: a first guess, and its refinement in any space of the generator.
 
     Args:
-        generator: what renders the codes.
-        space: the space of the first guess.
-        prior: where codes of that space lie; made from the generator's own samples if None, as for other spaces.
+        generator: renders the codes.
+        space: latent space of the first guess.
+        prior: of that space; None computes it from the generator's samples, as for all other spaces.
     """
 
     def __init__(self, generator: Generator, space: str, prior: Prior | None = None) -> None:
@@ -52,34 +54,29 @@ class BaseInverter(ABC):
 
     @torch.no_grad()
     def encode(self, face: Tensor, space: str | None = None) -> Inversion:
-        """First guess for a face (1, 3, R, R) in [-1, 1].
+        """First guess for a face.
 
         Args:
-            face: R is the generator's resolution; what a network wants to see is made of it here.
-            space: of the codes, the inverter's own or a finer one.
+            face: (1, 3, R, R) in [-1, 1], R the generator's resolution.
+            space: latent space of the codes: the inverter's own (None) or a finer one.
 
         Raises:
             ValueError: a face of another size.
-            UserError: a space that the generator does not have, or one coarser than the inverter's.
+            UserError: an unknown space, or one coarser than the inverter's.
         """
         check_face(face, self.generator)
-        space = self.check_space(space or self.space)
+        names = self.generator.space_names
+        spaces, space = names[names.index(self.space) :], space or self.space
+        if space not in spaces:
+            raise UserError(
+                unknown_name(f"space that photos can be brought to with {self.generator.name}", space, spaces)
+            )
         codes = self.generator.lift(self.guess(face), self.space, space)
         picture = self.generator.synthesize(codes, space).image
         return Inversion(codes, space, float((picture - face).abs().mean()))
 
-    def check_space(self, space: str) -> str:
-        """The space, if codes can be had there."""
-        names = self.generator.space_names
-        within = names[names.index(self.space) :]
-        if space not in within:
-            raise UserError(
-                unknown_name(f"space that photos can be brought to with {self.generator.name}", space, within)
-            )
-        return space
-
     def prior_in(self, space: str) -> Prior:
-        """The prior of a space; made once."""
+        """The prior of a space, computed once."""
         if space not in self.priors:
             self.priors[space] = sampled_prior(self.generator, space)
         return self.priors[space]
@@ -94,35 +91,35 @@ class BaseInverter(ABC):
         closeness: str = BALANCED,
         side: int | None = None,
     ) -> Iterator[Inversion]:
-        """See `refine`, with this inverter's generator and the prior of the codes' space.
+        """`refine` with this inverter's generator and the prior of the codes' space.
 
         Args:
-            face, start, weights: as there.
-            steps: None = as many as the closeness has.
+            face, start, weights: as for `refine`.
+            steps: Adam steps; None = the closeness's own number.
             closeness: key of `CLOSENESS`.
-            side: compare pictures of at most so many pixels (see `sketch`), where the generator can stop there, at a
-                fraction of the cost; errors are those at that size. None = whole pictures.
+            side: compare pictures of at most this width in pixels, if the generator makes smaller ones on the way;
+                errors are then those at that size. None = full resolution.
 
         Raises:
-            UserError: there is no such closeness.
+            UserError: an unknown closeness.
         """
         chosen, prior = closeness_of(closeness), self.prior_in(start.space)
         prior = replace(prior, weight=prior.weight * chosen.prior)
         steps = chosen.steps if steps is None else steps
-        generator: Generator | Sketch = self.generator
+        generator: Generator | LowResolution = self.generator
         if side and self.generator.running_layer(side):
-            generator = Sketch(self.generator, side)
-            face, weights = generator.reduced(face), None if weights is None else generator.reduced(weights)
+            generator = LowResolution(self.generator, side)
+            face, weights = generator.resized(face), None if weights is None else generator.resized(weights)
         return refine(generator, prior, face, start, steps=steps, weights=weights, reach=chosen.reach)
 
 
-class EncoderInverter(BaseInverter):
-    """An encoder for one generator that reads pictures of the generator's size.
+class EncoderInverter(Inverter):
+    """An encoder trained for one generator, which reads pictures of the generator's size.
 
     Args:
         encoder: face (B, 3, R, R) -> codes (B, D) in the generator's finest space.
         generator: the generator it was trained with.
-        prior: where its codes lie.
+        prior: of its codes.
     """
 
     def __init__(self, encoder: nn.Module, generator: Generator, prior: Prior) -> None:
@@ -133,18 +130,18 @@ class EncoderInverter(BaseInverter):
         return self.network(face)
 
 
-class E4EInverter(BaseInverter):
-    """e4e: rows of W+ around the mean W.
+class E4EInverter(Inverter):
+    """e4e: the encoder predicts one row of W+ per layer, as an offset from the mean W.
 
     Args:
-        encoder: its IR-SE50, view (B, 3, h, w) -> (B, L, 512).
-        mean: (L, 512), added to what the encoder says.
-        view: height and width of the pictures that the encoder was trained with; less high than wide for cars,
-            whose square pictures have a bar above and below.
-        generator: a StyleGAN2 of as many rows.
+        encoder: the IR-SE50, view (B, 3, h, w) -> (B, L, 512).
+        mean: (L, 512), added to the encoder's rows.
+        view: height and width of the encoder's pictures; wider than high for cars, whose square pictures have a black
+            band above and below.
+        generator: a StyleGAN2 with L rows in W+.
 
     Raises:
-        UserError: a generator of another number of rows.
+        UserError: a generator without W+, or with another number of rows.
     """
 
     def __init__(self, encoder: E4EEncoder, mean: Tensor, view: tuple[int, int], generator: Generator) -> None:
@@ -160,42 +157,38 @@ class E4EInverter(BaseInverter):
         self.network, self.mean, self.view = encoder, mean, view
 
     def guess(self, face: Tensor) -> Tensor:
-        return (self.network(self.seen(face)) + self.mean).flatten(1)
-
-    def seen(self, face: Tensor) -> Tensor:
-        """The face as the encoder sees it: its middle, area-resampled to the encoder's size."""
         height, width = self.view
-        rows = round(face.shape[-1] * height / width)
-        above = (face.shape[-2] - rows) // 2
-        return F.interpolate(face[..., above : above + rows, :], self.view, mode="area")
+        rows = round(face.shape[-1] * height / width)  # the middle band of the picture
+        top = (face.shape[-2] - rows) // 2
+        view = F.interpolate(face[..., top : top + rows, :], self.view, mode="area")
+        return (self.network(view) + self.mean).flatten(1)
 
 
-class SampleInverter(BaseInverter):
-    """For a generator without an encoder: the mean code or, of small pictures, the closest of it and some samples."""
+class SampleInverter(Inverter):
+    """For a generator without an encoder: the mean code or, for small pictures, the closest of it and some samples."""
 
     def __init__(self, generator: Generator, space: str | None = None) -> None:
         names = generator.space_names
         super().__init__(generator, "W+" if space is None and "W+" in names else space or names[-1])
 
     def guess(self, face: Tensor) -> Tensor:
-        tried = self.prior_in(self.space).centre[None]
-        if self.generator.resolution > LARGEST_TRIED:
-            return tried
+        mean = self.prior_in(self.space).centre[None]
+        if self.generator.resolution > MAX_SAMPLED:
+            return mean
         first = self.generator.space_names[0]
-        samples = self.generator.lift(self.generator.sample(list(GUESSES)), first, self.space)
+        samples = self.generator.lift(self.generator.sample(list(INVERSION_STARTS)), first, self.space)
 
         def error(codes: Tensor) -> float:
             return float((self.generator.synthesize(codes, self.space).image - face).abs().mean())
 
-        return min(torch.cat([tried, samples]).split(1), key=error)
+        return min(torch.cat([mean, samples]).split(1), key=error)
 
 
 class FaceEncoder(nn.Module):
-    """Picture (B, 3, 64, 64) in [-1, 1] -> codes (B, D): z and offsets of S around a learned mean code.
+    """Picture (B, 3, 64, 64) in [-1, 1] -> codes (B, D): a learned mean code plus a scaled prediction.
 
     Args:
-        space: the space of the codes; one linear map reads them off the last features.
-        centre, spread: (D,) scale of the codes.
+        width: D. The buffers `centre` and `spread` (D,) hold the mean code and the scale.
     """
 
     def __init__(self, width: int) -> None:

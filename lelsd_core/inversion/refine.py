@@ -1,6 +1,9 @@
-"""What an inversion is, what an inverter does, and what keeps codes where edits work.
+"""Refinement of an inversion: Adam on the latent code, with a Gaussian prior that keeps the code editable.
 
-face (1, 3, R, R)  --encode-->  `Inversion`  --refine, under a `Prior`-->  better `Inversion`s, one a step
+    face (1, 3, R, R), first codes (1, D)  --refine, under a `Prior`-->  better codes (1, D), one `Inversion` per step
+
+The prior also sets the scale of the optimiser's steps. Large generators can be refined at low resolution, which costs
+a fraction of the time. Source: Abdal et al., "Image2StyleGAN" (2019).
 """
 
 from __future__ import annotations
@@ -8,25 +11,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lelsd_core import seeds
 from lelsd_core.device import gradient
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator, Synthesis
+from lelsd_core.segmenters.base import Segmenter
 
-PRIOR_SEEDS = range(200_000, 204_096)  # of the samples that a prior is made from
 PRIOR_WEIGHT = 0.01
-STILL_SPREAD = 0.15  # of columns that are the same in all samples, such as a DCGAN's gains and biases
+CONSTANT_SPREAD = 0.15  # for columns that are equal in all samples, such as a DCGAN's gains and biases
 BATCH = 256  # codes lifted at a time
+FEW_STEPS = 40  # with fewer steps, each is shorter, because long ones would not converge
+FULL_EVERY = 8  # low-resolution pictures between two full ones
+LIKENESS_PARTS = ("brows", "eyes", "nose", "mouth")  # parts by which people recognise a person
+LIKENESS_WEIGHT = 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """Codes (1, D) in `space`, and the mean absolute error of their picture in [-1, 1] units."""
+    """Codes (1, D) in `space`, the mean absolute error of their picture in [-1, 1], and the refinement step."""
 
     codes: Tensor
     space: str
@@ -36,12 +43,12 @@ class Inversion:
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Where codes of real pictures lie.
+    """A Gaussian over latent codes, with independent columns.
 
     Args:
         centre: (D,) mean of each column.
-        spread: (D,) standard deviation of each column; also the optimiser's unit of length.
-        weight: how much a deviation of one spread in every column costs, in units of mean absolute error.
+        spread: (D,) standard deviation of each column; also the unit of the optimiser's steps.
+        weight: cost of a deviation by one standard deviation in every column, in units of mean absolute error.
     """
 
     centre: Tensor
@@ -49,56 +56,32 @@ class Prior:
     weight: float = PRIOR_WEIGHT
 
     def cost(self, codes: Tensor) -> Tensor:
-        """Scalar: weight times the mean squared deviation in spreads."""
+        """Scalar: weight times the mean squared deviation in standard deviations."""
         return self.weight * ((codes - self.centre) / self.spread).square().mean()
 
 
 @torch.no_grad()
 def sampled_prior(generator: Generator, space: str) -> Prior:
-    """The prior of a space: mean and standard deviation of each column over the codes of `PRIOR_SEEDS`."""
-    total, squares = 0.0, 0.0
-    seeds = list(PRIOR_SEEDS)
-    for first in range(0, len(seeds), BATCH):
-        codes = generator.lift(generator.sample(seeds[first : first + BATCH]), generator.space_names[0], space)
-        codes = codes.cpu().double()
+    """The prior of a space: mean and standard deviation of the codes of `seeds.PRIOR`."""
+    total, squares, count = 0.0, 0.0, len(seeds.PRIOR)
+    for first in range(0, count, BATCH):
+        samples = generator.sample(list(seeds.PRIOR[first : first + BATCH]))
+        codes = generator.lift(samples, generator.space_names[0], space).cpu().double()
         total, squares = total + codes.sum(0), squares + codes.square().sum(0)
-    mean = total / len(seeds)
-    spread = (squares / len(seeds) - mean.square()).clamp_min(0).sqrt()
-    spread[spread < 1e-4 * spread.max()] = STILL_SPREAD
+    mean = total / count
+    spread = (squares / count - mean.square()).clamp_min(0).sqrt()
+    spread[spread < 1e-4 * spread.max()] = CONSTANT_SPREAD
     return Prior(mean.float().to(generator.device), spread.float().to(generator.device))
-
-
-class Inverter(Protocol):
-    """Finds codes for a face."""
-
-    space: str
-
-    def encode(self, face: Tensor, space: str | None = None) -> Inversion:
-        """First guess for a face (1, 3, R, R) in [-1, 1]: one pass of a network."""
-        ...
-
-    def refine(
-        self,
-        face: Tensor,
-        start: Inversion,
-        *,
-        steps: int | None = None,
-        weights: Tensor | None = None,
-        closeness: str = "balanced",
-        side: int | None = None,
-    ) -> Iterator[Inversion]:
-        """Better and better codes, one `Inversion` a step."""
-        ...
 
 
 @dataclass(frozen=True)
 class Closeness:
-    """One answer to "as close as possible, or as easy to edit as possible?".
+    """A balance between a close likeness and codes that are easy to edit.
 
     Args:
-        steps: of a refinement, unless told otherwise.
+        steps: refinement steps.
         prior: factor on the prior's weight.
-        reach: length of the largest step, in spreads of the prior.
+        reach: learning rate at its peak, in standard deviations of the prior.
     """
 
     steps: int
@@ -112,8 +95,6 @@ CLOSENESS: Mapping[str, Closeness] = {
     "closer to the photo": Closeness(720, 0.5),
 }
 BALANCED = "balanced"
-STEPS = CLOSENESS[BALANCED].steps
-FEW = 40  # steps; in fewer, each is shorter, because long ones would end before they have settled
 
 
 def closeness_of(name: str) -> Closeness:
@@ -124,12 +105,12 @@ def closeness_of(name: str) -> Closeness:
 
 
 def refine(
-    generator: Generator,
+    generator: Generator | LowResolution,
     prior: Prior,
     face: Tensor,
     start: Inversion,
     *,
-    steps: int = STEPS,
+    steps: int = CLOSENESS[BALANCED].steps,
     weights: Tensor | None = None,
     reach: float = CLOSENESS[BALANCED].reach,
 ) -> Iterator[Inversion]:
@@ -137,34 +118,33 @@ def refine(
 
     Args:
         generator: renders the codes.
-        prior: keeps them where edits work; of the space that the codes are in.
+        prior: of the space that the codes are in.
         face: (1, 3, R, R) in [-1, 1], R the generator's resolution.
-        start: where to begin, in any space.
-        steps: Adam steps; the step size rises over five steps and falls along half a cosine.
-        weights: (1, 1, R, R) with mean 1, more where likeness matters more; None = even.
-        reach: length of the largest step, in spreads of the prior; shorter in less than `FEW` steps.
+        start: the first codes, in any space.
+        steps: Adam steps, with the learning rate of `step_size`.
+        weights: (1, 1, R, R) with mean 1, the importance of each pixel; None = all equal.
+        reach: learning rate at its peak, in standard deviations of the prior; lower for less than `FEW_STEPS`.
 
     Yields:
-        The codes after each step, with the error that they had going in, unweighted; the last one has its own, and is
-        the start again if nothing better was found.
+        The codes after each step, with the unweighted error before that step. The last one has its own error, and is
+        the start again if the loss did not fall.
     """
     check_face(face, generator)
     origin = start.codes.detach()
-    offset = torch.zeros_like(origin).requires_grad_()  # in spreads
-    optimizer = torch.optim.Adam(
-        [offset], reach * min(1.0, steps / FEW), betas=(0.9, 0.95)
-    )  # a short memory: gradients shrink fast here
+    offset = torch.zeros_like(origin).requires_grad_()  # in standard deviations
+    rate = reach * min(1.0, steps / FEW_STEPS)
+    optimizer = torch.optim.Adam([offset], rate, betas=(0.9, 0.95))  # gradients shrink fast: a short memory
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
         codes = origin + offset * prior.spread
         error = generator.synthesize(codes, start.space).image - face
         l1 = float(error.detach().abs().mean())
-        loss = distance(error, weights) + prior.cost(codes)
+        loss = pixel_loss(error, weights) + prior.cost(codes)
         if step == 0:
-            first = loss.detach(), l1
+            first_loss, first_l1 = loss.detach(), l1
         if step == steps:
-            better = bool(loss <= first[0])
-            yield Inversion(codes.detach() if better else origin, start.space, l1 if better else first[1], step)
+            better = bool(loss <= first_loss)
+            yield Inversion(codes.detach() if better else origin, start.space, l1 if better else first_l1, step)
             return
         offset.grad = gradient(loss, offset)
         optimizer.step()
@@ -172,32 +152,46 @@ def refine(
         yield Inversion(codes.detach(), start.space, l1, step)
 
 
-def check_face(face: Tensor, generator: Generator) -> None:
-    """ValueError for a face that is not as large as the generator's pictures."""
+def check_face(face: Tensor, generator: Generator | LowResolution) -> None:
+    """ValueError for a face that does not have the generator's resolution."""
     if face.shape[-1] != generator.resolution:
         raise ValueError(f"the face must be {generator.resolution} pixels wide, got {face.shape[-1]}")
 
 
 def step_size(step: int, steps: int) -> float:
-    """Share of the largest step: rises over five steps, falls along half a cosine to 0.04; of no steps at all, 1/5."""
+    """Share of the learning rate: five steps of warm-up, then half a cosine down to 0.04."""
     return min(1.0, (step + 1) / 5) * (0.52 + 0.48 * math.cos(math.pi * step / max(1, steps)))
 
 
-def distance(error: Tensor, weights: Tensor | None) -> Tensor:
-    """Scalar, Charbonnier's: an absolute error that is smooth at 0, weighted by pixel."""
+def pixel_loss(error: Tensor, weights: Tensor | None) -> Tensor:
+    """Scalar Charbonnier loss, an absolute error that is smooth at 0, weighted by pixel."""
     smooth = (error.square() + 1e-3).sqrt()
     return (smooth if weights is None else smooth * weights).mean()
 
 
-WHOLE_EVERY = 8  # pictures, between two looks at what the layers above add
+@torch.no_grad()
+def likeness_weights(segmenter: Segmenter, face: Tensor) -> Tensor | None:
+    """Pixel weights (1, 1, R, R) with mean 1 for a face (1, 3, R, R): eyes, brows, nose and mouth count more.
+
+    None if the segmenter has no such parts, or needs feature maps, which a photo does not have.
+    """
+    channels = [i for i, name in enumerate(segmenter.parts) if name in LIKENESS_PARTS]
+    if not channels or segmenter.needs:
+        return None
+    probability = segmenter.segment(face)[:, channels].sum(1, keepdim=True)
+    weights = 1 + (LIKENESS_WEIGHT - 1) * F.interpolate(probability, face.shape[-2:], mode="area")
+    return weights / weights.mean()
 
 
-class Sketch:
-    """What one refinement asks of a generator, at a smaller resolution.
+class LowResolution:
+    """Stands in for a generator in `refine`: renders only its lower layers, at a fraction of the cost.
+
+    The lower layers' running picture is not yet the full picture at low resolution: the layers above add to it. That
+    difference is rendered every `FULL_EVERY` pictures, without gradient, and added.
 
     Args:
-        generator: one that has a running picture of at most `side` pixels. ValueError if not.
-        side: pixels.
+        generator: one that makes a running picture of at most `side` pixels. ValueError for any other.
+        side: width in pixels.
     """
 
     def __init__(self, generator: Generator, side: int) -> None:
@@ -205,17 +199,17 @@ class Sketch:
         if layer is None:
             raise ValueError(f"{generator.name} has no running picture of at most {side} pixels")
         self.generator, self.side, self.resolution = generator, side, generator.layers[layer].size
-        self.made = 0
+        self.count = 0
 
     def synthesize(self, codes: Tensor, space: str) -> Synthesis:
-        """Codes (1, D) -> the whole picture at the sketch's size (1, 3, s, s), with the running picture's graph."""
+        """Codes (1, D) -> the picture at low resolution (1, 3, s, s), differentiable through the running picture."""
         running = self.generator.preview(codes, space, side=self.side)
-        if self.made % WHOLE_EVERY == 0:
+        if self.count % FULL_EVERY == 0:
             with torch.no_grad():
-                self.above = self.reduced(self.generator.synthesize(codes, space).image) - running
-        self.made += 1
-        return Synthesis(running + self.above)
+                self.difference = self.resized(self.generator.synthesize(codes, space).image) - running
+        self.count += 1
+        return Synthesis(running + self.difference)
 
-    def reduced(self, picture: Tensor) -> Tensor:
-        """A picture or a map (B, C, R, R), area-resampled to the sketch's size."""
+    def resized(self, picture: Tensor) -> Tensor:
+        """A picture or map (B, C, R, R), area-resampled to the low resolution."""
         return F.interpolate(picture, (self.resolution, self.resolution), mode="area")

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from lelsd_core.cli.bench import ROOT
 from lelsd_core.editor import Editor
-from lelsd_core.editor.protect import likeness_weights
 from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, render
 from lelsd_core.images import read_photo
-from lelsd_core.inversion import CLOSENESS, Inversion
+from lelsd_core.inversion import CLOSENESS, Inversion, likeness_weights
 from lelsd_core.registry import load_editor
 from lelsd_core.seeds import HELD_OUT
 from tests.bench.e4e import e4e
