@@ -140,13 +140,11 @@ def report_out_of_memory() -> Iterator[None]:
     """Turn out-of-memory errors into a UserError."""
     try:
         yield
+        return
     except (RuntimeError, MemoryError) as problem:
         if not is_out_of_memory(problem):
             raise
-        reason = UserError(
-            "There is not enough memory for this model; close other programs, or run it on the CPU with --device cpu."
-        )
-    else:
-        return
     free_memory()
-    raise reason
+    raise UserError(
+        "There is not enough memory for this model; close other programs, or run it on the CPU with --device cpu."
+    )

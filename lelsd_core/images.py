@@ -215,16 +215,13 @@ def formats_for(file: IO[bytes]) -> tuple[str, ...]:
 
 def check_size(width: int, height: int) -> None:
     """UserError if a picture is too large to be decoded, or too small to hold a face; sizes in pixels."""
+    size = f"This picture has {width}×{height} pixels"
     if width * height > MAX_PIXELS:
-        raise UserError(
-            f"This picture has {width}×{height} pixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
-        )
+        raise UserError(f"{size}, too large; at most {MAX_PIXELS // 10**6} megapixels are read.")
     if max(width, height) > MAX_SIDE:
-        raise UserError(f"This picture has {width}×{height} pixels; at most {MAX_SIDE} each way are read.")
+        raise UserError(f"{size}; at most {MAX_SIDE} each way are read.")
     if min(width, height) < MIN_SIDE:
-        raise UserError(
-            f"This picture has only {width}×{height} pixels; at least {MIN_SIDE} each way are needed to find a face."
-        )
+        raise UserError(f"This picture has only {width}×{height} pixels; at least {MIN_SIDE} each way are needed.")
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -90,7 +90,7 @@ def test_closer_to_the_photo_is_closer_and_easier_to_edit_is_nearer_to_the_prior
 def test_an_unknown_closeness_is_told(editor):
     face = editor.synthesize(editor.random_face(1).codes, "S")
     with pytest.raises(UserError, match="no closeness named 'closer to photo'; did you mean closer to the photo"):
-        editor.inverter.refine(face, editor.inverter.encode(face), closeness="closer to photo")
+        next(editor.inverter.refine(face, editor.inverter.encode(face), closeness="closer to photo"))
 
 
 def test_edits_work_on_the_inversion_of_the_astronaut(editor, opened):

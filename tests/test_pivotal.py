@@ -81,7 +81,7 @@ def test_no_steps_are_no_change(generator, face, codes):
 
 
 def test_no_change_is_exactly_the_generator(generator, codes):
-    nothing = Tuning(initial_factors(generator, 4), generator.name, generator.fingerprint, 0.0, 0.0)
+    nothing = Tuning(initial_factors(generator), generator.name, generator.fingerprint, 0.0, 0.0)
     pictures = [g.synthesize(codes, "W+").image for g in (generator, nothing.apply(generator))]
     torch.testing.assert_close(*pictures)
 
@@ -96,7 +96,7 @@ def test_a_file_keeps_it(generator, codes, steps, tmp_path):
 
 def test_a_file_for_the_largest_stylegan2_is_small(tmp_path: Path):
     large = random_stylegan2(1024)
-    factors = {name: factor.half() for name, factor in initial_factors(large, 8).items()}
+    factors = {name: factor.half() for name, factor in initial_factors(large).items()}
     Tuning(factors, "large", "", 0.0, 0.0).save(tmp_path / "large.safetensors")
     assert (tmp_path / "large.safetensors").stat().st_size < 5_000_000
 

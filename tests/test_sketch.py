@@ -1,4 +1,4 @@
-"""Refinement on the running picture, and editors of generators that are no shipped one."""
+"""Pictures at low resolution: previews, and refinement with them; editors of generators other than the shipped one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from lelsd_core.__main__ import main
+from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor, InversionOptions
 from lelsd_core.errors import UserError
 from lelsd_core.faces.frame import SquareFrame
 from lelsd_core.generators import Generator
+from lelsd_core.images import to_pil
 from lelsd_core.inversion import SampleInverter, likeness_weights
 from lelsd_core.inversion.refine import LowResolution
 from lelsd_core.registry import directions_of, load_aligner, load_editor, load_generator
@@ -38,10 +40,11 @@ def face(generator: Generator) -> torch.Tensor:
 
 
 def editor_of(generator: Generator, preview: int) -> Editor:
-    """An editor for pictures of no face."""
-    return Editor(
-        generator, SampleInverter(generator), PictureHalves(), load_aligner(SquareFrame(32)), (), preview=preview
-    )
+    """An editor for pictures that do not show faces, with one direction, "up"."""
+    vector = generator.space("S").unit(torch.ones(generator.space("S").width))
+    up = Direction("up", generator.name, generator.fingerprint, "S", vector)
+    networks = generator, SampleInverter(generator), PictureHalves(), load_aligner(SquareFrame(32))
+    return Editor(*networks, [up], preview=preview)
 
 
 def test_the_whole_picture_comes_closer_though_only_the_running_one_is_compared(generator, face) -> None:
@@ -103,6 +106,43 @@ def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator,
         assert session.inversion_l1 == pytest.approx(float(error.abs().mean()), abs=1e-5)
         assert np.array_equal(session.preview, editor.preview(session, {}))
     assert "middle" in sessions[-1].note
+
+
+def test_a_preview_is_the_running_picture_bit_for_bit(generator: Generator) -> None:
+    editor = editor_of(generator, 16)
+    session = editor.random_face(3)
+    codes, space = editor.moved_codes(session, {"up": 2.0})
+    whole = generator.synthesize(codes, space, keep=("16.conv1",))
+    preview = editor.preview(session, {"up": 2.0})
+    assert np.array_equal(preview, to_pil(whole.states["16.conv1"].rgb))
+    assert np.array_equal(editor.preview(session, {}), session.preview)
+    assert (preview.size, session.preview.size, session.original.size) == ((16, 16), (16, 16), (32, 32))
+    assert not np.array_equal(preview, session.preview)
+
+
+def test_a_preview_renders_nothing_above_its_size(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = editor_of(generator, 16)
+    session = editor.random_face(3)
+    above = [generator.parts[name] for name in ("32_conv0", "32_conv1", "32_torgb")]
+    for part in above:
+        monkeypatch.setattr(part, "forward", None)
+    editor.preview(session, {"up": 1.0})
+    with pytest.raises(TypeError):
+        editor.render(session, {"up": 1.0})
+
+
+@pytest.mark.parametrize("size", [32, 64, 48, 3])
+def test_a_small_generator_shows_its_whole_picture(generator: Generator, size: int) -> None:
+    editor = editor_of(generator, size)
+    session = editor.random_face(3)
+    assert session.preview is None
+    assert np.array_equal(editor.preview(session, {"up": 1.0}), editor.render(session, {"up": 1.0}))
+
+
+def test_a_generator_without_a_running_picture_shows_its_whole_picture(editor: Editor) -> None:
+    session = editor.random_face(3)
+    assert session.preview is None
+    assert np.array_equal(editor.preview(session, {"mouth": 3.0}), editor.render(session, {"mouth": 3.0}))
 
 
 def test_pictures_of_no_face_weigh_all_pixels_alike(generator, face) -> None:

@@ -189,17 +189,9 @@ class Editor:
 
     def _session(self, codes: Tensor, space: str, picture: Tensor, note: str, tuning: Tuning | None = None) -> Session:
         """A session of codes (1, D) and the picture (1, 3, R, R) that they render to."""
-        preview = self.renderer.preview(codes, space, tuning)
-        return Session(
-            codes.cpu(),
-            space,
-            self.directions,
-            to_pil(picture),
-            note=note,
-            preview=preview,
-            generator=self.generator.name,
-            tuning=tuning,
-        )
+        preview, name = self.renderer.preview(codes, space, tuning), self.generator.name
+        session = Session(codes.cpu(), space, self.directions, to_pil(picture), note=note, preview=preview)
+        return replace(session, generator=name, tuning=tuning)
 
     def warm_up(self) -> None:
         """Run one refinement step, so that the first inversion need not wait for torch to load its optimisers."""

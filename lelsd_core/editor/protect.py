@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, Layer, State, Synthesis
-from lelsd_core.segmenters import Parts, Segmenter, part_mask, segment_synthesis
+from lelsd_core.segmenters import Parts
 
 FINE = 1 / 4  # layers of at least this share of the picture's size are blended
 REACH = 1 / 32  # share of the mask's width by which the mask is dilated, and over which it then falls to 0
@@ -31,28 +31,6 @@ def check_strength(strength: float) -> None:
     """UserError unless the strength of the protection lies between 0 (off) and 1 (nothing outside changes)."""
     if not 0 <= strength <= 1:
         raise UserError(f"The protection is {strength:g}; it must be from 0 (off) to 1 (full).")
-
-
-def render_protected(
-    generator: Generator, segmenter: Segmenter, codes: Tensor, space: str, parts: Sequence[str], strength: float
-) -> tuple[Tensor, Tensor]:
-    """Render unedited and edited codes, the edited picture unchanged outside the parts.
-
-    Args:
-        generator, segmenter: loaded and matching.
-        codes: (2, D) in `space`, unedited and edited.
-        space: latent space of the codes.
-        parts: part names that the edit may change.
-        strength: share of the change outside the parts that is removed in each layer, in (0, 1].
-
-    Returns:
-        Pictures (2, 3, R, R), about [-1, 1], and the masks (2, 1, h, w) of the parts in them.
-    """
-    both = generator.synthesize(codes, space, keep={*segmenter.needs, *protected_layers(generator)})
-    masks = part_mask(segment_synthesis(segmenter, both), segmenter.parts, parts)
-    edited = blend_outside(generator, both, codes[1:], space, soft_mask(masks), strength=strength, keep=segmenter.needs)
-    mask_after = part_mask(segment_synthesis(segmenter, edited), segmenter.parts, parts)
-    return torch.cat([both.image[:1], edited.image]), torch.cat([masks[:1], mask_after])
 
 
 def soft_mask(masks: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from lelsd_core.device import by_rows, first_that_fits
-from lelsd_core.editor.protect import render_protected
-from lelsd_core.generators.base import Generator
+from lelsd_core.editor.protect import blend_outside, protected_layers, soft_mask
+from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.images import to_pil
 from lelsd_core.inversion.pivotal import Tuning
 from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
@@ -68,31 +68,37 @@ class Renderer:
         """Render codes and find parts in the pictures.
 
         Args:
-            codes: (B, D) in `space`, on the generator's device; with protection (2, D), unedited and edited.
+            codes: (B, D) on the generator's device; with protection (2, D), unedited and edited.
             space: latent space of the codes.
             parts: part names that make up the masks.
             tuning: change of the generator's weights for one person.
-            protect: strength of the outside protection in [0, 1], see `protect.render_protected`.
+            protect: share of the change outside the parts that is removed from the edited picture, in [0, 1].
 
         Returns:
             Pictures (B, 3, R, R), about [-1, 1], and masks (B, 1, h, w) of 0 and 1.
         """
         generator, segmenter = self.tuned(tuning), self.segmenter
-        if protect:
-            return render_protected(generator, segmenter, codes, space, parts, protect)
+
+        def masks_in(synthesis: Synthesis) -> Tensor:
+            return part_mask(segment_synthesis(segmenter, synthesis), segmenter.parts, parts)
 
         def full(batch: Tensor) -> tuple[Tensor, Tensor]:
             synthesis = generator.synthesize(batch, space, keep=segmenter.needs)
-            return synthesis.image, segment_synthesis(segmenter, synthesis)
+            return synthesis.image, masks_in(synthesis)
 
         def reduced() -> tuple[Tensor, Tensor]:
             if segmenter.needs:
                 raise MemoryError(f"{segmenter.name} reads feature maps of the full synthesis")
             pictures = reduced_pictures(generator, codes, space)
-            return pictures, segmenter.segment(pictures)
+            return pictures, masks_in(Synthesis(pictures))
 
-        pictures, probabilities = first_that_fits(lambda: by_rows(full, codes), reduced)
-        return pictures, part_mask(probabilities, segmenter.parts, parts)
+        if not protect:
+            return first_that_fits(lambda: by_rows(full, codes), reduced)
+        both = generator.synthesize(codes, space, keep={*segmenter.needs, *protected_layers(generator)})
+        masks = masks_in(both)
+        weight = soft_mask(masks)
+        edited = blend_outside(generator, both, codes[1:], space, weight, strength=protect, keep=segmenter.needs)
+        return torch.cat([both.image[:1], edited.image]), torch.cat([masks[:1], masks_in(edited)])
 
 
 def reduced_pictures(generator: Generator, codes: Tensor, space: str) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,16 +18,7 @@ from torch import Tensor, nn
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.inversion.e4e import E4EEncoder
-from lelsd_core.inversion.refine import (
-    BALANCED,
-    Inversion,
-    LowResolution,
-    Prior,
-    check_face,
-    closeness_of,
-    refine,
-    sampled_prior,
-)
+from lelsd_core.inversion.refine import Inversion, Prior, check_face, refine, sampled_prior
 from lelsd_core.seeds import INVERSION_STARTS
 from lelsd_core.weights.safetensors import load_tensors
 
@@ -81,36 +71,9 @@ class Inverter(ABC):
             self.priors[space] = sampled_prior(self.generator, space)
         return self.priors[space]
 
-    def refine(
-        self,
-        face: Tensor,
-        start: Inversion,
-        *,
-        steps: int | None = None,
-        weights: Tensor | None = None,
-        closeness: str = BALANCED,
-        side: int | None = None,
-    ) -> Iterator[Inversion]:
-        """`refine` with this inverter's generator and the prior of the codes' space.
-
-        Args:
-            face, start, weights: as for `refine`.
-            steps: Adam steps; None = the closeness's own number.
-            closeness: key of `CLOSENESS`.
-            side: compare pictures of at most this width in pixels, if the generator makes smaller ones on the way;
-                errors are then those at that size. None = full resolution.
-
-        Raises:
-            UserError: an unknown closeness.
-        """
-        chosen, prior = closeness_of(closeness), self.prior_in(start.space)
-        prior = replace(prior, weight=prior.weight * chosen.prior)
-        steps = chosen.steps if steps is None else steps
-        generator: Generator | LowResolution = self.generator
-        if side and self.generator.running_layer(side):
-            generator = LowResolution(self.generator, side)
-            face, weights = generator.resized(face), None if weights is None else generator.resized(weights)
-        return refine(generator, prior, face, start, steps=steps, weights=weights, reach=chosen.reach)
+    def refine(self, face: Tensor, start: Inversion, **options: Any) -> Iterator[Inversion]:
+        """`inversion.refine` with this inverter's generator and the prior of the codes' space; options as there."""
+        return refine(self.generator, self.prior_in(start.space), face, start, **options)
 
 
 class EncoderInverter(Inverter):

@@ -22,7 +22,7 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.inversion.refine import check_face, pixel_loss, step_size
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
-RANK = 8
+RANK = 8  # of a convolution's change; each unit adds about 130 kB to a file
 STEPS = 120
 LEARNING_RATE = 0.01  # at its peak; the factors are about 1 at the start
 
@@ -89,9 +89,7 @@ def tune(
     space: str,
     *,
     steps: int = STEPS,
-    rank: int = RANK,
     weights: Tensor | None = None,
-    learning_rate: float = LEARNING_RATE,
 ) -> Iterator[Tuning]:
     """Tune a generator so that given codes render a face.
 
@@ -101,9 +99,7 @@ def tune(
         codes: (1, D) in `space`, the pivot, as a refinement found them; they are not modified.
         space: latent space of the codes.
         steps: Adam steps, with the learning rate of `step_size`.
-        rank: of each convolution's change; each unit adds about 130 kB to a file.
         weights: (1, 1, R, R) with mean 1, the importance of each pixel; None = all equal.
-        learning_rate: at its peak.
 
     Yields:
         The tuning after each step, with the error before that step; the last one has its own error.
@@ -115,8 +111,8 @@ def tune(
     check_face(face, generator)
     finest = generator.space_names[-1]
     styles = generator.lift(codes.detach(), space, finest)
-    factors = {name: factor.requires_grad_() for name, factor in initial_factors(generator, rank).items()}
-    optimizer = torch.optim.Adam(factors.values(), learning_rate)
+    factors = {name: factor.requires_grad_() for name, factor in initial_factors(generator).items()}
+    optimizer = torch.optim.Adam(factors.values(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     before = math.nan
     for step in range(steps + 1):
@@ -141,7 +137,7 @@ def check_tunable(generator: Generator) -> None:
         raise UserError(f"Only a StyleGAN2 can be tuned to a person; {generator.name!r} is none.")
 
 
-def initial_factors(generator: Generator, rank: int) -> dict[str, Tensor]:
+def initial_factors(generator: Generator) -> dict[str, Tensor]:
     """Factors that change nothing: of each pair of matrices one is random (seed 0), the other zero."""
     random = torch.Generator().manual_seed(0)
     factors: dict[str, Tensor] = {}
@@ -150,8 +146,8 @@ def initial_factors(generator: Generator, rank: int) -> dict[str, Tensor]:
         if len(others) == 1:  # a small matrix needs no factors
             factors[f"{name}.weight"] = torch.zeros(part.weight_shape)
         else:
-            factors[f"{name}.out"] = torch.zeros(outputs, rank)
-            factors[f"{name}.in"] = torch.randn(rank, math.prod(others), generator=random)
+            factors[f"{name}.out"] = torch.zeros(outputs, RANK)
+            factors[f"{name}.in"] = torch.randn(RANK, math.prod(others), generator=random)
         factors[f"{name}.bias"] = torch.zeros(part.bias.shape)
     return {name: factor.to(generator.device) for name, factor in factors.items()}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -105,14 +105,15 @@ def closeness_of(name: str) -> Closeness:
 
 
 def refine(
-    generator: Generator | LowResolution,
+    generator: Generator,
     prior: Prior,
     face: Tensor,
     start: Inversion,
     *,
-    steps: int = CLOSENESS[BALANCED].steps,
+    steps: int | None = None,
     weights: Tensor | None = None,
-    reach: float = CLOSENESS[BALANCED].reach,
+    closeness: str = BALANCED,
+    side: int | None = None,
 ) -> Iterator[Inversion]:
     """Optimise codes so that their picture comes close to a face.
 
@@ -121,38 +122,51 @@ def refine(
         prior: of the space that the codes are in.
         face: (1, 3, R, R) in [-1, 1], R the generator's resolution.
         start: the first codes, in any space.
-        steps: Adam steps, with the learning rate of `step_size`.
+        steps: Adam steps, with the learning rate of `step_size`; None = the closeness's own number.
         weights: (1, 1, R, R) with mean 1, the importance of each pixel; None = all equal.
-        reach: learning rate at its peak, in standard deviations of the prior; lower for less than `FEW_STEPS`.
+        closeness: key of `CLOSENESS`.
+        side: compare pictures of at most this width in pixels, if the generator makes smaller ones on the way; errors
+            are then those at that size. None = full resolution.
 
     Yields:
         The codes after each step, with the unweighted error before that step. The last one has its own error, and is
         the start again if the loss did not fall.
+
+    Raises:
+        UserError: an unknown closeness.
+        ValueError: a face of another size.
     """
     check_face(face, generator)
+    balance = closeness_of(closeness)
+    steps = balance.steps if steps is None else steps
+    prior = replace(prior, weight=prior.weight * balance.prior)
+    renderer: Generator | LowResolution = generator
+    if side and generator.running_layer(side):
+        renderer = LowResolution(generator, side)
+        face, weights = renderer.resized(face), None if weights is None else renderer.resized(weights)
     origin = start.codes.detach()
     offset = torch.zeros_like(origin).requires_grad_()  # in standard deviations
-    rate = reach * min(1.0, steps / FEW_STEPS)
+    rate = balance.reach * min(1.0, steps / FEW_STEPS)
     optimizer = torch.optim.Adam([offset], rate, betas=(0.9, 0.95))  # gradients shrink fast: a short memory
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
         codes = origin + offset * prior.spread
-        error = generator.synthesize(codes, start.space).image - face
+        error = renderer.synthesize(codes, start.space).image - face
         l1 = float(error.detach().abs().mean())
         loss = pixel_loss(error, weights) + prior.cost(codes)
         if step == 0:
             first_loss, first_l1 = loss.detach(), l1
         if step == steps:
-            better = bool(loss <= first_loss)
-            yield Inversion(codes.detach() if better else origin, start.space, l1 if better else first_l1, step)
-            return
+            break
         offset.grad = gradient(loss, offset)
         optimizer.step()
         schedule.step()
         yield Inversion(codes.detach(), start.space, l1, step)
+    better = bool(loss <= first_loss)
+    yield Inversion(codes.detach() if better else origin, start.space, l1 if better else first_l1, steps)
 
 
-def check_face(face: Tensor, generator: Generator | LowResolution) -> None:
+def check_face(face: Tensor, generator: Generator) -> None:
     """ValueError for a face that does not have the generator's resolution."""
     if face.shape[-1] != generator.resolution:
         raise ValueError(f"the face must be {generator.resolution} pixels wide, got {face.shape[-1]}")
