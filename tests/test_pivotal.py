@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lelsd_core import UserError, load_generator
+from lelsd_core.editor import Editor, InversionOptions, Session
+from lelsd_core.faces.frame import SquareFrame
 from lelsd_core.generators import StyleGAN2
+from lelsd_core.inversion import SampleInverter
 from lelsd_core.inversion.pivotal import Tuning, initial_factors, tune
+from lelsd_core.registry import load_aligner
 from lelsd_core.weights.safetensors import write_safetensors
 from tests import official
 from tests.bench.generators import random_stylegan2
+from tests.toy import PictureHalves, toy_editor
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +137,45 @@ def test_files_that_are_no_tunings_are_refused(tmp_path):
     write_safetensors(path, {"4.conv1.bias": torch.tensor([float("nan")])}, facts)
     with pytest.raises(UserError, match="some of its numbers are not finite"):
         Tuning.load(path)
+
+
+@pytest.fixture(scope="module")
+def small_editor(generator) -> Editor:
+    """An editor of the small StyleGAN2, for pictures that do not show faces, with one direction."""
+    editor = toy_editor(generator, PictureHalves())
+    frame = load_aligner(SquareFrame(generator.resolution))
+    return Editor(generator, SampleInverter(generator), editor.segmenter, frame, editor.directions)
+
+
+@pytest.fixture(scope="module")
+def sessions(small_editor, astronaut) -> list[Session]:
+    return list(small_editor.invert(astronaut, InversionOptions(steps=4, tune=True)))
+
+
+def test_an_inversion_ends_with_the_tuned_generator(small_editor, sessions):
+    assert small_editor.can_tune
+    assert [session.tuning and session.tuning.step for session in sessions] == [None] * 5 + [60, 120]
+    refined, tuned = sessions[-3], sessions[-1]
+    assert torch.equal(tuned.codes, refined.codes)
+    assert tuned.metrics.l1 == pytest.approx(tuned.tuning.l1, abs=1e-4)
+    assert tuned.metrics.l1 < 0.8 * tuned.inversion_l1, "inversion_l1 is that of the untuned generator"
+    assert np.array_equal(small_editor.render(tuned, {}), tuned.original)
+    alone, with_locality = (
+        np.asarray(picture).astype(int)
+        for picture in (small_editor.render(tuned, {"left": 2.0}), small_editor.edit(tuned, {"left": 2.0}).picture)
+    )
+    assert np.abs(alone - with_locality).max() <= 1
+
+
+def test_threads_with_different_tunings_do_not_mix_them_up(small_editor, sessions):
+    alone = [np.asarray(small_editor.render(session, {"left": 2.0})) for session in sessions[-3:]]
+    assert not np.array_equal(alone[0], alone[2])
+    with ThreadPoolExecutor(3) as pool:
+        together = pool.map(lambda session: np.asarray(small_editor.render(session, {"left": 2.0})), sessions[-3:] * 8)
+        assert all(np.array_equal(picture, alone[i % 3]) for i, picture in enumerate(together))
+
+
+def test_an_editor_whose_generator_cannot_be_tuned_says_so(editor, astronaut):
+    assert not editor.can_tune
+    with pytest.raises(UserError, match="digiface-64"):
+        next(editor.invert(astronaut, InversionOptions(tune=True)))
