@@ -70,14 +70,14 @@ def test_a_file_gives_an_encoder_and_the_generator_inside(inverter, path, face):
 
 
 def test_a_first_guess_is_the_encoders_rows_around_the_mean(inverter, face):
-    found = inverter.encode(face)
+    guess = inverter.encode(face)
     with torch.inference_mode():
         rows = inverter.network(torch.nn.functional.interpolate(face, (256, 256), mode="area"))
     mean = 0.1 * official.numbers("e4e32", "mean", (64,))
-    torch.testing.assert_close(found.codes, (rows + mean).flatten(1))
-    assert found.space == "W+"
-    picture = inverter.generator.synthesize(found.codes, "W+").image
-    assert found.l1 == pytest.approx(float((picture - face).abs().mean()))
+    torch.testing.assert_close(guess.codes, (rows + mean).flatten(1))
+    assert guess.space == "W+"
+    picture = inverter.generator.synthesize(guess.codes, "W+").image
+    assert guess.l1 == pytest.approx(float((picture - face).abs().mean()))
 
 
 def test_a_first_guess_can_be_had_in_s_but_not_in_a_coarser_space(inverter, face):
@@ -91,9 +91,9 @@ def test_a_first_guess_can_be_had_in_s_but_not_in_a_coarser_space(inverter, face
 @pytest.mark.parametrize("space", ["W+", "S"])
 def test_refining_works_in_any_space(inverter, face, space):
     start = inverter.encode(face, space)
-    *_, found = inverter.refine(face, start, steps=20)
-    assert found.space == space
-    assert found.l1 < 0.9 * start.l1
+    *_, refined = inverter.refine(face, start, steps=20)
+    assert refined.space == space
+    assert refined.l1 < 0.9 * start.l1
 
 
 def test_another_generator_of_the_same_shape_can_be_used(path, face, tmp_path):
@@ -139,8 +139,8 @@ def test_a_generator_outlives_its_file(tmp_path):
 
 @pytest.mark.parametrize("kind", ["GradualStyleEncoder", "ProgressiveBackboneEncoder"])
 def test_encoders_of_psp_and_restyle_are_not_taken_for_e4e(tmp_path, kind):
-    told = refusal(official.small_e4e(tmp_path, opts={"encoder_type": kind}))
-    assert f"its encoder is a {kind}, not e4e's Encoder4Editing" in told
+    message = refusal(official.small_e4e(tmp_path, opts={"encoder_type": kind}))
+    assert f"its encoder is a {kind}, not e4e's Encoder4Editing" in message
 
 
 def test_files_that_are_no_e4e_files_are_refused_in_a_sentence(path, tmp_path):
@@ -159,7 +159,7 @@ def test_files_that_are_no_e4e_files_are_refused_in_a_sentence(path, tmp_path):
     assert "its tensors (a) are those of no encoder known here" in refusal(tmp_path / "other.pt")
 
 
-def test_what_is_missing_or_too_much_is_told(path, editor, hub_home, monkeypatch):
+def test_missing_or_superfluous_arguments_raise(path, editor, hub_home, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"e4e-ffhq is not on this machine, and the network is switched off"):
         load_inverter("e4e")

@@ -1,4 +1,4 @@
-"""InversionMetrics: known errors give known numbers, and what is not there is said to be missing."""
+"""Metrics: known errors give known numbers, and a missing network is reported."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def alex(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_known_errors_have_known_numbers():
     before = picture(1)
-    found = measure(before, before + 0.1 * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1))
-    assert found.l1 == pytest.approx(0.2 / 3, rel=1e-4)
-    assert found.l2 == pytest.approx(0.02 / 3, rel=1e-4)
+    metrics = measure(before, before + 0.1 * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1))
+    assert metrics.l1 == pytest.approx(0.2 / 3, rel=1e-4)
+    assert metrics.l2 == pytest.approx(0.02 / 3, rel=1e-4)
 
 
-def test_what_is_not_there_is_none_and_told():
-    found = measure(picture(1), picture(2))
-    assert (found.lpips, found.identity) == (None, None)
-    assert found.missing == (
+def test_a_missing_network_gives_none_and_a_sentence():
+    metrics = measure(picture(1), picture(2))
+    assert (metrics.lpips, metrics.identity) == (None, None)
+    assert metrics.missing == (
         "LPIPS needs its backbone: python -m lelsd_core weights fetch lpips-vgg",
         "Identity needs SFace: python -m lelsd_core weights fetch sface",
     )
@@ -87,11 +87,11 @@ def test_lpips_is_the_packages_own(alex):
     torch.manual_seed(0)
     state = torchvision.models.alexnet(weights=None).features.state_dict()
     expected.net.load_state_dict({name: state[name.split(".", 1)[1]] for name in expected.net.state_dict()})
-    found = measure(before, after, backbone=alex)
-    assert found.lpips == pytest.approx(float(expected(before, after).detach()), rel=1e-4)
-    assert found.lpips > 0.001
+    metrics = measure(before, after, backbone=alex)
+    assert metrics.lpips == pytest.approx(float(expected(before, after).detach()), rel=1e-4)
+    assert metrics.lpips > 0.001
     assert measure(before, before, backbone=alex).lpips == 0
-    assert all("LPIPS" not in words for words in found.missing)
+    assert all("LPIPS" not in words for words in metrics.missing)
 
 
 def test_vgg_is_known_by_its_convolutions(tmp_path):
@@ -108,7 +108,7 @@ def test_a_backbone_may_come_as_a_torch_file(alex, tmp_path):
     assert measure(*pair, backbone=tmp_path / "alexnet.pth").lpips == measure(*pair, backbone=alex).lpips
 
 
-def test_large_pictures_are_looked_at_at_256(alex):
+def test_large_pictures_are_compared_at_256(alex):
     small = [picture(seed, 256) for seed in (1, 2)]
     large = [tensor.repeat_interleave(2, 2).repeat_interleave(2, 3) for tensor in small]
     numbers = [measure(*pair, backbone=alex).lpips for pair in (small, large)]
@@ -123,18 +123,18 @@ def test_identity_is_the_cosine_of_the_embeddings_of_the_aligned_faces(sface):
     aside[..., :10, :] = 1.0  # above a face of half the size
     assert measure(red, aside, sface=sface, points=small).identity == pytest.approx(1)
     assert measure(red, aside, sface=sface, points=POINTS).identity < 0.99
-    assert measure(red, red, sface=sface).missing[1].startswith("Identity needs to know where eyes and mouth are")
+    assert measure(red, red, sface=sface).missing[1].startswith("Identity")
 
 
 def test_files_of_other_things_are_refused_in_a_sentence(sface, tmp_path):
     same = picture(1)
     (tmp_path / "x.onnx").write_bytes(b"not a network")
-    with pytest.raises(UserError, match=r"x.onnx is not SFace's ONNX file, or is damaged"):
+    with pytest.raises(UserError, match=r"x.onnx .*SFace"):
         measure(same, same, sface=tmp_path / "x.onnx", points=POINTS)
-    with pytest.raises(UserError, match=r"x.onnx is damaged, incomplete or foreign .* VGG16 or AlexNet were expected"):
+    with pytest.raises(UserError, match=r"x.onnx .*VGG16 or AlexNet"):
         measure(same, same, backbone=tmp_path / "x.onnx")
     save_file({"features.0.weight": torch.zeros(64, 3, 11, 11)}, tmp_path / "part.safetensors")
-    with pytest.raises(UserError, match=r"part.safetensors is no backbone of LPIPS"):
+    with pytest.raises(UserError, match=r"part.safetensors .*LPIPS"):
         measure(same, same, backbone=tmp_path / "part.safetensors")
     with pytest.raises(ValueError, match="differ in size"):
         measure(same, picture(1, 32))

@@ -85,40 +85,40 @@ def test_an_animation_gives_its_first_frame():
 
 
 def test_text_is_refused_as_no_picture():
-    with pytest.raises(UserError, match="not a picture that can be read; use JPEG"):
+    with pytest.raises(UserError, match="JPEG"):
         read_photo(io.BytesIO(b"hello, I am text"))
 
 
 def test_a_cut_off_file_is_refused_as_damaged():
     rng = np.random.default_rng(0)
     whole = saved(Image.fromarray(rng.integers(0, 255, (200, 200, 3), dtype=np.uint8)), "PNG").getvalue()
-    with pytest.raises(UserError, match="damaged or cut off"):
+    with pytest.raises(UserError, match="damaged"):
         read_photo(io.BytesIO(whole[: len(whole) // 2]))
 
 
 def test_one_pixel_is_refused_as_too_small():
-    with pytest.raises(UserError, match="1×1 pixels; at least 32"):
+    with pytest.raises(UserError, match=r"1×1 .* 32"):
         read_photo(saved(Image.new("RGB", (1, 1)), "PNG"))
 
 
 @pytest.mark.parametrize(("side", "size"), [(20_000, "400 megapixels"), (9_000, "9000×9000 pixels")])
 def test_a_huge_picture_is_refused_before_it_is_decoded(side, size):
     bomb = saved(Image.new("1", (side, side)), "PNG")
-    with pytest.raises(UserError, match=f"has {size}, too large; at most 64 megapixels"):
+    with pytest.raises(UserError, match=f"{size}.* 64 megapixels"):
         read_photo(bomb)
 
 
 def test_a_strip_that_is_too_long_is_refused():
-    with pytest.raises(UserError, match="has 33000×40 pixels; at most 32000 each way are read"):
+    with pytest.raises(UserError, match=r"33000×40 .* 32000"):
         read_photo(saved(Image.new("RGB", (33_000, 40)), "PNG"))
 
 
 def test_a_missing_file_and_a_huge_file_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"There is no file .*gone\.png"):
+    with pytest.raises(UserError, match=r"gone\.png"):
         read_photo(tmp_path / "gone.png")
     with open(tmp_path / "big.png", "wb") as file:
         file.truncate(31_000_000)
-    with pytest.raises(UserError, match="31 MB; at most 30 MB"):
+    with pytest.raises(UserError, match=r"31 MB.* 30 MB"):
         read_photo(tmp_path / "big.png")
 
 
@@ -232,10 +232,10 @@ def test_a_heic_photo_that_lies_on_its_side_is_turned_once():
     assert photo.size == (40, 60)
 
 
-def test_a_heic_photo_without_its_package_is_told(monkeypatch):
+def test_a_heic_photo_without_its_package_raises(monkeypatch):
     heic = saved(Image.fromarray(RED_LEFT), "HEIF")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(UserError, match="HEIC photos need the package pillow-heif"):
+    with pytest.raises(UserError, match="pillow-heif"):
         read_photo(heic)
 
 
@@ -246,12 +246,12 @@ def test_a_photo_whose_turn_cannot_be_read_stays_as_it_lies():
 
 def test_only_picture_formats_reach_a_decoder():
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 40\n%%EndComments\nshowpage\n"
-    with pytest.raises(UserError, match="not a picture that can be read"):
+    with pytest.raises(UserError, match="not a picture"):
         read_photo(io.BytesIO(script))
 
 
 def test_an_open_file_of_too_many_bytes_is_refused_before_it_is_decoded():
-    with pytest.raises(UserError, match="31 MB; at most 30 MB"):
+    with pytest.raises(UserError, match=r"31 MB.* 30 MB"):
         read_photo(io.BytesIO(bytes(31_000_000)))
 
 
@@ -284,8 +284,8 @@ def test_the_change_map_is_brightest_where_the_change_is():
     assert heat[:, :10].min() > 100 > heat[:, 10:].max()
 
 
-@pytest.mark.parametrize(("name", "words"), [("x.txt", "does not end like a picture"), ("no/x.png", "no folder")])
-def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path, name, words):
+@pytest.mark.parametrize(("name", "words"), [("x.txt", r"x\.txt .*\.png"), ("no/x.png", "no folder")])
+def test_an_output_that_cannot_be_written_raises_before_the_work(tmp_path, name, words):
     with pytest.raises(UserError, match=words):
         check_output(tmp_path / name)
 

@@ -1,4 +1,4 @@
-"""Photos become codes: close to the photo, quick, and never outside what edits can bear."""
+"""Inversion: close to the photo, fast, and close enough to the prior for edits to work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_astronaut_comes_back_closely(opened):
     assert opened.inversion_l1 <= 0.075
 
 
-def test_the_error_that_is_told_is_the_error_of_the_picture(editor, astronaut, opened):
+def test_inversion_l1_is_the_error_of_the_picture(editor, astronaut, opened):
     face = editor.aligner.align(astronaut).picture
     picture = editor.synthesize(opened.codes, opened.space)
     assert float((picture - face).abs().mean()) == pytest.approx(opened.inversion_l1, abs=1e-5)
@@ -54,25 +54,25 @@ def test_no_steps_leave_the_encoders_guess(editor, astronaut):
 def test_few_steps_are_better_than_none(editor, astronaut, steps):
     face = editor.aligner.align(astronaut).picture
     start = editor.inverter.encode(face)
-    *_, found = editor.inverter.refine(face, start, steps=steps)
-    assert found.l1 < start.l1
+    *_, refined = editor.inverter.refine(face, start, steps=steps)
+    assert refined.l1 < start.l1
 
 
 def test_a_start_that_nothing_betters_comes_back(editor):
     session = editor.random_face(45)
     face = editor.synthesize(session.codes, session.space)
     start, nothing = Inversion(session.codes, session.space, 0.0), Prior(session.codes[0], torch.ones(1), 0.0)
-    *_, found = refine(editor.generator, nothing, face, start, steps=3)
-    assert torch.equal(found.codes, session.codes)
-    assert found.l1 < 1e-6
+    *_, refined = refine(editor.generator, nothing, face, start, steps=3)
+    assert torch.equal(refined.codes, session.codes)
+    assert refined.l1 < 1e-6
 
 
 def test_the_models_own_faces_come_back(editor):
     session = editor.random_face(45)
     face = editor.synthesize(session.codes, session.space)
     start = editor.inverter.encode(face)
-    *_, found = editor.inverter.refine(face, start, closeness="closer to the photo", steps=240)
-    assert found.l1 < 0.025
+    *_, refined = editor.inverter.refine(face, start, closeness="closer to the photo", steps=240)
+    assert refined.l1 < 0.025
 
 
 def test_closer_to_the_photo_is_closer_and_easier_to_edit_is_nearer_to_the_prior(editor, astronaut):
@@ -80,16 +80,16 @@ def test_closer_to_the_photo_is_closer_and_easier_to_edit_is_nearer_to_the_prior
     start, prior = editor.inverter.encode(face), editor.inverter.prior_in("S")
     ends = []
     for closeness in CLOSENESS:  # as many steps for all, so that only the prior differs
-        *_, found = editor.inverter.refine(face, start, closeness=closeness, steps=120)
-        ends.append(found)
-    errors, costs = [found.l1 for found in ends], [float(prior.cost(found.codes)) for found in ends]
+        *_, refined = editor.inverter.refine(face, start, closeness=closeness, steps=120)
+        ends.append(refined)
+    errors, costs = [refined.l1 for refined in ends], [float(prior.cost(refined.codes)) for refined in ends]
     assert errors[0] > errors[-1]
     assert costs == sorted(costs)
 
 
-def test_an_unknown_closeness_is_told(editor):
+def test_an_unknown_closeness_raises(editor):
     face = editor.synthesize(editor.random_face(1).codes, "S")
-    with pytest.raises(UserError, match="no closeness named 'closer to photo'; did you mean closer to the photo"):
+    with pytest.raises(UserError, match=r"'closer to photo'.* closer to the photo"):
         next(editor.inverter.refine(face, editor.inverter.encode(face), closeness="closer to photo"))
 
 
@@ -99,14 +99,14 @@ def test_edits_work_on_the_inversion_of_the_astronaut(editor, opened):
     assert min(kept.values()) >= 0.5
 
 
-def test_a_bench_case_tells_what_the_refinement_told(editor, astronaut):
+def test_a_bench_case_has_the_numbers_of_the_refinement(editor, astronaut):
     names = [name for name, _ in bench.variants(astronaut)]
     assert names == ["photo", "tighter", "looser", "turned 15", "turned -15", "darker", "JPEG 40"]
     face = editor.synthesize(editor.random_face(45).codes, "S")
-    case, found = bench.run_case(editor, "seed 45", face, "easier to edit")
-    assert found.step == CLOSENESS["easier to edit"].steps
+    case, refined = bench.run_case(editor, "seed 45", face, "easier to edit")
+    assert refined.step == CLOSENESS["easier to edit"].steps
     assert case.first_l1 > case.l1_3s >= case.l1_10s >= 0.9 * case.l1
-    assert case.l1 == found.l1
+    assert case.l1 == refined.l1
     assert 0 < case.first_s < case.seconds
 
 
@@ -126,9 +126,9 @@ def test_a_generator_without_an_encoder_is_searched(editor, space):
     start = inverter.encode(face)
     centre = editor.synthesize(inverter.prior_in(space).centre[None], space)
     assert start.l1 <= float((centre - face).abs().mean())
-    *_, found = inverter.refine(face, start, steps=60)
-    assert found.space == space
-    assert found.l1 < 0.6 * start.l1
+    *_, refined = inverter.refine(face, start, steps=60)
+    assert refined.space == space
+    assert refined.l1 < 0.6 * start.l1
 
 
 def test_of_a_generator_of_large_pictures_only_the_mean_code_is_tried(editor, monkeypatch):
@@ -147,7 +147,7 @@ def test_steps_come_one_by_one_and_the_last_has_its_own_error(editor):
     face = editor.synthesize(editor.random_face(1).codes, "S")
     start = editor.inverter.encode(face)
     steps = list(editor.inverter.refine(face, start, steps=3))
-    assert [found.step for found in steps] == [0, 1, 2, 3]
+    assert [refined.step for refined in steps] == [0, 1, 2, 3]
     assert steps[0].l1 == pytest.approx(start.l1, abs=1e-4)
     last = editor.generator.synthesize(steps[-1].codes, "S").image
     assert float((last - face).abs().mean()) == pytest.approx(steps[-1].l1, abs=1e-5)
@@ -161,7 +161,7 @@ def test_the_prior_costs_nothing_at_its_centre_and_its_weight_one_spread_away():
 
 def test_a_face_of_another_size_is_refused(editor):
     prior = editor.inverter.prior_in("S")
-    with pytest.raises(ValueError, match="must be 64 pixels wide, got 32"):
+    with pytest.raises(ValueError, match=r"64 pixels .* 32"):
         next(refine(editor.generator, prior, torch.zeros(1, 3, 32, 32), Inversion(prior.centre[None], "S", 1.0)))
 
 
@@ -170,7 +170,7 @@ def test_weights_that_are_no_encoder_of_this_kind_are_refused():
     assert build_encoder(tensors, {}).head.out_features == 8
     del tensors["head.weight"]
     for damaged in (tensors, {}, {"centre": torch.zeros(())}):
-        with pytest.raises(UserError, match="encoder of another shape"):
+        with pytest.raises(UserError, match="encoder"):
             build_encoder(damaged, {})
 
 
@@ -178,5 +178,5 @@ def test_an_encoder_of_another_generator_is_refused(editor):
     class Other:
         name, fingerprint = "other", "b" * 64
 
-    with pytest.raises(UserError, match="inverts for 'digiface-64', not for 'other'"):
+    with pytest.raises(UserError, match=r"'digiface-64'.*'other'"):
         load_inverter("digiface-encoder", Other())

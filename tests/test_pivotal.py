@@ -59,7 +59,7 @@ def test_the_codes_come_closer_to_the_face(generator, face, codes, steps):
     assert last.l1 < 0.6 * last.before
 
 
-def test_the_error_that_is_told_is_that_of_the_tuned_generator(generator, face, codes, steps):
+def test_l1_is_the_error_of_the_tuned_generator(generator, face, codes, steps):
     picture = steps[-1].apply(generator).synthesize(codes, "W+").image
     assert float((picture - face).abs().mean()) == pytest.approx(steps[-1].l1, abs=1e-5)
 
@@ -109,33 +109,33 @@ def test_a_file_for_the_largest_stylegan2_is_small(tmp_path: Path):
 
 
 def test_a_tuning_of_another_generator_is_refused(generator, steps):
-    with pytest.raises(UserError, match=r"made for the generator 'small_rosinality' .* this one is 'other' .no hash"):
+    with pytest.raises(UserError, match=r"'small_rosinality'.*'other'"):
         steps[-1].apply(random_named("other"))
     foreign = replace(steps[-1], fingerprint="")
-    with pytest.raises(UserError, match="other layers than the generator 'other'"):
+    with pytest.raises(UserError, match=r"layers .* 'other'"):
         foreign.apply(random_named("other"))
 
 
 def test_only_a_stylegan2_can_be_tuned_with_a_face_of_its_size(editor, generator):
     session = editor.random_face(1)
     face = editor.synthesize(session.codes, "S")
-    with pytest.raises(UserError, match="Only a StyleGAN2 can be tuned to a person; 'digiface-64' is none"):
+    with pytest.raises(UserError, match=r"StyleGAN2 .* 'digiface-64'"):
         next(tune(editor.generator, face, session.codes, "S"))
-    with pytest.raises(ValueError, match="must be 32 pixels wide, got 64"):
+    with pytest.raises(ValueError, match=r"32 pixels .* 64"):
         next(tune(generator, face, session.codes, "W+"))
 
 
 def test_files_that_are_no_tunings_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     write_safetensors(path, {"4.conv1.bias": torch.zeros(1)}, {"kind": "direction"})
-    with pytest.raises(UserError, match="is not a tuning of this project: it is direction"):
+    with pytest.raises(UserError, match=r"x.safetensors .* direction"):
         Tuning.load(path)
     write_safetensors(path, {"4.conv1.bias": torch.zeros(1)}, {"kind": "tuning"})
-    with pytest.raises(UserError, match="not a whole tuning"):
+    with pytest.raises(UserError, match=r"x.safetensors .* header"):
         Tuning.load(path)
     facts = {"kind": "tuning", "generator": "g", "fingerprint": "", "before": 0.1, "l1": 0.1, "step": 1}
     write_safetensors(path, {"4.conv1.bias": torch.tensor([float("nan")])}, facts)
-    with pytest.raises(UserError, match="some of its numbers are not finite"):
+    with pytest.raises(UserError, match=r"x.safetensors .* finite"):
         Tuning.load(path)
 
 

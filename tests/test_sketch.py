@@ -50,12 +50,12 @@ def editor_of(generator: Generator, preview: int) -> Editor:
 def test_the_whole_picture_comes_closer_though_only_the_running_one_is_compared(generator, face) -> None:
     inverter = SampleInverter(generator)
     start = inverter.encode(face)
-    *_, found = inverter.refine(face, start, steps=25, side=16)
+    *_, refined = inverter.refine(face, start, steps=25, side=16)
     with torch.no_grad():
-        before, after = (generator.synthesize(c.codes, c.space).image - face for c in (start, found))
+        before, after = (generator.synthesize(c.codes, c.space).image - face for c in (start, refined))
     assert float(after.abs().mean()) < float(before.abs().mean())
-    seen_from_afar = [float(LowResolution(generator, 16).resized(error).abs().mean()) for error in (before, after)]
-    assert seen_from_afar[1] < 0.8 * seen_from_afar[0]
+    small = [float(LowResolution(generator, 16).resized(error).abs().mean()) for error in (before, after)]
+    assert small[1] < 0.8 * small[0]
 
 
 def test_most_steps_render_no_more_than_the_running_picture(generator, face, monkeypatch) -> None:
@@ -71,17 +71,17 @@ def test_most_steps_render_no_more_than_the_running_picture(generator, face, mon
     assert made.count("16_torgb") == 12 + wholes
 
 
-def test_a_sketch_is_the_whole_picture_reduced_whenever_it_looks(generator, face) -> None:
-    sketch = LowResolution(generator, 16)
+def test_low_resolution_is_the_full_picture_reduced_when_that_is_rendered(generator, face) -> None:
+    low = LowResolution(generator, 16)
     codes = generator.lift(generator.sample([7]), "Z", "W+").requires_grad_()
-    first = sketch.synthesize(codes, "W+").image
+    first = low.synthesize(codes, "W+").image
     whole = generator.synthesize(codes, "W+").image
-    torch.testing.assert_close(first, sketch.resized(whole), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(first, low.resized(whole), atol=1e-5, rtol=1e-4)
     (slope,) = torch.autograd.grad(first.sum(), codes)
     running = generator.preview(codes, "W+", side=16)
     torch.testing.assert_close(slope, torch.autograd.grad(running.sum(), codes)[0])
     moved = codes.detach() + 0.1
-    later = sketch.synthesize(moved, "W+").image - generator.preview(moved, "W+", side=16)
+    later = low.synthesize(moved, "W+").image - generator.preview(moved, "W+", side=16)
     torch.testing.assert_close(later, (first - running).detach(), atol=1e-5, rtol=1e-4)
 
 
@@ -94,7 +94,7 @@ def test_a_generator_without_a_running_picture_is_compared_whole(editor, face) -
     assert [one.l1 for one in ours] == [one.l1 for one in theirs]
 
 
-def test_on_a_cpu_a_large_generator_is_refined_small_and_judged_whole(generator, astronaut: Image.Image) -> None:
+def test_on_a_cpu_a_large_generator_is_refined_small_and_measured_whole(generator, astronaut: Image.Image) -> None:
     editor = editor_of(generator, 16)
     assert editor.refinement_size == 16
     assert editor_of(generator, 32).refinement_size is None
@@ -145,13 +145,13 @@ def test_a_generator_without_a_running_picture_shows_its_whole_picture(editor: E
     assert np.array_equal(editor.preview(session, {"mouth": 3.0}), editor.render(session, {"mouth": 3.0}))
 
 
-def test_pictures_of_no_face_weigh_all_pixels_alike(generator, face) -> None:
+def test_without_face_parts_all_pixels_weigh_the_same(generator, face) -> None:
     editor = editor_of(generator, 256)
     assert likeness_weights(editor.segmenter, face) is None
     assert 0 <= editor.find_clear_seed(np.random.default_rng(0)) < 100_000
 
 
-def test_a_made_up_picture_is_truncated_where_the_family_can(generator, editor) -> None:
+def test_random_codes_are_truncated_if_the_architecture_can(generator, editor) -> None:
     codes, space = editor_of(generator, 256)._random_codes(4)
     assert torch.equal(codes, generator.lift(generator.sample([4]), "Z", "S", truncation=0.7))
     assert space == "S"

@@ -54,23 +54,23 @@ class Painter(Generator):
 
 
 class OnDevice(Painter):
-    """A painter whose samples are drawn where its weights are, as the contract wants."""
+    """A painter whose samples are drawn where its weights are, as the contract of `Generator` asks for."""
 
     def sample(self, seeds):
         return super().sample(seeds).to(self.device)
 
 
 class Halves(nn.Module):
-    """Left half and right half, whatever the picture shows."""
+    """Left half and right half, independent of what the picture shows."""
 
     name, parts, needs = "halves", PARTS, ()
 
     def segment(self, image, features=None) -> Tensor:
         """(B, 2, 8, 8) in {0, 1}."""
-        answer = torch.zeros(len(image), 2, SIZE, SIZE)
-        answer[:, 0, :, : SIZE // 2] = 1
-        answer[:, 1, :, SIZE // 2 :] = 1
-        return answer
+        masks = torch.zeros(len(image), 2, SIZE, SIZE)
+        masks[:, 0, :, : SIZE // 2] = 1
+        masks[:, 1, :, SIZE // 2 :] = 1
+        return masks
 
 
 class Blind(Halves):
