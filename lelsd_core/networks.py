@@ -1,8 +1,6 @@
-"""Convolutions of a published state dict, each with the BatchNorm after it folded in.
+"""Building blocks for inference with published state dicts: folded convolutions and input normalisation.
 
-{"a.conv.weight", "a.bn.weight", "a.bn.running_mean" ...}  --fold-->  nn.Conv2d that does both
-
-A network for inference alone is smaller and faster so, and the same to float precision.
+{"a.conv.weight", "a.bn.weight", "a.bn.running_mean" ...}  --fold-->  one nn.Conv2d, equal to float precision
 """
 
 from __future__ import annotations
@@ -12,26 +10,26 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-EPS = 1e-5  # torch's default for BatchNorm2d, which all the networks here leave as it is
+EPS = 1e-5  # torch's default for BatchNorm2d, which all networks in this project use
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def fold(
     tensors: Mapping[str, Tensor], conv: str, norm: str | None = None, *, stride: int = 1, dilation: int = 1
 ) -> nn.Conv2d:
-    """One convolution with "same" padding.
+    """Builds a convolution with "same" padding from a state dict, with the BatchNorm after it folded in.
 
     Args:
         tensors: the state dict.
         conv: name of the convolution in it.
-        norm: name of the BatchNorm after it.
-        stride, dilation: what a state dict does not say.
+        norm: name of the BatchNorm after it, if there is one.
+        stride, dilation: in pixels; a state dict does not hold them.
 
     Raises:
         KeyError: a tensor is missing.
-        ValueError: the weight is not that of a convolution.
+        ValueError: the weight is not that of a 2D convolution.
     """
-    weight = tensors[f"{conv}.weight"].float()
-    bias = tensors.get(f"{conv}.bias")
+    weight, bias = tensors[f"{conv}.weight"].float(), tensors.get(f"{conv}.bias")
     if weight.ndim != 4:
         raise ValueError(f"{conv}.weight has shape {tuple(weight.shape)}")
     if norm is not None:
@@ -40,9 +38,8 @@ def fold(
         weight = weight * scale[:, None, None, None]
         bias = shift if bias is None else bias.float() * scale + shift
     outputs, inputs, size, _ = weight.shape
-    padding = dilation * (size // 2)
-    with torch.device("meta"):  # no random numbers drawn for weights that are there already
-        layer = nn.Conv2d(inputs, outputs, size, stride, padding, dilation, bias=bias is not None)
+    with torch.device("meta"):  # skips the random initialisation
+        layer = nn.Conv2d(inputs, outputs, size, stride, dilation * (size // 2), dilation, bias=bias is not None)
     layer.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
     if bias is not None:
         layer.bias = nn.Parameter(bias.float(), requires_grad=False)
@@ -50,12 +47,12 @@ def fold(
 
 
 class Normalise(nn.Module):
-    """Pictures in [-1, 1] → what a network was trained on: its size, its scale, its mean.
+    """Resizes pictures (B, 3, H, W) in [-1, 1] to a network's input size and normalises them.
 
     Args:
-        size: pixels across.
+        size: height and width of the input, in pixels.
         mean, std: of each channel, for pictures in [0, 1].
-        flip: channels in the order blue, green, red.
+        flip: whether the network expects the channels as blue, green, red.
     """
 
     def __init__(self, size: int, mean: tuple[float, ...], std: tuple[float, ...], *, flip: bool = False) -> None:
@@ -69,6 +66,3 @@ class Normalise(nn.Module):
             image = nn.functional.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
         x = ((image + 1) / 2 - self.mean) / self.std
         return (x.flip(1) if self.flip else x).contiguous(memory_format=torch.channels_last)
-
-
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

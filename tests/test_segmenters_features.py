@@ -24,8 +24,7 @@ from lelsd_core.segmenters import (
     region,
     segment_synthesis,
 )
-from lelsd_core.segmenters.clusters import k_means
-from lelsd_core.segmenters.examples import likely_place
+from lelsd_core.segmenters.fitting import k_means, place_prior
 from lelsd_core.weights.safetensors import write_safetensors
 from tests import official
 from tests.toy import Painter
@@ -105,7 +104,7 @@ def test_a_painted_region_is_found_on_other_faces(faces: Faces, part: str, seeds
 def test_the_place_of_a_small_region_says_more_than_that_of_a_large_one() -> None:
     small, large = torch.zeros(2, 32, 32).unbind()
     small[20:24, 14:18], large[4:28, 4:28] = 1, 1
-    near, wide = likely_place(small), likely_place(large)
+    near, wide = place_prior(small), place_prior(large)
     assert near.flatten().argmax() in (small.flatten() > 0).nonzero()
     assert near.max() - near.min() > 2 * (wide.max() - wide.min())
     torch.testing.assert_close(near[20:24, 14:18], near[20:24, 14:18].flip(0, 1))

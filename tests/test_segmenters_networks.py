@@ -20,8 +20,8 @@ from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
 from lelsd_core.segmenters import Parts, part_mask
 from lelsd_core.segmenters.bisenet import LABELS, FaceSegmenter
+from lelsd_core.segmenters.coco import COCO_STUFF, HIERARCHY, OBJECTS
 from lelsd_core.segmenters.deeplab import RATES, DeepLabV2, build_deeplabv2, build_deeplabv3
-from lelsd_core.segmenters.names import COCO_STUFF, HIERARCHY, OBJECTS
 from tests import official
 from tests.data.golden import golden
 

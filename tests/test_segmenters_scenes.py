@@ -97,9 +97,12 @@ def test_a_missing_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatc
 def test_folders_that_do_not_fit_are_told(folder: Path) -> None:
     for changes, said in (
         ({"id2label": {"0": "tree", "1": "tree"}}, "names of the classes in config.json are not all different"),
-        ({"model_type": "mask2former"}, "is of a 'mask2former' on a 'resnet'; a maskformer on one of resnet, "),
-        ({"backbone_config": None, "backbone": "resnet50"}, "is of a 'maskformer' on a None; a maskformer on one of"),
-        ({"backbone_config": {"model_type": "timm_backbone"}}, "is of a 'maskformer' on a 'timm_backbone'"),
+        (
+            {"model_type": "mask2former"},
+            "is of a 'mask2former' with backbone 'resnet'; a maskformer with one of resnet, ",
+        ),
+        ({"backbone_config": None, "backbone": "resnet50"}, "is of a 'maskformer' with backbone None"),
+        ({"backbone_config": {"model_type": "timm_backbone"}}, "is of a 'maskformer' with backbone 'timm_backbone'"),
     ):
         other = shutil.copytree(folder, folder.with_name("other"), dirs_exist_ok=True)
         change_config(other, **changes)

@@ -1,18 +1,18 @@
-"""Segmenters: which pixels belong to which part. One protocol, one file for each kind."""
+"""Segmenters, which find the parts of a picture: one interface, one file per kind."""
 
-from lelsd_core.segmenters.base import Parts, Segmenter, part_mask, segment_synthesis
-from lelsd_core.segmenters.clusters import fit_clusters, parts_like
+from lelsd_core.segmenters.base import Parts, Segmenter, adapt, part_mask, segment_synthesis
 from lelsd_core.segmenters.combined import Region, combine, region
-from lelsd_core.segmenters.examples import fit_head, paint
 from lelsd_core.segmenters.features import FeatureSegmenter
-from lelsd_core.segmenters.parts import PartsSegmenter, build_parts_segmenter
+from lelsd_core.segmenters.fitting import fit_clusters, fit_head, paint, parts_like
+from lelsd_core.segmenters.unet import UNetSegmenter, build_parts_segmenter
 
 __all__ = [
     "FeatureSegmenter",
     "Parts",
-    "PartsSegmenter",
     "Region",
     "Segmenter",
+    "UNetSegmenter",
+    "adapt",
     "build_parts_segmenter",
     "combine",
     "fit_clusters",

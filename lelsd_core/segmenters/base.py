@@ -1,4 +1,4 @@
-"""What every segmenter offers, and how a mask of some parts is read off its answer.
+"""The segmenter interface, part names with groups, and masks of chosen parts.
 
 picture and features  --Segmenter.segment-->  probabilities (B, P, h, w)  --part_mask-->  mask (B, 1, h, w)
 """
@@ -6,30 +6,30 @@ picture and features  --Segmenter.segment-->  probabilities (B, P, h, w)  --part
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator, Synthesis
 
 
 class Parts(tuple[str, ...]):
-    """Names of parts, in the order of an answer's channels; `in` and `expand` also know groups of them.
+    """Part names in channel order, with groups of them; `in` and `expand` accept the names of both.
 
     Args:
-        names: one for each channel.
-        groups: names for several at once: {"vegetation": ("tree", "grass")}; a group may name groups. None = those
-            that `names` has.
+        names: one name per channel.
+        groups: members by group, {"vegetation": ("tree", "grass")}; a group may contain groups. None copies the groups
+            of `names`, if it is a `Parts`.
     """
 
     groups: Mapping[str, tuple[str, ...]]
 
     def __new__(cls, names: Iterable[str], groups: Mapping[str, Sequence[str]] | None = None) -> Parts:
         self = super().__new__(cls, names)
-        known = getattr(names, "groups", {}) if groups is None else groups
-        self.groups = {name: tuple(members) for name, members in known.items()}
+        groups = getattr(names, "groups", {}) if groups is None else groups
+        self.groups = {name: tuple(members) for name, members in groups.items()}
         return self
 
     def __contains__(self, name: object) -> bool:
@@ -37,50 +37,91 @@ class Parts(tuple[str, ...]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything that a person may ask for: groups first, then parts."""
+        """All names that can be chosen: groups first, then parts."""
         return (*self.groups, *self)
 
-    def expand(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """The parts behind names of parts and groups, each once. UserError for a name that is neither."""
-        found: dict[str, None] = {}
-        for name in (wanted,) if isinstance(wanted, str) else wanted:
+    def expand(self, names: str | Iterable[str]) -> tuple[str, ...]:
+        """Replaces groups by their parts; each part once. UserError if no name is given, or an unknown one."""
+        names = (names,) if isinstance(names, str) else tuple(names)
+        if not names:
+            raise UserError(f"No part was chosen; choose at least one of {', '.join(self.names)}.")
+        expanded: dict[str, None] = {}
+        for name in names:
             if tuple.__contains__(self, name):
-                found[name] = None
+                expanded[name] = None
             elif name in self.groups:
-                found |= dict.fromkeys(self.expand(self.groups[name]))
+                expanded |= dict.fromkeys(self.expand(self.groups[name]))
             else:
                 raise UserError(unknown_name("part", name, self.names))
-        return tuple(found)
+        return tuple(expanded)
 
 
-class Segmenter(Protocol):
-    """Tells the parts of a picture apart; owns its resize and normalisation.
+class Segmenter(nn.Module):
+    """Base class of segmenters, which find the parts of a picture; each does its own resizing and normalisation.
 
     Attributes:
-        name: registry name, or the file's.
-        parts: names of the parts, in the order of the answer's channels; `Parts` where there are groups.
-        needs: layers whose features it reads; () if the picture is enough.
+        name: registry name, or the stem of the file.
+        fingerprint: SHA-256 of the file, "" if it was never saved.
+        parts: part names in channel order, with their groups.
+        needs: generator layers whose features are read; () if the picture is enough.
+        needs_picture: whether the picture is read.
+        made_for: name and fingerprint of the generator whose features are read; None if there is none.
     """
 
-    name: str
-    parts: tuple[str, ...]
-    needs: tuple[str, ...]
+    name: str = ""
+    fingerprint: str = ""
+    parts: Parts
+    needs: tuple[str, ...] = ()
+    needs_picture: bool = True
+    made_for: tuple[str, str] | None = None
 
     def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Part probabilities of pictures.
+        """Computes part probabilities.
 
         Args:
-            image: (B, 3, H, W) in [-1, 1]; None only for segmenters that read features alone.
-            features: the generator's feature maps (B, C, h, w) of the layers in `needs`, by layer name.
+            image: (B, 3, H, W) in [-1, 1]; None only if `needs_picture` is false.
+            features: feature maps (B, C, h, w) of the layers in `needs`, by layer name.
 
         Returns:
             (B, P, h, w), which sum to 1 over the P parts.
         """
-        ...
+        raise NotImplementedError
 
     def check(self, generator: Generator) -> None:
-        """UserError if it reads the features of another generator; only where `needs` is not empty."""
-        ...
+        """UserError if this segmenter reads the features of another generator."""
+        if self.made_for is not None and self.made_for[1] != generator.fingerprint:
+            raise UserError(
+                f"This segmenter reads the features of {self.made_for[0]!r}, not of {generator.name!r}; fit one for "
+                "this generator."
+            )
+
+
+class AdaptedSegmenter(Segmenter):
+    """Wraps an object that has `parts` and `segment(image)` but not this base class."""
+
+    def __init__(self, segmenter: Any) -> None:
+        super().__init__()
+        if not hasattr(segmenter, "parts") or not callable(getattr(segmenter, "segment", None)):
+            raise UserError(f"{type(segmenter).__name__} is no segmenter; one has `parts` and a method `segment`.")
+        self.segmenter, self.parts = segmenter, Parts(segmenter.parts)
+        self.name = getattr(segmenter, "name", "") or type(segmenter).__name__
+        self.fingerprint = getattr(segmenter, "fingerprint", "")
+        self.needs, self.needs_picture = (
+            tuple(getattr(segmenter, "needs", ())),
+            getattr(segmenter, "needs_picture", True),
+        )
+
+    def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
+        return self.segmenter.segment(image, features) if self.needs else self.segmenter.segment(image)
+
+    def check(self, generator: Generator) -> None:
+        if hasattr(self.segmenter, "check"):
+            self.segmenter.check(generator)
+
+
+def adapt(segmenter: Any) -> Segmenter:
+    """Returns a `Segmenter` as it is, and wraps any other object with `parts` and `segment(image)`."""
+    return segmenter if isinstance(segmenter, Segmenter) else AdaptedSegmenter(segmenter)
 
 
 def segment_synthesis(segmenter: Segmenter, synthesis: Synthesis) -> Tensor:
@@ -88,26 +129,27 @@ def segment_synthesis(segmenter: Segmenter, synthesis: Synthesis) -> Tensor:
     return segmenter.segment(synthesis.image, {name: synthesis.features(name) for name in segmenter.needs})
 
 
-def part_mask(probabilities: Tensor, parts: Sequence[str], wanted: Sequence[str], *, soft: bool = False) -> Tensor:
-    """The mask of the wanted parts, without gradient.
+def part_mask(
+    probabilities: Tensor, parts: Sequence[str], chosen: str | Iterable[str], *, soft: bool = False
+) -> Tensor:
+    """Computes the mask of some parts, without gradient.
 
     Args:
         probabilities: (B, P, h, w) from `Segmenter.segment`.
-        parts: the segmenter's part names.
-        wanted: names of the parts, or groups of parts, that make up the mask.
-        soft: sum of the probabilities instead of the arg-max's 0 or 1.
+        parts: the segmenter's `parts`.
+        chosen: the part or group, or several, that the mask covers.
+        soft: whether to add up probabilities, instead of 1 where a chosen part is the most probable one and else 0.
 
     Returns:
         (B, 1, h, w) in [0, 1].
 
     Raises:
-        UserError: a wanted part that the segmenter does not know, or none wanted.
+        UserError: nothing is chosen, or a part that the segmenter does not know.
     """
-    known = Parts(parts)
-    if not wanted:
-        raise UserError(f"No part was chosen; choose at least one of {', '.join(known.names)}.")
-    picked = [known.index(name) for name in known.expand(wanted)]
-    answer = probabilities.detach()
+    parts = Parts(parts)
+    channels = [parts.index(name) for name in parts.expand(chosen)]
+    probabilities = probabilities.detach()
     if not soft:
-        answer = F.one_hot(answer.argmax(1), answer.shape[1]).permute(0, 3, 1, 2).to(answer.dtype)
-    return answer[:, picked].sum(1, keepdim=True)
+        labels = probabilities.argmax(1)
+        probabilities = F.one_hot(labels, probabilities.shape[1]).permute(0, 3, 1, 2).to(probabilities.dtype)
+    return probabilities[:, channels].sum(1, keepdim=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.segmenters import bisenet, deeplab, maskformer
 from lelsd_core.segmenters.features import build_feature_segmenter
-from lelsd_core.segmenters.parts import build_parts_segmenter
+from lelsd_core.segmenters.unet import build_parts_segmenter
 from lelsd_core.weights.checkpoints import kind_of
 from lelsd_core.weights.layouts import LAYOUTS, state_dict_of
 from lelsd_core.weights.safetensors import check_header, facts_of, read_safetensors

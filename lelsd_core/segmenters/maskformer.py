@@ -1,10 +1,10 @@
-"""MaskFormer: scenes from the picture by a network of the optional package `transformers`; 171 COCO-Stuff classes.
+"""MaskFormer: scenes, 171 COCO-Stuff classes, by a network of the optional package `transformers`.
 
     picture  --640², ImageNet's mean and deviation-->  queries: a class and a mask each  -->  probabilities (B, P, h, w)
 
-A class is where the queries that are of it have their masks. Source: Cheng, Schwing, Kirillov, "Per-Pixel
-Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021. Only what a folder holds is read: its
-config.json and its tensors; no code of it, and nothing that it names elsewhere.
+The score of a class at a pixel is the sum over queries of class probability × mask. Source: Cheng, Schwing, Kirillov,
+"Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021. Only the config.json and the
+tensors of a local folder are read; no code is loaded from it, and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -19,22 +19,18 @@ from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
 from lelsd_core.networks import IMAGENET, Normalise
-from lelsd_core.segmenters.base import Parts
-from lelsd_core.segmenters.names import groups_of
+from lelsd_core.segmenters.base import Segmenter
+from lelsd_core.segmenters.coco import ClassSegmenter
 
-MARKER = "class_predictor.weight"
+MARKER = "class_predictor.weight"  # a tensor that only this layout has
 TENSORS = "model.safetensors"
 PACKAGE = "transformers>=5"
-SIZE = 640  # the published network's; its feature pyramid wants a multiple of 32
-BACKBONES = ("resnet", "maskformer-swin", "swin")  # others may fetch a file
+SIZE = 640  # the published network's; its feature pyramid needs a multiple of 32
+BACKBONES = ("resnet", "maskformer-swin", "swin")  # transformers may download a file for others
 
 
 class MaskFormer(nn.Module):
-    """Normalised picture (B, 3, H, W) → score of each class (B, classes, H/4, W/4).
-
-    Args:
-        network: transformers' `MaskFormerForInstanceSegmentation`.
-    """
+    """Normalised picture (B, 3, H, W) → logits (B, classes, H/4, W/4), around transformers' network."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -42,35 +38,15 @@ class MaskFormer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         queries = self.network(pixel_values=x)
-        classes = queries.class_queries_logits.softmax(-1)[..., :-1]  # the last one is "nothing"
-        return torch.einsum("bqc,bqhw->bchw", classes, queries.masks_queries_logits.sigmoid())
+        classes = queries.class_queries_logits.softmax(-1)[..., :-1]  # the last class is "no object"
+        scores = torch.einsum("bqc,bqhw->bchw", classes, queries.masks_queries_logits.sigmoid())
+        return (scores + torch.finfo(scores.dtype).tiny).log()
+
+    coarse = forward
 
 
-class SceneSegmenter(nn.Module):
-    """Classes of a MaskFormer as parts, with the hierarchy above them as groups.
-
-    Args:
-        network: what gives the scores.
-        classes: names of its channels.
-    """
-
-    needs: tuple[str, ...] = ()
-
-    def __init__(self, network: MaskFormer, classes: tuple[str, ...]) -> None:
-        super().__init__()
-        self.network, self.normalise = network, Normalise(SIZE, **IMAGENET)
-        self.parts = Parts(classes, groups_of(classes))
-        self.name = self.fingerprint = ""
-
-    def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Probabilities (B, P, 160, 160) that sum to 1 over the parts."""
-        scores = self.network(self.normalise(image))
-        scores = scores + torch.finfo(scores.dtype).tiny  # where no query has its mask, all classes are alike
-        return scores / scores.sum(1, keepdim=True)
-
-
-def build_maskformer(file: Path) -> SceneSegmenter:
-    """The segmenter of a model.safetensors as transformers saves it, config.json beside it.
+def build_maskformer(file: Path) -> Segmenter:
+    """Builds the segmenter of a model.safetensors as transformers saves it, with config.json beside it.
 
     Raises:
         UserError: transformers is not installed, the files are others or of another model, or two classes share a name.
@@ -79,7 +55,10 @@ def build_maskformer(file: Path) -> SceneSegmenter:
     classes = class_names(config)
     if file.name != TENSORS:
         raise UserError(f"{file} holds a MaskFormer, which is read from {TENSORS} alone.")
-    transformers = import_transformers()
+    try:
+        import transformers  # seconds to import, and only this network needs it
+    except ImportError:
+        raise UserError(f'MaskFormer needs a package; get it with: pip install "{PACKAGE}"') from None
     network, report = transformers.MaskFormerForInstanceSegmentation.from_pretrained(
         file.parent,
         config=transformers.MaskFormerConfig.from_dict(config),
@@ -89,36 +68,27 @@ def build_maskformer(file: Path) -> SceneSegmenter:
     )
     if report["missing_keys"]:
         raise UserError(f"{TENSORS} lacks {len(report['missing_keys'])} tensors of its config's network.")
-    return SceneSegmenter(MaskFormer(network), classes)
+    return ClassSegmenter(MaskFormer(network), Normalise(SIZE, **IMAGENET), classes)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config of a MaskFormer. UserError if there is none, or one whose backbone transformers might fetch."""
+    """Reads a MaskFormer's config. UserError if there is none, or if transformers might download its backbone."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        kinds = config["model_type"], (config.get("backbone_config") or {}).get("model_type")
+        model, backbone = config["model_type"], (config.get("backbone_config") or {}).get("model_type")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"There is no readable config.json in {path.parent}; it belongs beside the weights.") from None
-    if kinds[0] != "maskformer" or kinds[1] not in BACKBONES:
+    if model != "maskformer" or backbone not in BACKBONES:
         raise UserError(
-            f"{path} is of a {kinds[0]!r} on a {kinds[1]!r}; a maskformer on one of {', '.join(BACKBONES)} would do."
+            f"{path} is of a {model!r} with backbone {backbone!r}; a maskformer with one of {', '.join(BACKBONES)} "
+            "was expected."
         )
     return config | {"backbone": None, "use_pretrained_backbone": False}
 
 
-def import_transformers() -> Any:
-    """The optional package. UserError if it is not installed."""
-    try:
-        import transformers  # seconds to import, and only this network needs it
-    except ImportError:
-        raise UserError(f'MaskFormer needs a package; get it with: pip install "{PACKAGE}"') from None
-    return transformers
-
-
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the classes in the order of their channels. UserError if two are the same."""
-    numbered = {int(number): " ".join(str(name).lower().split()) for number, name in config.get("id2label", {}).items()}
-    names = tuple(numbered[number] for number in sorted(numbered))
-    if len(set(names)) != len(names) or sorted(numbered) != list(range(len(names))):
+    """Class names in the order of their channels. UserError if one is missing or two are the same."""
+    names = {int(number): " ".join(str(name).lower().split()) for number, name in config.get("id2label", {}).items()}
+    if len(set(names.values())) != len(names) or sorted(names) != list(range(len(names))):
         raise UserError("The names of the classes in config.json are not all different, or one is missing.")
-    return names
+    return tuple(names[number] for number in range(len(names)))

@@ -25,7 +25,7 @@ from lelsd_core.evaluation.heldout import evaluate
 from lelsd_core.generators.base import Generator
 from lelsd_core.images import enlarge, grid, to_pil
 from lelsd_core.registry import load_generator, load_segmenter
-from lelsd_core.segmenters import PartsSegmenter
+from lelsd_core.segmenters import UNetSegmenter
 from lelsd_core.specs import GENERATORS
 
 ENDS = {  # part -> what the low and the high end do
@@ -51,7 +51,7 @@ def contact_sheet(generator: Generator, direction: Direction) -> Image.Image:
     return grid([[enlarge(to_pil(column[row : row + 1]), SIDE) for column in columns] for row in range(SHOWN)])
 
 
-def found_direction(generator: Generator, segmenter: PartsSegmenter, part: str) -> Direction:
+def found_direction(generator: Generator, segmenter: UNetSegmenter, part: str) -> Direction:
     """What a discovery of a part ends with."""
     config = replace(GENERATORS["digiface-64"].discover, parts=(part,), **RECIPES.get(part, {}))
     for progress in tqdm(discover(generator, segmenter, config), part, config.steps, mininterval=5):

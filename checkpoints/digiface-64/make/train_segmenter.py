@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from lelsd_core.segmenters.parts import PartsNetwork
+from lelsd_core.segmenters.unet import UNet
 from lelsd_core.weights.safetensors import write_safetensors
 
 AGREE = 0.93  # share of the pixels that must have the same label in the mirrored picture
@@ -148,7 +148,7 @@ def main() -> None:
             logits = network(x)
         return loss_of(logits.float(), y)
 
-    plain = trained(PartsNetwork(len(PARTS)), loss_of_batch, steps=options.steps, lr=options.lr)
+    plain = trained(UNet(len(PARTS)), loss_of_batch, steps=options.steps, lr=options.lr)
     scores = held_out_scores(plain, options.heldout)
     print(json.dumps(scores, indent=1))
     facts = {

@@ -1,9 +1,9 @@
-"""A small network that reads the parts of a face from the picture alone.
+"""The segmenter that comes with the project: a small U-Net for the parts of a face.
 
     picture (B, 3, 64, 64)  --2×2 pixels to channels-->  32² --> 16² --> 8² --> 16² --> 32²  -->  (B, P, 64, 64)
 
-A U-Net (Ronneberger et al., 2015) with few pixels and many channels, which a CPU likes best; BatchNorm is folded
-into the convolutions before the weights are stored.
+Source: Ronneberger et al., "U-Net", MICCAI 2015. Few pixels and many channels suit a CPU. The stored weights have
+BatchNorm folded into the convolutions.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lelsd_core.segmenters.base import Parts, Segmenter
 from lelsd_core.weights.safetensors import load_tensors
 
 FINE, MIDDLE, COARSE = 64, 128, 192  # channels at 32, 16 and 8 pixels
+SIZE = 64
 
 
-class PartsNetwork(nn.Module):
-    """Picture (B, 3, 64, 64) in [-1, 1] -> logits (B, P, 64, 64)."""
+class UNet(nn.Module):
+    """Picture (B, 3, 64, 64) in [-1, 1] → logits (B, P, 64, 64)."""
 
     def __init__(self, parts: int) -> None:
         super().__init__()
@@ -43,34 +45,24 @@ class PartsNetwork(nn.Module):
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3×3 convolution and ReLU; training puts a BatchNorm between them."""
+    """3×3 convolution and ReLU; the training script inserts a BatchNorm between them."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ReLU(inplace=True))
 
 
-class PartsSegmenter(nn.Module):
-    """Face parts of 64-pixel pictures in digiface-64's frame.
+class UNetSegmenter(Segmenter):
+    """Segmenter of 64-pixel faces in digiface-64's frame; other sizes are resized."""
 
-    Args:
-        network: picture (B, 3, 64, 64) -> logits (B, P, 64, 64).
-        parts: names of its channels.
-    """
-
-    needs: tuple[str, ...] = ()
-    size = 64
-
-    def __init__(self, network: PartsNetwork, parts: tuple[str, ...]) -> None:
+    def __init__(self, network: UNet, parts: tuple[str, ...]) -> None:
         super().__init__()
-        self.network, self.parts = network, parts
-        self.name = self.fingerprint = ""
+        self.network, self.parts = network, Parts(parts)
 
     def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Probabilities (B, P, 64, 64) that sum to 1 over the parts."""
-        if image.shape[-2:] != (self.size, self.size):
-            image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
+        if image.shape[-2:] != (SIZE, SIZE):
+            image = F.interpolate(image, (SIZE, SIZE), mode="bilinear", antialias=True)
         return self.network(image).softmax(1)
 
 
-def build_parts_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> PartsSegmenter:
-    """The segmenter of a `segmenter` file. UserError if its tensors do not fit."""
+def build_parts_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> UNetSegmenter:
+    """Builds the segmenter of one of this project's files. UserError if its tensors do not fit."""
     parts = tuple(facts.get("parts", ()))
-    return PartsSegmenter(load_tensors(PartsNetwork(len(parts)), tensors, "a segmenter"), parts)
+    return UNetSegmenter(load_tensors(UNet(len(parts)), tensors, "a segmenter"), parts)
