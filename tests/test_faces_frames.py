@@ -78,9 +78,9 @@ def test_no_nudge_changes_nothing():
 
 
 def test_pictures_without_faces_take_the_middle_of_the_photo():
-    assert SquareFrame(256).matrix(400, 800).tolist() == [[0.64, 0, 0], [0, 0.64, -128]]
-    assert SquareFrame(256).matrix(512, 512).tolist() == [[0.5, 0, 0], [0, 0.5, 0]]
-    assert SquareFrame(256, 192).matrix(512, 384).tolist() == [[0.5, 0, 0], [0, 0.5, 32]]
+    assert SquareFrame(256).middle(400, 800).tolist() == [[0.64, 0, 0], [0, 0.64, -128]]
+    assert SquareFrame(256).middle(512, 512).tolist() == [[0.5, 0, 0], [0, 0.5, 0]]
+    assert SquareFrame(256, 192).middle(512, 384).tolist() == [[0.5, 0, 0], [0, 0.5, 32]]
 
 
 def test_a_car_needs_no_face_and_lies_between_black_bands():
@@ -103,9 +103,9 @@ def test_a_similarity_is_recovered_from_its_points():
 
 def test_a_frame_that_is_a_plain_resize_shows_the_area_mean():
     pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    frame = Photo(pixels).to_frame(np.array([[0.25, 0, 0], [0, 0.25, 0]]), 64)
-    expected = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 127.5 - 1
-    assert np.abs(frame[0].permute(1, 2, 0).numpy() - expected).mean() < 0.02
+    view = Photo(pixels).view(np.array([[0.25, 0, 0], [0, 0.25, 0]]), 64)
+    expected = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    assert np.abs(view - expected).mean() < 0.02 * 127.5
 
 
 @pytest.mark.parametrize("side", [1023, 1024])

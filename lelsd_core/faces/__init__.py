@@ -1,8 +1,8 @@
-"""Faces in photos: find them, bring one into a generator's frame, keep the way back."""
+"""Faces in photos: detection, alignment to a generator's frame, and the way back."""
 
 from lelsd_core.faces.align import AlignedFace, Candidate, FaceAligner
 from lelsd_core.faces.blaze import BlazeFace
-from lelsd_core.faces.detect import BlazeDetector, Detector, Found, YuNet
+from lelsd_core.faces.detect import BlazeDetector, Detection, YuNet
 from lelsd_core.faces.frame import FfhqFrame, Frame, Nudge, SquareFrame
 from lelsd_core.faces.landmarks import FaceMesh, Landmarks
 
@@ -11,11 +11,10 @@ __all__ = [
     "BlazeDetector",
     "BlazeFace",
     "Candidate",
-    "Detector",
+    "Detection",
     "FaceAligner",
     "FaceMesh",
     "FfhqFrame",
-    "Found",
     "Frame",
     "Landmarks",
     "Nudge",

@@ -1,6 +1,6 @@
-"""From a photo to an aligned face: every face, one of them in the generator's frame, and the way back.
+"""Alignment: finds the faces of a photo and brings one into a generator's frame; the inverse matrix pastes it back.
 
-photo --Detector--> points of each face --frame--> matrix --+ nudge--> face
+photo --Detector--> points of each face --frame--> matrix --+ nudge--> aligned face
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ from PIL import Image
 from torch import Tensor
 
 from lelsd_core.errors import UserError
-from lelsd_core.faces.detect import READING, Detector, Found, distinct, shows_profile
+from lelsd_core.faces.detect import MESH_FRAME, BlazeDetector, Detection, YuNet, distinct, shows_profile
 from lelsd_core.faces.frame import AnyFrame, Nudge, SquareFrame, project, unproject
-from lelsd_core.faces.landmarks import SURE, Landmarks
+from lelsd_core.faces.landmarks import CONFIDENT, Landmarks
 from lelsd_core.faces.photo import Photo, notes_on
-from lelsd_core.images import to_uint8
+from lelsd_core.images import to_tensor, to_uint8
 
-VIEW = 512  # pixels of the aligned photo that people see
-CROP = 128  # pixels of a candidate's picture
-ALIGNED = 0.08  # of the frame: a photo whose corners an alignment would move less than this is in the frame already
-STILL = Nudge()
-NO_FACE = {
-    False: "No face was found in this picture. Use a sharp photo that shows a face from the front, "
-    "well lit, not covered and not too far away.",
-    True: "This picture seems to show a face in profile only. Use a photo that shows the face from the front.",
-}
+VIEW = 512  # pixels of `AlignedFace.photo`
+CROP = 128  # pixels of `Candidate.crop`
+ALIGNED = 0.08  # of the frame: a photo whose corners an alignment would move less than this is aligned already
+SQUARE = 0.02  # of the width: by how much the height of an aligned photo may differ
+NO_NUDGE = Nudge()
+NO_FACE = (
+    "No face was found in this picture. Use a sharp photo that shows a face from the front, well lit, not covered and "
+    "not too far away."
+)
+PROFILE_ONLY = "This picture seems to show a face in profile only. Use a photo that shows the face from the front."
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A face that could be taken.
+    """A face, or a whole picture, that can be aligned.
 
     Args:
-        matrix: (2, 3), photo pixels -> frame pixels, as found.
-        crop: the view at `CROP` pixels, for a picker.
-        faces: how many faces the photo shows.
-        aligned_before: the photo was in the frame already, and the matrix is a plain resize.
-        notes: sentences for people about what is not good about it.
+        matrix: (2, 3), photo pixels -> frame pixels.
+        crop: the aligned view at `CROP` pixels, for a gallery to choose from.
+        faces: number of faces in the photo.
+        aligned_before: whether the photo was aligned already, and the matrix is a plain resize.
+        notes: sentences about the face's quality.
     """
 
     matrix: np.ndarray
@@ -54,9 +55,9 @@ class AlignedFace:
 
     Args:
         picture: (1, 3, R, R) in [-1, 1], area-resampled from the photo.
-        photo: the same view at `VIEW` pixels, for people.
-        matrix: (2, 3), photo pixels -> frame pixels, nudged; its inverse pastes an edit back.
-        candidate: what was found, to be cut again with another nudge.
+        photo: the same view at `VIEW` pixels, for display.
+        matrix: (2, 3), photo pixels -> frame pixels, with the nudge.
+        candidate: what it was cut from, without the nudge.
     """
 
     picture: Tensor
@@ -66,17 +67,17 @@ class AlignedFace:
 
     @property
     def faces(self) -> int:
-        """How many faces the photo shows."""
+        """Number of faces in the photo."""
         return self.candidate.faces
 
     @property
     def aligned_before(self) -> bool:
-        """Whether the photo was in the frame already and is used as it is."""
+        """Whether the photo was aligned already."""
         return self.candidate.aligned_before
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for people about what is not good about the face."""
+        """Sentences about the face's quality."""
         return self.candidate.notes
 
 
@@ -84,67 +85,60 @@ class FaceAligner:
     """Finds and aligns faces for one frame.
 
     Args:
-        frame: where the generator expects faces, or how it expects pictures without one.
-        landmarks: reads the points of a picture that is nearly in the frame; None for pictures without faces.
-        detector: finds faces; likewise.
+        frame: of the generator.
+        landmarks: reads the points of a face; None for a frame without faces.
+        detector: finds faces; None for a frame without faces.
     """
 
-    def __init__(self, frame: AnyFrame, landmarks: Landmarks | None, detector: Detector | None) -> None:
+    def __init__(self, frame: AnyFrame, landmarks: Landmarks | None, detector: BlazeDetector | YuNet | None) -> None:
         self.frame, self.landmarks, self.detector = frame, landmarks, detector
+        self.square = SquareFrame(frame.size) if frame.faces else frame  # takes the photo's middle as it is
 
     def align(
-        self, image: Image.Image, face: int = 0, *, aligned: bool | None = None, nudge: Nudge = STILL
+        self, image: Image.Image, face: int = 0, *, aligned: bool | None = None, nudge: Nudge = NO_NUDGE
     ) -> AlignedFace:
-        """One face of a photo in the frame.
+        """Finds and cuts one face of a photo.
 
         Args:
             image: RGB.
-            face: which one, counted from 0, the largest first.
-            aligned: take the photo's middle as it is (True), find the face (False), or see for oneself (None).
-            nudge: what a person changes about the alignment.
+            face: index of the face, from 0, the largest first.
+            aligned: whether the photo is aligned already: True takes its middle, False detects faces, None decides.
+            nudge: manual correction of the alignment.
 
         Raises:
             UserError: no face was found, or fewer than asked for.
         """
-        photo = Photo(np.asarray(image))
-        found = self.candidates(photo, aligned)
-        if not 0 <= face < len(found):
-            count = "one face was" if len(found) == 1 else f"{len(found)} faces were"
+        photo = Photo(image)
+        candidates = self.find(photo, aligned=aligned)
+        if not 0 <= face < len(candidates):
+            count = "one face was" if len(candidates) == 1 else f"{len(candidates)} faces were"
             raise UserError(f"There is no face {face} in this picture: {count} found, counted from 0.")
-        return self.cut_from(photo, found[face], nudge)
+        return self.cut(photo, candidates[face], nudge)
 
-    def find(self, image: Image.Image, *, aligned: bool | None = None) -> list[Candidate]:
-        """All faces of a photo, RGB, the largest first. UserError if there is none."""
-        return self.candidates(Photo(np.asarray(image)), aligned)
+    def find(self, image: Image.Image | Photo, *, aligned: bool | None = None) -> list[Candidate]:
+        """All faces of a photo (RGB), the largest first; `aligned` as for `align`. UserError if there is none."""
+        photo = image if isinstance(image, Photo) else Photo(image)
+        middle = self.square.middle(*photo.size)
+        if aligned or not self.frame.faces:
+            return [self.candidate(photo, middle, aligned_before=bool(aligned))]
+        faces = distinct(self.detector.detect(photo))
+        if aligned is None and self.is_aligned(photo, faces):
+            return [self.candidate(photo, middle, aligned_before=True)]
+        if not faces:
+            raise UserError(PROFILE_ONLY if shows_profile(photo) else NO_FACE)
+        return [self.candidate(photo, self.frame.matrix(f.points), f.points, faces=len(faces)) for f in faces]
 
-    def cut(self, image: Image.Image, candidate: Candidate, nudge: Nudge = STILL) -> AlignedFace:
-        """Cut a face that was found out of its photo, nudged: nothing is looked for again."""
-        return self.cut_from(Photo(np.asarray(image)), candidate, nudge)
-
-    def cut_from(self, photo: Photo, candidate: Candidate, nudge: Nudge) -> AlignedFace:
-        """The same from a photo's halvings."""
-        size = self.frame.size
+    def cut(self, image: Image.Image | Photo, candidate: Candidate, nudge: Nudge = NO_NUDGE) -> AlignedFace:
+        """Cuts a candidate out of its photo (RGB), with a nudge; detects nothing."""
+        photo = image if isinstance(image, Photo) else Photo(image)
+        size, border = self.frame.size, self.square.border
         matrix = nudge.on(candidate.matrix, size)
         view = photo.warp(matrix * (VIEW / size), (VIEW, VIEW))
-        picture = photo.to_frame(matrix, size)
-        if isinstance(self.frame, SquareFrame) and self.frame.black:
-            black = self.frame.black
-            picture[:, :, :black] = picture[:, :, -black:] = -1
-            shown = black * VIEW // size
-            view[:shown] = view[-shown:] = 0
+        picture = to_tensor(Image.fromarray(photo.view(matrix, size)))
+        if border:
+            picture[:, :, :border] = picture[:, :, -border:] = -1
+            view[: border * VIEW // size] = view[-(border * VIEW // size) :] = 0
         return AlignedFace(picture, Image.fromarray(view), matrix, candidate)
-
-    def candidates(self, photo: Photo, aligned: bool | None) -> list[Candidate]:
-        """What can be taken from a photo: all of it, or each face."""
-        plain = self.middle.matrix(*photo.size)
-        if aligned or isinstance(self.frame, SquareFrame):
-            return [self.candidate(photo, plain, aligned_before=bool(aligned))]
-        found = distinct(self.detector.detect(photo))
-        if aligned is None and self.already_aligned(photo, found):
-            return [self.candidate(photo, plain, aligned_before=True)]
-        if not found:
-            raise UserError(NO_FACE[shows_profile(photo)])
-        return [self.candidate(photo, self.frame.matrix(f.points), f.points, faces=len(found)) for f in found]
 
     def candidate(
         self,
@@ -156,42 +150,35 @@ class FaceAligner:
         aligned_before: bool = False,
     ) -> Candidate:
         """A candidate with its crop and its notes."""
-        crop = Image.fromarray(photo.view(matrix * (CROP / self.frame.size), CROP, fine=2))
+        crop = Image.fromarray(photo.view(matrix * (CROP / self.frame.size), CROP, oversampling=2))
         notes = notes_on(photo, matrix, self.frame.size, points) if self.frame.faces else ()
         return Candidate(matrix, crop, faces, aligned_before, notes)
 
-    @property
-    def middle(self) -> SquareFrame:
-        """The frame that takes a photo's middle as it is."""
-        return self.frame if isinstance(self.frame, SquareFrame) else SquareFrame(self.frame.size)
-
-    def already_aligned(self, photo: Photo, found: list[Found]) -> bool:
-        """Whether a photo is square and an alignment to its largest face would hardly move it."""
+    def is_aligned(self, photo: Photo, faces: list[Detection]) -> bool:
+        """Whether a photo is square and an alignment to its largest face would hardly move its corners."""
         width, height = photo.size
-        if abs(width - height) > 0.02 * width:
+        if abs(width - height) > SQUARE * width:
             return False
-        plain = self.middle.matrix(width, height)
-        points = project(plain, found[0].points) if found else self.read(photo)
+        points = project(self.square.middle(width, height), faces[0].points) if faces else self.read(photo)
         if points is None:
             return False
-        side = self.frame.size
-        corners = side * np.array([(0.0, 0), (1, 0), (0, 1), (1, 1)])
+        corners = self.frame.size * np.array([(0.0, 0), (1, 0), (0, 1), (1, 1)])
         moved = project(self.frame.matrix(points), corners)
-        return bool(np.abs(moved - corners).max() < ALIGNED * side)
+        return bool(np.abs(moved - corners).max() < ALIGNED * self.frame.size)
 
     def in_place(self, picture: Tensor, tolerance: float) -> bool:
-        """Whether the points of a picture are where the frame has them, but for a share of its width."""
+        """Whether the points of a picture (1, 3, R, R) are the frame's, up to `tolerance` as a share of its width."""
         points = self.points(picture)
-        off = np.inf if points is None else np.abs(points - np.array(self.frame.points)).max()
-        return bool(off < tolerance * self.frame.size)
+        offset = np.inf if points is None else np.abs(points - np.array(self.frame.points)).max()
+        return bool(offset < tolerance * self.frame.size)
 
     def points(self, picture: Tensor) -> np.ndarray | None:
-        """`frame.POINTS` (5, 2) of a picture (1, 3, R, R) of the frame in its pixels, or None if they are unsure."""
+        """The five points (5, 2) of an aligned picture (1, 3, R, R), in its pixels; None without confidence."""
         return self.read(Photo(to_uint8(picture)[0]))
 
     def read(self, photo: Photo) -> np.ndarray | None:
-        """The points of a photo that is taken to be in the frame, in frame pixels, or None if they are unsure."""
-        plain = self.middle.matrix(*photo.size)
-        view = READING.matrix(unproject(plain, np.array(self.frame.points)))
-        ((points, sure),) = self.landmarks.read(photo, [view])
-        return project(plain, points) if sure > SURE else None
+        """The five points (5, 2) of an aligned photo, in frame pixels; None without confidence."""
+        middle = self.square.middle(*photo.size)
+        view = MESH_FRAME.matrix(unproject(middle, np.array(self.frame.points)))
+        ((points, confidence),) = self.landmarks.read(photo, [view])
+        return project(middle, points) if confidence > CONFIDENT else None
