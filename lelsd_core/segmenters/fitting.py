@@ -163,7 +163,7 @@ def labelled_pixels(
     batches = codes.to(generator.device).split(BATCH)
     embedded = torch.cat([embed(code_features(generator, batch, space, embed.layers)) for batch in batches])
     shares = F.interpolate(masks.to(generator.device), (embed.size, embed.size), mode="area")
-    return tuple(maps.flatten(2).transpose(1, 2).flatten(0, 1) for maps in (embedded, shares))
+    return tuple(maps.flatten(2).transpose(1, 2).flatten(0, 1).contiguous() for maps in (embedded, shares))
 
 
 def least_squares(points: Tensor, shares: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
