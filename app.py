@@ -33,7 +33,7 @@ def start(settings: Settings) -> None:
     from demo.models import SHIPPED, ModelManager
     from lelsd_core.device import choose_device
     from lelsd_core.registry import load_editor
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.weights.catalogue import generator_spec
 
     device, name = choose_device(settings.device), SHIPPED if settings.generator == AUTO else settings.generator
     spec, editor = generator_spec(name), load_editor(name, device, directions=settings.directions)
@@ -57,9 +57,9 @@ def start(settings: Settings) -> None:
 
 def behind(shelf: ModelManager, settings: Settings) -> None:
     """What goes on behind the page: first uses made quick, sliders searched, the large model fetched for a GPU."""
-    from demo.models import FLAGSHIP, choose, missing_files
+    from demo.models import FLAGSHIP, choose
     from lelsd_core.cli.doctor import check_hub
-    from lelsd_core.weights.hub import is_offline
+    from lelsd_core.weights.hub import is_offline, missing
 
     editor = shelf.editor(shelf.first)
     editor.warm_up()
@@ -67,7 +67,7 @@ def behind(shelf: ModelManager, settings: Settings) -> None:
         shelf.fill_first()
     cuda = editor.generator.device.type == "cuda"
     if settings.generator == AUTO and cuda:
-        reachable, cached = not check_hub().remedy, not missing_files(FLAGSHIP)
+        reachable, cached = not check_hub().remedy, not missing(FLAGSHIP)
         if wanted := choose(cuda=cuda, reachable=reachable, offline=is_offline(), cached=cached).wanted:
             shelf.start(wanted)
 

@@ -11,7 +11,7 @@ from demo.callbacks import Callbacks, show_errors
 from demo.news import News
 from demo.words import describe_model
 from lelsd_core.editor import DetectedPhoto, InversionOptions, Session
-from lelsd_core.specs import generator_names, generator_spec
+from lelsd_core.weights.catalogue import generator_names, generator_spec
 
 POLL = 2.0  # seconds between two looks at a model that is being prepared
 UNDER_WAY = ("fetching", "loading", "filling")

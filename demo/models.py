@@ -22,10 +22,8 @@ from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.galleries.local import fill_gallery, gallery_folder
 from lelsd_core.registry import load_editor
-from lelsd_core.specs import generator_spec
-from lelsd_core.weights.cache import local
-from lelsd_core.weights.catalogue import CATALOG, entry_of, needed_by
-from lelsd_core.weights.hub import Progress, fetch
+from lelsd_core.weights.catalogue import find_network, generator_spec
+from lelsd_core.weights.hub import Progress, ensure, fetch, missing
 
 if TYPE_CHECKING:
     import torch
@@ -171,21 +169,17 @@ class ModelManager:
 
     def _fetch(self, name: str) -> None:
         """Everything that belongs to a model and is not here. UserError for what cannot be had."""
-        missing = missing_files(name)
-        total = sum(entry_of(part).megabytes for part in missing)
-        before = 0.0
-        for part in missing:
 
-            def tell(progress: Progress, part: str = part, before: float = before) -> None:
-                if self._closed.is_set():
-                    raise ClosedError
-                done = before + progress.done / 1e6
-                share = min(done / total, 1.0) if total else None
-                self._tell(name, "fetching", f"Fetching {part}: {done:.0f} of {total:.0f} MB.", share)
+        def tell(progress: Progress) -> None:
+            if self._closed.is_set():
+                raise ClosedError
+            done, total = progress.done / 1e6, progress.total / 1e6
+            share = done / total if total else None
+            self._tell(name, "fetching", f"Fetching {progress.name}: {done:.0f} of {total:.0f} MB.", share)
 
-            fetch(part, report=tell)
-            before += entry_of(part).megabytes
-        if missing and generator_spec(name).frame.faces:
+        absent = missing(name)
+        ensure(name, report=tell)
+        if absent and generator_spec(name).shows_faces:
             with suppress(UserError):  # another detector; what ships finds faces, too
                 fetch("yunet")
 
@@ -209,15 +203,10 @@ class ClosedError(Exception):
     """The page is closing."""
 
 
-def missing_files(name: str) -> tuple[str, ...]:
-    """Names of the published weights that a generator needs and that are not here; none for one that ships."""
-    return tuple(part for part in needed_by(name) if local(part) is None) if name in CATALOG else ()
-
-
 def absent_words(name: str) -> str:
     """What it would take to have a model. UserError for an unknown name."""
     generator_spec(name)
-    megabytes = sum(entry_of(part).megabytes for part in missing_files(name))
+    megabytes = sum(find_network(part).megabytes for part in missing(name))
     return f"{name} is not loaded; {megabytes:.0f} MB are to be fetched." if megabytes else f"{name} is not loaded."
 
 

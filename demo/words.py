@@ -9,7 +9,7 @@ from lelsd_core.directions import Direction
 from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
 from lelsd_core.editor.session import describe_metrics
-from lelsd_core.specs import GeneratorSpec
+from lelsd_core.weights.catalogue import Network
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -61,7 +61,7 @@ def describe_kept(direction: Direction) -> str:
     )
 
 
-def describe_model(spec: GeneratorSpec, state: ModelState) -> str:
+def describe_model(spec: Network, state: ModelState) -> str:
     """What a model is, its licences included, and where it stands."""
     share = "" if state.share is None or state.stage == "ready" else f" ({state.share:.0%})"
-    return f"{spec.about} Weights: {spec.licence}. Training data: {spec.data}.\n\n{state.words}{share}"
+    return f"{spec.about}. Weights: {spec.licence}. Training data: {spec.data}.\n\n{state.words}{share}"

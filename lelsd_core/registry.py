@@ -1,65 +1,107 @@
-"""What can be loaded by name, and how: plain tables of frozen specs, and one loader for each kind of network.
+"""Loads generators, segmenters, inverters and whole editors, by a name of the catalogue or from a file.
 
-name or path  --find-->  file  --check SHA-256, read as data-->  tensors  --build-->  network, eval, no gradients
+name or path  --find_weights-->  file, SHA-256  --read as data-->  tensors  --builder-->  network in eval mode
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
 
 from lelsd_core.device import AUTO, dtype_on
 from lelsd_core.directions import Direction, load_directions, named_apart
-from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.evaluation.metrics import MetricNetworks
-from lelsd_core.faces import BlazeDetector, BlazeFace, FaceAligner, FaceMesh, Landmarks, YuNet
-from lelsd_core.faces.frame import AnyFrame, FfhqFrame
 from lelsd_core.galleries.local import cached_directions, check_directions, gallery_folder, read_gallery
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import E4EInverter, EncoderInverter, Inverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.e4e import read_e4e
 from lelsd_core.segmenters import Segmenter
-from lelsd_core.segmenters.files import NETWORKS, NetworkSpec, read_segmenter
-from lelsd_core.segmenters.torchvision_weights import OFFERED, TORCHVISION, torchvision_file
-from lelsd_core.specs import FACES, GENERATORS, INVERTERS, SEGMENTERS, GeneratorSpec, Weights, segmenter_of, spec_of
+from lelsd_core.segmenters.files import read_segmenter
 from lelsd_core.weights.cache import local, sha256_at, sha256_of
-from lelsd_core.weights.catalogue import CATALOG, names_of
+from lelsd_core.weights.catalogue import CATALOGUE, Network, find_network, names_of, segmenter_of, spec_of
 from lelsd_core.weights.checkpoints import Options, build_generator, read_checkpoint, use_half, weights_file
-from lelsd_core.weights.hub import Bar, fetch
-from lelsd_core.weights.safetensors import load_tensors, read_safetensors
+from lelsd_core.weights.hub import Bar, ensure, fetch
+from lelsd_core.weights.safetensors import is_ours, load_tensors, read_safetensors
 
-Network = TypeVar("Network", bound=nn.Module)
-ENCODERS: Mapping[str, str] = {"e4e": "e4e-ffhq"}  # a kind of encoder, and the published one of that kind to take
+if TYPE_CHECKING:  # these load OpenCV, which a generator does not need
+    from lelsd_core.editor import Editor
+    from lelsd_core.faces import FaceAligner
+    from lelsd_core.faces.frame import AnyFrame
+
+Module = TypeVar("Module", bound=nn.Module)
+TORCHVISION = "torchvision"  # as `weights`: the file that torchvision publishes
 SEARCH = "samples"  # the inverter of generators without an encoder
 
 
-def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu", **options: Any) -> Generator:
-    """A generator, ready to render.
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file to load: its SHA-256, a name for what is in it, and the catalogue's network, where it was named."""
+
+    path: Path
+    sha256: str
+    name: str
+    network: Network | None = None
+
+
+def find_weights(kind: str, name_or_path: str | Path, weights: str | Path | None = None) -> WeightsFile:
+    """The file of a network, downloaded if it is not on this machine.
 
     Args:
-        name_or_path: a key of `GENERATORS`, a generator of `hub.CATALOG`, fetched from the Hub if it is not here,
-            or a file or folder in any format of `formats`.
-        device: "cpu", "cuda", "mps".
-        options: fields of `formats.generators.Options`: noise, noise_seed, class_index, truncation, dtype.
+        kind: "generator", "segmenter" or "inverter".
+        name_or_path: a name of the catalogue, a file, or a folder with a config.json.
+        weights: the file or folder for a named network that does not ship, or "torchvision".
 
     Raises:
-        UserError: no such name or file, one that cannot be fetched, is damaged or foreign, or an option that the model
-            does not take.
+        UserError: unknown name, no such file, a file that cannot be had or is damaged, or a network that takes no
+            other weights.
     """
-    given, known = Path(name_or_path), str(name_or_path) in GENERATORS
-    file = name_or_path if known else weights_file(given)
-    path, fingerprint, name = find("generator", file, {k: s.weights for k, s in GENERATORS.items()})
-    chosen = Options(**options)
-    checkpoint = read_checkpoint(path)
-    generator = frozen(build_generator(checkpoint, chosen, known=known), device)
+    name = str(name_or_path)
+    network = CATALOGUE[name] if name in names_of(kind) else None
+    if weights is not None:
+        takes_none = network.shipped or network.architecture == SEARCH if network else Path(name).exists()
+        if takes_none:
+            raise UserError(f"{name} takes no other weights; leave weights out.")
+        network = find_network(name, kind)
+        if str(weights) == TORCHVISION:
+            if network.torchvision is None:
+                offered = ", ".join(each.name for each in CATALOGUE.values() if each.torchvision)
+                raise UserError(f"torchvision offers no weights for {name}, only for {offered}.")
+            weights = None
+    if network and weights is None:
+        path = fetch(name, report=Bar())
+        return WeightsFile(path, network.shipped.sha256 if network.shipped else sha256_at(path), name, network)
+    place = Path(weights or name_or_path)
+    path = weights_file(place)
+    if not path.is_file():
+        raise UserError(unknown_name(kind, place, names_of(kind)))
+    return WeightsFile(path, sha256_of(path), place.name if place.is_dir() else path.stem, network)
+
+
+def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu", **options: Any) -> Generator:
+    """Load a generator, ready to render.
+
+    Args:
+        name_or_path: a generator of the catalogue, downloaded if it is not on this machine, or a file or folder in any
+            format of `weights.checkpoints`.
+        device: "cpu", "cuda", "mps".
+        options: fields of `weights.checkpoints.Options`: noise, noise_seed, class_index, truncation, dtype.
+
+    Raises:
+        UserError: unknown name, no such file, a file that cannot be had, is damaged or holds something else, or an
+            option that the architecture does not take.
+    """
+    file = find_weights("generator", name_or_path)
+    chosen = Options(**{**(file.network.build if file.network else {}), **options})
+    checkpoint = read_checkpoint(file.path)
+    is_shipped = bool(file.network and file.network.shipped)
+    generator = frozen(build_generator(checkpoint, chosen, known=is_shipped), device)
     if generator.device.type != "cpu":
         use_half(generator, dtype_on(generator.device, checkpoint.config, chosen.dtype))
-    generator.name, generator.fingerprint = given.name if given.is_dir() else name, fingerprint
+    generator.name, generator.fingerprint = file.name, file.sha256
     return generator
 
 
@@ -70,47 +112,26 @@ def load_segmenter(
     weights: str | Path | None = None,
     generator: Generator | None = None,
 ) -> Segmenter:
-    """A segmenter, ready to use.
+    """Load a segmenter, ready to use.
 
     Args:
-        name_or_path: a key of `SEGMENTERS`, a key of `segmenters.files.NETWORKS`, or a file of any kind named there.
+        name_or_path: a segmenter of the catalogue, downloaded if it is not on this machine, or a file of any kind that
+            `segmenters.files` reads.
         device: "cpu", "cuda", "mps".
-        weights: the file or folder of a network of `NETWORKS`; "torchvision" downloads it as torchvision does, where
-            torchvision has it; None takes the published one, from here or from the Hub.
-        generator: whose features it will read; checked here where the file says which it must be.
+        weights: the file or folder of a named network that does not ship, or "torchvision" for the file that
+            torchvision publishes; None = the catalogue's.
+        generator: the generator whose features it reads; checked where the file says which one that must be.
 
     Raises:
         UserError: as for `load_generator`; weights of another kind; a segmenter of another generator.
     """
-    spec = NETWORKS.get(str(name_or_path))
-    if spec and weights is None:
-        weights = published_weights(str(name_or_path), spec)
-    if weights is not None and spec is None:
-        known = (*NETWORKS, *SEGMENTERS)
-        fixed = str(name_or_path) in known or Path(name_or_path).is_file()
-        reason = f"{name_or_path} has its own weights; leave weights out."
-        raise UserError(reason if fixed else unknown_name("segmenter", name_or_path, known))
-    if spec and str(weights) == TORCHVISION:
-        weights = torchvision_file(str(name_or_path))
-    given = Path(weights or name_or_path)
-    file = weights_file(given) if given.is_dir() else weights or name_or_path
-    path, fingerprint, name = find("segmenter", file, SEGMENTERS, also=NETWORKS)
-    segmenter = frozen(read_segmenter(path, spec), device)
-    segmenter.name = str(name_or_path) if spec else given.name if given.is_dir() else name
-    segmenter.fingerprint = fingerprint
+    file = find_weights("segmenter", name_or_path, weights)
+    segmenter = frozen(read_segmenter(file.path, file.network), device)
+    segmenter.name = file.network.name if file.network else file.name
+    segmenter.fingerprint = file.sha256
     if generator is not None and segmenter.needs:
         segmenter.check(generator)
     return segmenter
-
-
-def published_weights(name: str, spec: NetworkSpec) -> Path:
-    """The published file of a network of `NETWORKS`. UserError if it cannot be had, with every other way to get it."""
-    try:
-        return fetch(spec.weights, report=Bar())
-    except UserError as problem:
-        if name not in OFFERED:
-            raise
-        raise UserError(f"{problem} Or give {TORCHVISION} as weights to download it.") from None
 
 
 def load_inverter(
@@ -120,60 +141,55 @@ def load_inverter(
     *,
     weights: str | Path | None = None,
 ) -> Inverter:
-    """An inverter, ready to use.
+    """Load an inverter, ready to use.
 
     Args:
-        name_or_path: a key of `INVERTERS` or of `ENCODERS`, a file of either kind, or "samples" for a generator that
-            has no encoder; a published encoder, or "e4e" for the one for faces, is fetched if it is not here.
-        generator: what renders its codes; None takes the generator that belongs to it, e4e's from the same file.
-        device: "cpu", "cuda", "mps"; where a generator is given, its own counts.
-        weights: the file of an encoder that is named without one.
+        name_or_path: an inverter of the catalogue, downloaded if it is not on this machine, or an encoder's file;
+            "e4e" is the encoder for faces, "samples" the search for generators without an encoder.
+        generator: the generator that renders its codes; None = the one that it was trained with, e4e's from its file.
+        device: "cpu", "cuda", "mps"; the device of `generator`, where that is given.
+        weights: the file of an encoder that is named.
 
     Raises:
-        UserError: as for `load_segmenter`; an encoder of another generator.
+        UserError: as for `load_generator`; an encoder of another generator.
     """
-    name = str(name_or_path)
-    spec = ENCODERS.get(name)
-    if spec and weights is None:
-        weights = spec
-    if weights is not None and spec is None:
-        known = (*ENCODERS, *INVERTERS, SEARCH)
-        fixed = name in known or Path(name).is_file()
-        raise UserError(f"{name} takes no weights; leave them out." if fixed else unknown_name("inverter", name, known))
-    if name == SEARCH:
+    if str(name_or_path) == SEARCH and weights is None:
         if generator is None:
-            raise UserError(f"{SEARCH!r} looks among a generator's own samples; give it a generator.")
+            raise UserError(f"{SEARCH!r} searches among a generator's own samples; name the generator, too.")
         return SampleInverter(generator)
-    path, fingerprint, _ = find("inverter", weights or name, INVERTERS, also=(*ENCODERS, SEARCH))
-    with open(path, "rb") as file:
-        ours = file.read(9)[8:] == b"{"
-    if spec is None and ours:
-        return shipped_inverter(path, generator, device)
-    return e4e_inverter(path, fingerprint, generator, device)
+    file = find_weights("inverter", name_or_path, weights)
+    by_content = "encoder" if is_ours(file.path) else "e4e"
+    architecture = file.network.architecture if file.network else by_content
+    return INVERTERS[architecture](file, generator, device)
 
 
-def shipped_inverter(path: Path, generator: Generator | None, device: str | torch.device) -> EncoderInverter:
+def build_encoder_inverter(
+    file: WeightsFile, generator: Generator | None, device: str | torch.device
+) -> EncoderInverter:
     """The inverter of one of this project's encoders, for the very generator that it was trained with."""
-    tensors, facts = read_safetensors(path, "encoder")
+    tensors, facts = read_safetensors(file.path, "encoder")
     if generator is None:
-        owners = [name for name, spec in GENERATORS.items() if spec.weights.sha256 == facts.get("fingerprint")]
-        if not owners:
-            raise UserError(f"{path.name} inverts for {facts.get('generator')!r}; give that generator, too.")
-        generator = load_generator(owners[0], device)
+        shipped = {CATALOGUE[name].shipped.sha256: name for name in names_of("generator") if CATALOGUE[name].shipped}
+        if facts.get("fingerprint") not in shipped:
+            raise UserError(f"{file.path.name} inverts for {facts.get('generator')!r}; give that generator, too.")
+        generator = load_generator(shipped[facts["fingerprint"]], device)
     if facts.get("fingerprint") != generator.fingerprint:
-        raise UserError(f"{path.name} inverts for {facts.get('generator')!r}, not for {generator.name!r}.")
+        raise UserError(f"{file.path.name} inverts for {facts.get('generator')!r}, not for {generator.name!r}.")
     encoder = frozen(build_encoder(tensors, facts), generator.device)
     return EncoderInverter(encoder, generator, Prior(encoder.centre, encoder.spread, facts["prior_weight"]))
 
 
-def e4e_inverter(path: Path, fingerprint: str, generator: Generator | None, device: str | torch.device) -> E4EInverter:
-    """The inverter of an e4e file, for the generator inside it or another one of the same shape."""
-    found = read_e4e(path, generator=generator is None)
+def build_e4e_inverter(file: WeightsFile, generator: Generator | None, device: str | torch.device) -> E4EInverter:
+    """The inverter of an e4e file, for the generator in the file or another one of the same shape."""
+    content = read_e4e(file.path, generator=generator is None)
     if generator is None:
-        generator = frozen(found.generator, device)
-        generator.name, generator.fingerprint = path.stem, fingerprint
-    encoder = frozen(found.encoder, generator.device)
-    return E4EInverter(encoder, found.mean.to(generator.device), found.view, generator)
+        generator = frozen(content.generator, device)
+        generator.name, generator.fingerprint = file.path.stem, file.sha256
+    encoder = frozen(content.encoder, generator.device)
+    return E4EInverter(encoder, content.mean.to(generator.device), content.view, generator)
+
+
+INVERTERS = {"encoder": build_encoder_inverter, "e4e": build_e4e_inverter}  # architecture -> builder
 
 
 def load_editor(
@@ -184,43 +200,72 @@ def load_editor(
     segmenter: str | None = None,
     dtype: str = AUTO,
 ) -> Editor:
-    """Everything that belongs to a generator, ready to edit; fetched from the Hub if it is not here.
+    """Load a generator with everything that belongs to it, ready to edit.
+
+    What is not on this machine is downloaded, once it is certain that all of it can be had.
 
     Args:
-        name_or_path: one of `generator_names()`, or a file or folder, whose faces are taken to be framed as FFHQ's.
+        name_or_path: one of `generator_names()`, or a file or folder, whose faces are assumed to be framed as FFHQ's.
         device: "cpu", "cuda", "mps".
         directions: a folder, a file, or OWNER/NAME on the Hub; None = those that ship, are published, or were found
-            here.
-        segmenter: name or file; None = the generator's own.
-        dtype: see `formats.generators.Options`.
+            on this machine.
+        segmenter: name or file; None = the catalogue's for the generator.
+        dtype: see `weights.checkpoints.Options`.
 
     Raises:
-        UserError: an unknown name, a file that is damaged or cannot be had, directions of another generator, or no
+        UserError: unknown name, a file that is damaged or cannot be had, directions of another generator, or no
             segmenter for a file.
     """
-    spec, wanted = spec_of(name_or_path), segmenter_of(name_or_path, segmenter)
-    source = directions or spec.directions
-    given = read_gallery(source) if source else None
-    generator, inverter = load_pair(str(name_or_path), spec, device, dtype)
-    segmenter = load_segmenter(wanted, device, generator=generator)
-    found = cached_directions(generator, segmenter) if given is None else check_directions(given, generator)
-    frame = spec.frame or FfhqFrame(generator.resolution)
-    metric_networks = MetricNetworks(
-        local("lpips-vgg") or local("lpips-alex"), local("sface"), getattr(frame, "points", None)
-    )
+    from lelsd_core.editor import Editor
+    from lelsd_core.evaluation.metrics import MetricNetworks
+
+    name, network, segmenter = str(name_or_path), spec_of(name_or_path), segmenter_of(name_or_path, segmenter)
+    source = directions or network.directions
+    gallery = read_gallery(source) if source else None
+    if named := next((each for each in (name, segmenter) if each in CATALOGUE), None):
+        ensure(named, segmenter, report=Bar())
+    generator, inverter = load_pair(network, name, device, dtype)
+    segmenter = load_segmenter(segmenter, device, generator=generator)
+    frame = build_frame(network, generator.resolution)
+    perceptual = local("lpips-vgg") or local("lpips-alex")
     return Editor(
         generator,
         inverter,
         segmenter,
         load_aligner(frame),
-        found,
-        search_config=spec.discover,
-        metric_networks=metric_networks,
+        cached_directions(generator, segmenter) if gallery is None else check_directions(gallery, generator),
+        search_config=network.discover,
+        metric_networks=MetricNetworks(perceptual, local("sface"), getattr(frame, "points", None)),
     )
 
 
+def load_pair(network: Network, name: str, device: str | torch.device, dtype: str) -> tuple[Generator, Inverter]:
+    """A generator and its inverter; a file that holds both is read once."""
+    if network.inverter not in network.within:
+        generator = load_generator(name, device, dtype=dtype)
+        return generator, load_inverter(network.inverter or SEARCH, generator)
+    inverter = load_inverter(network.inverter, device=device)
+    inverter.generator.name = name
+    return inverter.generator, inverter
+
+
+def build_frame(network: Network, resolution: int) -> AnyFrame:
+    """How a generator's pictures are framed; those of a file are assumed to be aligned as FFHQ's."""
+    from lelsd_core.faces.frame import FfhqFrame, Frame, SquareFrame
+
+    frames = {
+        "ffhq": lambda: FfhqFrame(resolution),
+        "points": lambda: Frame(resolution, network.points),
+        "square": lambda: SquareFrame(resolution),
+        "wide": lambda: SquareFrame(resolution, rows=resolution * 3 // 4),
+    }
+    return frames[network.frame or "ffhq"]()
+
+
 def load_aligner(frame: AnyFrame) -> FaceAligner:
-    """An aligner for a frame; faces are found by YuNet where its file is here, otherwise by what ships."""
+    """Load an aligner; faces are detected by YuNet where its file is on this machine, otherwise by what ships."""
+    from lelsd_core.faces import BlazeDetector, BlazeFace, FaceAligner, FaceMesh, Landmarks, YuNet
+
     if not frame.faces:
         return FaceAligner(frame, None, None)
     landmarks = Landmarks(load_face_network("face-mesh", FaceMesh()))
@@ -229,70 +274,32 @@ def load_aligner(frame: AnyFrame) -> FaceAligner:
     return FaceAligner(frame, landmarks, YuNet(yunet, shipped) if yunet else shipped)
 
 
-def load_face_network(name: str, network: Network) -> Network:
-    """A network that is a key of `FACES`, with its weights."""
-    path, _, _ = find("face network", name, FACES)
-    return frozen(load_tensors(network, read_safetensors(path, name)[0], f"a {name}"), "cpu")
-
-
-def load_pair(name: str, spec: GeneratorSpec, device: str | torch.device, dtype: str) -> tuple[Generator, Inverter]:
-    """A generator and its inverter; a file that holds both is read once."""
-    if name not in CATALOG or spec.inverter not in CATALOG[name].within:
-        generator = load_generator(name, device, dtype=dtype)
-        return generator, load_inverter(spec.inverter or SEARCH, generator)
-    inverter = load_inverter(spec.inverter, device=device)
-    inverter.generator.name = name
-    return inverter.generator, inverter
+def load_face_network(name: str, module: Module) -> Module:
+    """A shipped network that finds faces or their points, with its weights."""
+    tensors, _ = read_safetensors(local(name), name)
+    return frozen(load_tensors(module, tensors, f"a {name}"), "cpu")
 
 
 def directions_of(name_or_path: str | Path, source: str | Path | None = None) -> tuple[Direction, ...]:
-    """A generator's directions without loading it: from a source, shipped, or found on this machine.
+    """The directions of a generator without loading it: from a source, shipped, or found on this machine.
 
     Args:
         name_or_path: the generator.
-        source: as for `read_gallery`; None = its own.
+        source: as for `read_gallery`; None = the generator's own.
 
     Raises:
-        UserError: an unknown name, no directions there, or a damaged one.
+        UserError: unknown name, no directions, or a damaged file.
     """
-    spec, name = spec_of(name_or_path), str(name_or_path)
-    if source or spec.directions:
-        return named_apart(read_gallery(source or spec.directions))
-    path = local(name) if name in CATALOG else weights_file(Path(name))
+    network, name = spec_of(name_or_path), str(name_or_path)
+    if source or network.directions:
+        return named_apart(read_gallery(source or network.directions))
+    path = local(name) if name in CATALOGUE else weights_file(Path(name))
     folder = gallery_folder(sha256_at(path)) if path else None
     if folder is None or not any(folder.glob("*.safetensors")):
         raise UserError(f"No directions of {name} were found on this machine; give a folder of them, or discover one.")
     return named_apart(load_directions(folder))
 
 
-def find(
-    kind: str, name_or_path: str | Path, table: Mapping[str, Weights], also: Iterable[str] = ()
-) -> tuple[Path, str, str]:
-    """Path, SHA-256 and name of a network's file: one that ships, one of `hub.CATALOG` (or fetched), or any other.
-
-    A shipped or published file must have the SHA-256 it was registered with.
-
-    `also`: more names that a person may have meant.
-    """
-    if str(name_or_path) in table:
-        weights = table[str(name_or_path)]
-        path, name = weights.path, str(name_or_path)
-    elif str(name_or_path) in (published := names_of(kind)):
-        path = fetch(str(name_or_path), report=Bar())
-        return path, sha256_at(path), str(name_or_path)
-    else:
-        path, weights = Path(name_or_path), None
-        name = path.stem
-        if not path.is_file():
-            raise UserError(unknown_name(kind, name_or_path, dict.fromkeys((*table, *also, *published))))
-    if not path.is_file():
-        raise UserError(f"{path.name} of {name} is missing from {path.parent}; get the repository again.")
-    fingerprint = sha256_of(path)
-    if weights and fingerprint != weights.sha256:
-        raise UserError(f"{path.name} of {name} is damaged: its SHA-256 is {fingerprint}, expected {weights.sha256}.")
-    return path, fingerprint, name
-
-
-def frozen(network: Network, device: str | torch.device) -> Network:
+def frozen(module: Module, device: str | torch.device) -> Module:
     """The network in eval mode, without gradients for its weights, on the device."""
-    return network.to(device).eval().requires_grad_(False)
+    return module.to(device).eval().requires_grad_(False)

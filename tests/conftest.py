@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,9 +16,9 @@ from PIL import Image
 from lelsd_core import seeds
 from lelsd_core.editor import Editor
 from lelsd_core.registry import load_editor
-from lelsd_core.weights.catalogue import CATALOG
+from lelsd_core.weights.catalogue import CATALOGUE
 from tests.hub_server import HubServer
-from tests.toy_hub import DATA, ONE, TWO, toy_catalog
+from tests.toy_hub import DATA, ONE, TWO, toy_catalogue
 
 pytest_plugins = ["tests.tiny_flagship"]
 settings.register_profile("any machine", deadline=None, derandomize=True, max_examples=50)
@@ -50,6 +52,7 @@ def hub_home(tmp_path, monkeypatch) -> Path:
     """An empty cache of huggingface_hub in tmp_path/hub, and nothing about the Hub in the environment."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "LELSD_WEIGHTS", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path
 
@@ -69,10 +72,12 @@ def hub_server(hub_home, monkeypatch) -> Iterator[Callable[..., HubServer]]:
 
 @pytest.fixture
 def toys(hub_home, monkeypatch) -> Path:
-    """`hub_home` with `toy_catalog` in the catalogue, and sources that are tried again at once."""
+    """`hub_home` with `toy_catalogue` in the catalogue, sources that are tried again at once, and small chunks."""
     monkeypatch.setattr("lelsd_core.weights.hub.PAUSE", 0.01)
-    for name, entry in toy_catalog().items():
-        monkeypatch.setitem(CATALOG, name, entry)
+    monkeypatch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda _: time.sleep(0.01)))
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 2**20)
+    for name, network in toy_catalogue().items():
+        monkeypatch.setitem(CATALOGUE, name, network)
     return hub_home
 
 

@@ -17,7 +17,7 @@ from lelsd_core.cli import edit, progress_bar
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.heldout import Evaluator
 from lelsd_core.registry import load_generator, load_segmenter
-from lelsd_core.specs import CHECKPOINTS
+from lelsd_core.weights.catalogue import CHECKPOINTS
 
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
 TWO = ["--workers", "2"]

@@ -10,10 +10,10 @@ import pytest
 
 from lelsd_core.errors import UserError
 from lelsd_core.weights.cache import hub_cache, local, record_file
-from lelsd_core.weights.catalogue import CATALOG, Entry, File, HubSource
+from lelsd_core.weights.catalogue import CATALOGUE, File, HubSource
 from lelsd_core.weights.hub import fetch
 from tests.hub_server import Fault
-from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, sentence, source
+from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, network, sentence, source
 
 
 def test_an_unseen_file_is_recorded_at_its_first_use_and_checked_ever_after(serve):
@@ -53,7 +53,7 @@ def test_a_folder_of_two_files_comes_whole(serve, monkeypatch):
     files = {("one/folder", "config.json"): b"{}", ("one/folder", "pytorch_model.bin"): DATA}
     server = serve({("one/folder", "config.json"): [Fault(status=404, times=1)]}, files=files)
     folder = HubSource("one/folder", REVISION, File("pytorch_model.bin"), "A", beside=(File("config.json", bytes=2),))
-    monkeypatch.setitem(CATALOG, "folder", Entry("generator", "two files", "MIT", (folder,)))
+    monkeypatch.setitem(CATALOGUE, "folder", network("folder", "generator", folder))
     assert "one/folder/pytorch_model.bin: it is not there (404)" in sentence("folder")
     assert server.count("GET") == 0
     path = fetch("folder")
@@ -63,8 +63,8 @@ def test_a_folder_of_two_files_comes_whole(serve, monkeypatch):
 
 def test_a_file_that_holds_another_network_too_serves_both(serve, monkeypatch):
     serve()
-    inside = Entry("generator", "inside", "MIT", (source("none/weights"),), within=("toy",))
-    monkeypatch.setitem(CATALOG, "inside", inside)
+    inside = network("inside", "generator", source("none/weights"), within=("toy",))
+    monkeypatch.setitem(CATALOGUE, "inside", inside)
     assert local("inside") is None
     path = fetch("toy")
     assert local("inside") == fetch("inside") == path
@@ -80,18 +80,19 @@ def test_a_file_by_hand_is_found_and_checked(toys, monkeypatch):
     assert local("toy") == folder / "toy.pt"
     assert local("new") == folder / "new" / "toy.pt"
     (folder / "toy.pt").write_bytes(OTHER)
-    with pytest.raises(UserError, match=r"toy.pt is not toy: its SHA-256 is .* Get it again, or take it out of"):
+    with pytest.raises(UserError, match=r"toy.pt is not toy: its SHA-256 is .* Replace it, or remove it from"):
         local("toy")
 
 
 def test_what_the_hub_does_not_have_is_got_by_hand(toys, monkeypatch):
-    with pytest.raises(UserError, match=r"get deeplabv3_resnet101_coco-586e9e4e.pth from https://download.pytorch"):
-        fetch("deeplabv3")
-    (toys / "deeplabv3_resnet101_coco-586e9e4e.pth").write_bytes(DATA)
+    file = "deeplabv2_resnet101_msc-cocostuff164k-100000.pth"
+    with pytest.raises(UserError, match=rf"get {file} from the releases of https://github"):
+        fetch("cocostuff")
+    (toys / file).write_bytes(DATA)
     monkeypatch.setenv("LELSD_WEIGHTS", str(toys))
-    assert fetch("deeplabv3").read_bytes() == DATA
+    assert fetch("cocostuff").read_bytes() == DATA
 
 
 def test_an_unknown_name_is_told_with_the_nearest(toys):
-    with pytest.raises(UserError, match="no published weights named 'bisenett'; did you mean bisenet"):
+    with pytest.raises(UserError, match="no network named 'bisenett'; did you mean bisenet"):
         fetch("bisenett")

@@ -11,7 +11,7 @@ from lelsd_core.discovery.config import REACH, DiscoverConfig
 from lelsd_core.discovery.search import UnitSphere, discover, draw_amounts
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import evaluate
-from lelsd_core.specs import GENERATORS
+from lelsd_core.weights.catalogue import GENERATORS
 from tests.bench.generators import random_stylegan2
 from tests.toy import QUICK, Blind, Halves, Painter, PictureHalves, inside, last_of
 

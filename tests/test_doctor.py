@@ -152,5 +152,5 @@ def test_missing_weights_come_with_the_command_that_fetches_them(loopback, hub_h
     commands = [remedy for remedy in checks.values() if "weights fetch" in remedy]
     assert commands[0] == "python -m lelsd_core weights fetch ffhq-1024"
     assert "yunet" in commands[1]
-    monkeypatch.setattr(doctor, "local", lambda name: hub_home / name)
+    monkeypatch.setattr(doctor, "missing", lambda name: ())
     assert not any("weights fetch" in remedy for remedy in remedies(monkeypatch).values())

@@ -163,7 +163,7 @@ def test_missing_or_superfluous_arguments_raise(path, editor, hub_home, monkeypa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"e4e-ffhq is not on this machine, and the network is switched off"):
         load_inverter("e4e")
-    with pytest.raises(UserError, match="digiface-encoder takes no weights; leave them out"):
+    with pytest.raises(UserError, match="digiface-encoder takes no other weights; leave weights out"):
         load_inverter("digiface-encoder", editor.generator, weights=path)
     with pytest.raises(UserError, match="no inverter named 'e4'; did you mean e4e"):
         load_inverter("e4", weights=path)

@@ -12,13 +12,17 @@ from huggingface_hub import ModelCard, constants
 
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
-from lelsd_core.galleries.hub import MOST_FILES, Origin, files_of, is_repository, push
+from lelsd_core.galleries.hub import MOST_FILES, files_of, is_repository, push
 from lelsd_core.galleries.local import check_directions, read_gallery
+from lelsd_core.weights.catalogue import File, HubSource, Network
 from tests import hub_push
 from tests.hub_push import TOKEN, Hub
 from tests.toy import Painter
 
-ORIGIN = Origin("Paints in six patterns.", "licence of the weights", "licence of the data", "someone/painter")
+SOURCE = HubSource("someone/painter", "main", File("painter.pt"), "C")
+PAINTER = Network(
+    "painter", "generator", "Paints in six patterns", "licence of the weights", "licence of the data", sources=(SOURCE,)
+)
 
 
 def gallery(generator: Painter, source: str | Path) -> tuple[Direction, ...]:
@@ -54,7 +58,7 @@ def hub(machine: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def test_a_gallery_is_published_and_read_back_in_silence(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
-    files = files_of("me/painted", directions(), ORIGIN)
+    files = files_of("me/painted", directions(), PAINTER)
     assert push("me/painted", files) == f"{hub.address}/me/painted/commit/{hub_push.SHA}"
     assert hub.repositories == {"me/painted": files}  # nothing but these
     found = gallery(Painter(), "me/painted")
@@ -69,21 +73,21 @@ def test_a_gallery_is_published_and_read_back_in_silence(hub: Hub, capfd: pytest
 def test_small_files_that_the_hub_takes_in_the_commit_are_published_too(machine: None, monkeypatch) -> None:
     with hub_push.running(Hub(large=())) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        files = files_of("me/painted", directions(), ORIGIN)
+        files = files_of("me/painted", directions(), PAINTER)
         push("me/painted", files)
         assert hub.repositories == {"me/painted": files}
         assert not any(method == "PUT" for method, _ in hub.seen)
 
 
 def test_publishing_again_renews_what_is_there(hub: Hub) -> None:
-    push("me/painted", files_of("me/painted", directions(), ORIGIN))
+    push("me/painted", files_of("me/painted", directions(), PAINTER))
     better = [replace(directions()[0], score=0.95)]
-    push("me/painted", files_of("me/painted", better, ORIGIN))
+    push("me/painted", files_of("me/painted", better, PAINTER))
     assert {d.name: d.score for d in gallery(Painter(), "me/painted")} == {"left": 0.95, "far right": None}
 
 
 def test_the_card_says_what_it_is_and_whose_terms_apply() -> None:
-    card = ModelCard(files_of("me/painted", directions(), ORIGIN)["README.md"].decode())
+    card = ModelCard(files_of("me/painted", directions(), PAINTER)["README.md"].decode())
     assert card.data.license == "other"
     assert card.data.base_model == "someone/painter"
     assert {"lelsd", "painter"} < set(card.data.tags)
@@ -106,7 +110,7 @@ def test_what_cannot_be_published_is_told_before_anything_is_sent(machine: None)
         ("me/painted", two, r"several generators \(painter, other\)"),
     ):
         with pytest.raises(UserError, match=words):
-            files_of(repository, given, ORIGIN)
+            files_of(repository, given, PAINTER)
 
 
 def test_without_a_token_nothing_is_sent(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +137,7 @@ def test_without_network_nothing_is_sent(hub: Hub, monkeypatch: pytest.MonkeyPat
 def test_a_push_that_is_refused_says_why(hub: Hub, monkeypatch, repository: str, token: str, words: str) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(UserError, match=words):
-        push(repository, files_of(repository, directions(), ORIGIN))
+        push(repository, files_of(repository, directions(), PAINTER))
     assert not any(hub.repositories.values())
 
 
@@ -141,13 +145,13 @@ def test_a_hub_in_trouble_says_so(machine: None, monkeypatch: pytest.MonkeyPatch
     with hub_push.running(Hub(broken=(500, "out of order"))) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.address)
         with pytest.raises(UserError, match=r"me/painted could not be written: its server has trouble \(500\)"):
-            push("me/painted", files_of("me/painted", directions(), ORIGIN))
+            push("me/painted", files_of("me/painted", directions(), PAINTER))
     with pytest.raises(UserError, match="could not be written: no connection"):
-        push("me/painted", files_of("me/painted", directions(), ORIGIN))
+        push("me/painted", files_of("me/painted", directions(), PAINTER))
 
 
 def test_a_fetched_gallery_serves_without_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    push("me/painted", files_of("me/painted", directions(), ORIGIN))
+    push("me/painted", files_of("me/painted", directions(), PAINTER))
     gallery(Painter(), "me/painted")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     seen = len(hub.seen)
@@ -158,7 +162,7 @@ def test_a_fetched_gallery_serves_without_network(hub: Hub, monkeypatch: pytest.
 
 
 def test_where_nobody_answers_a_fetched_gallery_serves_and_another_is_told_at_once(hub, monkeypatch, capfd) -> None:
-    push("me/painted", files_of("me/painted", directions(), ORIGIN))
+    push("me/painted", files_of("me/painted", directions(), PAINTER))
     gallery(Painter(), "me/painted")
     capfd.readouterr()
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again"))
@@ -178,7 +182,7 @@ def test_a_server_that_is_no_hub_is_told(machine: None, monkeypatch: pytest.Monk
 
 
 def test_only_directions_are_fetched(hub: Hub) -> None:
-    push("me/painted", files_of("me/painted", directions(), ORIGIN) | {"pickle.bin": b"x", "notes.txt": b"y"})
+    push("me/painted", files_of("me/painted", directions(), PAINTER) | {"pickle.bin": b"x", "notes.txt": b"y"})
     hub.seen.clear()
     gallery(Painter(), "me/painted")
     assert {path.rpartition("/")[2] for _, path in hub.seen if "/resolve/" in path} == {
@@ -206,7 +210,7 @@ def test_a_repository_that_is_no_gallery_is_refused(hub: Hub, files: dict[str, b
 
 
 def test_directions_of_another_generator_are_refused(hub: Hub) -> None:
-    push("me/painted", files_of("me/painted", directions(), ORIGIN))
+    push("me/painted", files_of("me/painted", directions(), PAINTER))
     other = Painter()
     other.fingerprint = "b" * 64
     with pytest.raises(UserError, match="was made for the generator 'painter'"):

@@ -10,7 +10,7 @@ import torch
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError
-from lelsd_core.specs import GENERATORS
+from lelsd_core.weights.catalogue import generator_spec
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 from tests.toy import QUICK as LONG
 from tests.toy import Halves, Painter
@@ -52,7 +52,7 @@ def test_a_finished_run_tells_its_result_again(tmp_path):
 
 
 def test_the_network_that_ships_resumes_too(editor, tmp_path):
-    config = replace(GENERATORS["digiface-64"].discover, parts=("mouth",), steps=6, batch=2)
+    config = replace(generator_spec("digiface-64").discover, parts=("mouth",), steps=6, batch=2)
     networks, file = (editor.generator, editor.segmenter), tmp_path / "run.safetensors"
     *_, unbroken = discover(*networks, config)
     run = discover(*networks, config, checkpoint=file, every=2)

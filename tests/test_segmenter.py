@@ -8,7 +8,7 @@ import torch
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_segmenter
 from lelsd_core.segmenters import build_parts_segmenter, part_mask
-from lelsd_core.specs import SEGMENTERS
+from lelsd_core.weights.catalogue import CHECKPOINTS
 from lelsd_core.weights.safetensors import read_safetensors
 
 PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothes")
@@ -50,7 +50,7 @@ def test_pictures_of_another_size_are_read_too(editor):
 
 
 def test_held_out_figures_stand_in_the_file_and_reach_what_is_promised():
-    _, facts = read_safetensors(SEGMENTERS["digiface-parts"].path, "segmenter")
+    _, facts = read_safetensors(CHECKPOINTS / "digiface-64" / "segmenter.safetensors", "segmenter")
     assert tuple(facts["parts"]) == PARTS
     promised = {"eyes": 0.5, "mouth": 0.5, "skin": 0.8, "hair": 0.8, "background": 0.8}
     assert {name: facts["iou"][name] for name in promised if facts["iou"][name] < promised[name]} == {}

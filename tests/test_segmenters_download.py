@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
+from lelsd_core.segmenters.torchvision_weights import OFFERED
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
 from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
-from lelsd_core.segmenters.torchvision_weights import OFFERED
 
 NAME = "deeplabv3-mobilenet"
 

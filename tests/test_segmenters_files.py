@@ -12,7 +12,7 @@ from lelsd_core import load_segmenter
 from lelsd_core.errors import UserError
 from lelsd_core.segmenters import FeatureSegmenter, Parts, combine, part_mask, region
 from lelsd_core.segmenters.features import Embedding
-from lelsd_core.specs import CHECKPOINTS
+from lelsd_core.weights.catalogue import CHECKPOINTS
 from tests import official
 from tests.test_segmenters_networks import small_deeplabv2
 from tests.toy import Halves
@@ -80,7 +80,7 @@ def test_a_network_without_its_weights_says_where_they_are(hub_home, monkeypatch
         load_segmenter("bisent", weights="x.pth")
     with pytest.raises(UserError, match="no segmenter named 'cocostuf'; did you mean cocostuff"):
         load_segmenter("cocostuf")
-    with pytest.raises(UserError, match="digiface-parts has its own weights; leave weights out"):
+    with pytest.raises(UserError, match="digiface-parts takes no other weights; leave weights out"):
         load_segmenter("digiface-parts", weights="x.pth")
 
 

@@ -21,7 +21,7 @@ from lelsd_core.inversion import SampleInverter, likeness_weights
 from lelsd_core.inversion.refine import LowResolution
 from lelsd_core.registry import directions_of, load_aligner, load_editor, load_generator
 from lelsd_core.segmenters.files import NETWORKS
-from lelsd_core.specs import CATALOG, GENERATORS, INVERTERS, SEGMENTERS, generator_names, generator_spec
+from lelsd_core.weights.catalogue import CATALOG, GENERATORS, INVERTERS, SEGMENTERS, generator_names, generator_spec
 from tests import official
 from tests.toy import PictureHalves
 

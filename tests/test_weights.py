@@ -142,7 +142,7 @@ def test_verify_hashes_what_ships_and_what_is_here_and_names_what_is_damaged(onl
 
 
 def test_verify_names_what_ships_and_is_damaged(hub_home, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("lelsd_core.specs.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("lelsd_core.weights.catalogue.CHECKPOINTS", tmp_path)
     (tmp_path / "digiface-64").mkdir()
     (tmp_path / "digiface-64" / "generator.safetensors").write_bytes(DATA)
     assert main(["weights", "verify", "digiface-64"]) == 1

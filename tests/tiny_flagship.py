@@ -12,7 +12,7 @@ import torch
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.galleries import local as gallery
 from lelsd_core.segmenters.bisenet import FaceSegmenter
-from lelsd_core.weights.catalogue import CATALOG, Entry, File, HubSource
+from lelsd_core.weights.catalogue import CATALOGUE, File, HubSource, Network
 from tests import official
 from tests.data.golden import golden
 from tests.hub_server import HubServer
@@ -31,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], byt
 
 
 def source(place: tuple[str, str], content: bytes) -> tuple[HubSource, ...]:
-    """Where a file lies, and what it must be."""
+    """Where a file lies, and its SHA-256."""
     return (HubSource(place[0], REVISION, File(place[1], hashlib.sha256(content).hexdigest(), len(content)), sure="A"),)
 
 
@@ -41,12 +41,13 @@ def hub(files, hub_server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
     monkeypatch.setenv("LELSD_CACHE", str(tmp_path / "lelsd"))
     belongs = {"within": ("e4e-tiny",), "inverter": "e4e-tiny", "segmenter": "bisenet", "frame": "ffhq"}
     entries = {
-        NAME: Entry("generator", "tiny faces", "of the test", source(E4E, files[E4E]), resolution=32, **belongs),
-        "e4e-tiny": Entry("inverter", "its encoder", "of the test", source(E4E, files[E4E])),
-        "bisenet": Entry("segmenter", "face parsing", "of the test", source(PARSING, files[PARSING])),
+        NAME: ("generator", E4E, {"resolution": 32, **belongs}),
+        "e4e-tiny": ("inverter", E4E, {"architecture": "e4e"}),
+        "bisenet": ("segmenter", PARSING, {"architecture": "bisenet"}),
     }
-    for name, entry in entries.items():
-        monkeypatch.setitem(CATALOG, name, entry)
+    for name, (kind, place, facts) in entries.items():
+        sources = source(place, files[place])
+        monkeypatch.setitem(CATALOGUE, name, Network(name, kind, "tiny", "of the test", sources=sources, **facts))
     return lambda faults=None: hub_server(files, faults)
 
 

@@ -1,4 +1,4 @@
-"""Toy files, entries of a catalogue, and what a failed download says; the fixtures `toys` and `serve` offer them."""
+"""Toy files, networks of a catalogue, and what a failed download says; the fixtures `toys` and `serve` offer them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from lelsd_core.errors import UserError
 from lelsd_core.weights.cache import hub_cache, local
-from lelsd_core.weights.catalogue import Entry, File, HubSource
+from lelsd_core.weights.catalogue import File, HubSource, Network
 from lelsd_core.weights.hub import fetch
 
 REVISION = 40 * "a"
@@ -26,12 +26,17 @@ def source(repository: str, *, seen: bool = True, file: str = "toy.pt", revision
     return HubSource(repository, revision, known, sure="A")
 
 
-def toy_catalog() -> dict[str, Entry]:
-    """ "toy" from two sources, and "new", whose SHA-256 nobody has seen."""
+def network(name: str, kind: str = "segmenter", *sources: HubSource, **facts) -> Network:
+    """A network of the catalogue, for a test."""
+    return Network(name, kind, f"{name}, a toy", "MIT", sources=sources, **facts)
+
+
+def toy_catalogue() -> dict[str, Network]:
+    """ "toy" from two sources, and "new", whose SHA-256 is not known."""
     two = (source("one/weights"), source("two/weights"))
     return {
-        "toy": Entry("segmenter", "two copies", "MIT", two),
-        "new": Entry("segmenter", "unseen", "MIT", (source("one/weights", seen=False),)),
+        "toy": network("toy", "segmenter", *two),
+        "new": network("new", "segmenter", source("one/weights", seen=False)),
     }
 
 

@@ -35,7 +35,7 @@ from lelsd_core.generators import Generator, StyleGAN2, StyleGAN2Config
 from lelsd_core.images import enlarge, to_pil
 from lelsd_core.registry import load_editor, load_generator, load_segmenter
 from lelsd_core.segmenters import Segmenter
-from lelsd_core.specs import generator_spec, segmenter_of
+from lelsd_core.weights.catalogue import generator_spec, segmenter_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EMPTY_PAGE = """

@@ -24,7 +24,7 @@ from lelsd_core.evaluation import calibration
 from lelsd_core.generators.base import Generator
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.segmenters import Parts, Segmenter
-from lelsd_core.specs import segmenter_of, spec_of
+from lelsd_core.weights.catalogue import segmenter_of, spec_of
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -23,8 +23,7 @@ from lelsd_core.cli.parser import GENERATOR
 from lelsd_core.device import choose_device, describe
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
-from lelsd_core.weights.cache import local
-from lelsd_core.weights.catalogue import needed_by
+from lelsd_core.weights.hub import missing
 
 TIMEOUT = 3.0  # seconds for the Hub's answer
 LEAST_DISK = 5e9  # bytes; models of the Hub are up to 1.2 GB each
@@ -84,8 +83,7 @@ def run_checks(device: torch.device) -> Iterator[Check]:
         yield Check(f"Models of 1024 pixels (FFHQ) run on {device}")
     yield check_hub()
     for names, use in PUBLISHED.items():
-        missing = [part for name in names for part in needed_by(name) if local(part) is None]
-        remedy = f"python -m lelsd_core weights fetch {' '.join(names)}" if missing else ""
+        remedy = f"python -m lelsd_core weights fetch {' '.join(names)}" if any(map(missing, names)) else ""
         yield Check(f"{', '.join(names)}, for {use}", remedy)
     for package, use in OPTIONAL.items():
         if package != "spaces" or "SPACE_ID" in os.environ:

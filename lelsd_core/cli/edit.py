@@ -24,7 +24,7 @@ from lelsd_core.images import check_output, read_photo, save_picture
 from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
 from lelsd_core.paste import PASTE
 from lelsd_core.registry import directions_of, load_editor
-from lelsd_core.specs import segmenter_of
+from lelsd_core.weights.catalogue import segmenter_of
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
 NUDGES = {"right": (-0.5, 0.5), "down": (-0.5, 0.5), "scale": (0.5, 2.0), "turn": (-180.0, 180.0)}

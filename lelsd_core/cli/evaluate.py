@@ -15,7 +15,7 @@ from lelsd_core.device import choose_device
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import Evaluator
 from lelsd_core.registry import directions_of, load_generator, load_segmenter
-from lelsd_core.specs import segmenter_of
+from lelsd_core.weights.catalogue import segmenter_of
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

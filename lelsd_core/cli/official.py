@@ -28,7 +28,7 @@ from lelsd_core.localization import combined_mask, localization_score
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.seeds import OFFICIAL
 from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
-from lelsd_core.specs import generator_spec, segmenter_of
+from lelsd_core.weights.catalogue import generator_spec, segmenter_of
 
 PARTS, SEEDS = ("eyes", "mouth", "hair"), (0, 1, 2)
 RECIPE = {"steps": 200, "batch": 4, "lr": 0.001, "schedule": "halving"}

@@ -15,11 +15,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lelsd_core.weights.catalogue import Network
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Do it."""
+    """Run one action."""
     from lelsd_core.errors import UserError, unknown_name
 
     if options.action not in ACTIONS:
@@ -33,15 +36,15 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
 
     if len(options.names) != 2:
         options.usage_error("convert takes two names: IN OUT.safetensors")
-    given, target = (Path(name) for name in options.names)
+    original, target = (Path(name) for name in options.names)
     check_file(target, ".safetensors")
-    if not given.exists():
-        raise UserError(f"There is no file or folder {given} to convert.")
+    if not original.exists():
+        raise UserError(f"There is no file or folder {original} to convert.")
     from lelsd_core.weights.cache import sha256_of
     from lelsd_core.weights.checkpoints import convert as convert_file
     from lelsd_core.weights.checkpoints import weights_file
 
-    source = weights_file(given)
+    source = weights_file(original)
     if target.exists() and target.samefile(source):
         raise UserError(f"{target.name} would overwrite itself; choose another name.")
     facts = convert_file(source, target, sha256_of(source))
@@ -50,141 +53,118 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def list_weights(options: argparse.Namespace) -> dict[str, Any]:
-    """Every entry of the catalogue, and whether it is here."""
-    from lelsd_core.weights.catalogue import CATALOG
+    """Every network of the catalogue that has a file of its own, and whether that is on this machine."""
+    from lelsd_core.weights.catalogue import CATALOGUE
 
     if options.names:
         options.usage_error("list takes no names")
-    rows = [row_of(name) for name in CATALOG]
+    rows = [row_of(network) for network in CATALOGUE.values() if network.has_own_file]
     table = [("NAME", "KIND", "MB", "HERE", "SHA-256", "LICENCE; TRAINED ON")]
     for row in rows:
         size = f"{row['megabytes']:.0f}" if row["megabytes"] >= 1 else "<1" if row["megabytes"] else "?"
-        here = "damaged" if row["fault"] else "here" if row["path"] else "by hand" if row["by_hand"] else "no"
-        known = "known" if row["sha256"] else "unseen"
-        table.append((row["name"], row["kind"], size, here, known, f"{row['licence']}; {row['data']}"))
+        state = "damaged" if row["fault"] else "here" if row["path"] else "by hand" if row["by_hand"] else "no"
+        sha256 = "known" if row["sha256"] else "unseen"
+        table.append((row["name"], row["kind"], size, state, sha256, f"{row['licence']}; {row['data']}"))
     widths = [max(len(line[i]) for line in table) for i in range(5)]
     for *cells, last in table:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
-    print("digiface-64, all that belongs to it, and the two networks that find faces ship with the project.")
     return {"rows": rows}
 
 
-def row_of(name: str) -> dict[str, Any]:
-    """One entry for people and programs."""
+def row_of(network: Network) -> dict[str, Any]:
+    """One network for people and programs."""
     from lelsd_core.weights.cache import faults_of, local
-    from lelsd_core.weights.catalogue import entry_of
 
-    entry, faults = entry_of(name), faults_of(name)
-    path = None if faults else local(name)
+    faults = faults_of(network.name)
+    path = None if faults else local(network.name)
+    files = [network.shipped] if network.shipped else [source.file for source in network.all_sources]
+    shipped_mb = path.stat().st_size / 1e6 if network.shipped and path else 0.0
     return {
-        "name": name,
-        "kind": entry.kind,
-        "about": entry.about,
-        "megabytes": entry.megabytes,
-        "memory_gb": entry.memory_gb,
-        "licence": entry.licence,
-        "data": entry.data,
+        "name": network.name,
+        "kind": network.kind,
+        "about": network.about,
+        "megabytes": network.megabytes or shipped_mb,
+        "memory_gb": network.memory_gb,
+        "licence": network.licence,
+        "data": network.data,
         "path": path and str(path),
         "fault": "; ".join(faults) or None,
-        "sha256": entry.sources[0].file.sha256 if entry.sources else None,
-        "sources": [str(source) for source in entry.sources],
-        "sure": entry.sources[0].sure if entry.sources else None,
-        "by_hand": entry.by_hand and " from ".join(entry.by_hand),
-        "belongs": list(entry.parts),
+        "sha256": files[0].sha256 if files else None,
+        "sources": [str(source) for source in network.all_sources],
+        "sure": network.sources[0].sure if network.sources else None,
+        "by_hand": network.by_hand and " from ".join(network.by_hand),
+        "belongs": list(network.parts),
     }
 
 
 def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
-    """Download by name, with all that belongs to a generator unless told otherwise."""
+    """Download networks by name, with all that they are used with unless --only."""
     from lelsd_core.weights.cache import local
-    from lelsd_core.weights.catalogue import entry_of, needed_by
-    from lelsd_core.weights.hub import Bar, check_possible, fetch
+    from lelsd_core.weights.catalogue import find_network, needed_by
+    from lelsd_core.weights.hub import Bar, check_possible, fetch, plan
 
     if not options.names:
-        options.usage_error("fetch takes at least one NAME; `weights list` tells which there are")
-    wanted = [part for name in options.names for part in ((name,) if options.only else needed_by(name))]
+        options.usage_error("fetch takes at least one NAME; `weights list` shows them")
+    parts: dict[str, None] = {}
     for name in options.names:
-        if local(name) is None:
-            check_possible(name, entry_of(name))  # before hours of other downloads
-    paths, by_hand = {}, {}
-    for name in dict.fromkeys((*wanted, *options.names)):
-        entry = entry_of(name)
-        if entry.by_hand and name not in options.names and local(name) is None:
-            by_hand[name] = " from ".join(entry.by_hand)
-            print(f"{name}: the Hub has no copy that is known; if you want it, get {by_hand[name]}.")
-            continue
+        if options.only and local(name) is None:
+            check_possible(find_network(name))
+        if not options.only:
+            plan(name)
+            parts |= dict.fromkeys(needed_by(name))
+        parts[name] = None
+    paths = {}
+    for name in parts:
         paths[name] = str(fetch(name, report=Bar()))
         print(f"{name}: {paths[name]}")
-    return {"paths": paths, "by_hand": by_hand}
+    return {"paths": paths, "by_hand": {}}
 
 
 def verify(options: argparse.Namespace) -> dict[str, Any]:
-    """Hash every file that ships or is here, or those that are named. UserError if one is not what it should be."""
-    from lelsd_core.errors import UserError, unknown_name
-    from lelsd_core.specs import shipped
-    from lelsd_core.weights.cache import forget_hashes
-    from lelsd_core.weights.catalogue import CATALOG
+    """Hash every file on this machine, or those that are named. UserError if one is damaged."""
+    from lelsd_core.errors import UserError
+    from lelsd_core.weights.cache import faults_of, forget_hashes, local, sha256_at
+    from lelsd_core.weights.catalogue import CATALOGUE, find_network
 
-    known = dict.fromkeys((*shipped(), *CATALOG))
-    for name in options.names:
-        if name not in known:
-            raise UserError(unknown_name("weights", name, known))
+    networks = [find_network(name) for name in options.names] or list(CATALOGUE.values())
     forget_hashes()
     rows, faults = [], []
-    for name in options.names or known:
-        row, wrong = verified(name)
-        faults += wrong
-        if row:
-            rows.append(row)
-            print(f"{name}: whole, SHA-256 {row['sha256']}, {row['path']}")
-        elif not wrong and options.names:
+    for network in networks:
+        name, own_faults = network.name, faults_of(network.name)
+        faults += own_faults
+        path = None if own_faults else local(name)
+        if path and (network.has_own_file or options.names):
+            rows.append({"name": name, "path": str(path), "sha256": sha256_at(path)})
+            print(f"{name}: intact, SHA-256 {rows[-1]['sha256']}, {path}")
+        elif not own_faults and options.names:
             raise UserError(f"{name} is not on this machine; get it with: python -m lelsd_core weights fetch {name}.")
     if faults:
         raise UserError(
-            f"Damaged: {'; '.join(fault.rstrip('.') for fault in faults)}. Get what was published with: python -m "
-            "lelsd_core weights fetch NAME, and what ships with the repository."
+            f"Damaged: {'; '.join(fault.rstrip('.') for fault in faults)}. Get published files again with: python -m "
+            "lelsd_core weights fetch NAME, and shipped ones with the repository."
         )
     return {"rows": rows}
-
-
-def verified(name: str) -> tuple[dict[str, str] | None, list[str]]:
-    """Name, path and SHA-256 of weights that are here and whole, or None; and what is wrong with those that are not."""
-    from lelsd_core.errors import UserError
-    from lelsd_core.registry import find
-    from lelsd_core.specs import shipped
-    from lelsd_core.weights.cache import faults_of, local, sha256_at
-
-    if name in shipped():
-        try:
-            path, digest, _ = find("weights", name, shipped())
-        except UserError as problem:
-            return None, [str(problem)]
-        return {"name": name, "path": str(path), "sha256": digest}, []
-    faults = faults_of(name)
-    path = None if faults else local(name)
-    return path and {"name": name, "path": str(path), "sha256": sha256_at(path)}, faults
 
 
 def push_directions(options: argparse.Namespace) -> dict[str, Any]:
     """REPO: publish a generator's directions; --dry-run shows what would be sent."""
     from lelsd_core.errors import UserError
-    from lelsd_core.galleries.hub import Origin, files_of, push
+    from lelsd_core.galleries.hub import files_of, push
     from lelsd_core.registry import directions_of
-    from lelsd_core.specs import generator_spec
+    from lelsd_core.weights.catalogue import generator_spec
 
     if len(options.names) != 1:
         options.usage_error("push-directions takes one name: OWNER/NAME of a repository on the Hub")
     (repository,) = options.names
-    spec = generator_spec(options.generator)
-    origin = Origin(spec.about, spec.licence, spec.data, spec.repository)
+    generator = generator_spec(options.generator)
     directions = directions_of(options.generator, options.directions)
     for direction in directions:
         if direction.generator != options.generator:
             raise UserError(
                 f"The direction {direction.name!r} belongs to {direction.generator!r}, not to {options.generator!r}; "
-                "say whose they are with --generator."
+                "name its generator with --generator."
             )
-    files = files_of(repository, directions, origin)
+    files = files_of(repository, directions, generator)
     sizes = {name: len(content) for name, content in files.items()}
     listed = ", ".join(f"{name} ({size / 1e3:.0f} kB)" for name, size in sizes.items())
     if options.dry_run:

@@ -1,27 +1,36 @@
-"""Galleries on the Hugging Face Hub, both ways: directions as they are, and a card that says what they do.
+"""Publishes directions on the Hugging Face Hub with a model card, and downloads published ones.
 
     directions  --card-->  {README.md, PART.safetensors ...}  --one commit-->  OWNER/NAME  --*.safetensors-->  folder
 
-Nothing else is sent or fetched. The token is the one that huggingface_hub finds: `HF_TOKEN`, or the login it keeps.
+Nothing else is sent or downloaded. The token is the one that huggingface_hub finds: `HF_TOKEN`, or its stored login.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData, get_token, snapshot_download
+from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    validate_repo_id,
+)
 
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
 from lelsd_core.weights.cache import hub_cache
-from lelsd_core.weights.hub import is_offline, why
+from lelsd_core.weights.catalogue import Network
+from lelsd_core.weights.hub import is_offline, reason_of
+from lelsd_core.weights.transfer import endpoint
 
-MOST_FILES, MOST_BYTES = 64, 2**20  # of a gallery that is fetched; a direction of the largest generator has 60 kB
+MOST_FILES, MOST_BYTES = 64, 2**20  # of a gallery; a direction of the largest generator has 60 kB
 TAGS = ("lelsd", "gan", "latent-space", "image-editing")
 CARD = """---
 {metadata}
@@ -31,7 +40,7 @@ CARD = """---
 
 Each file is a direction in the latent space {spaces} of {generator} that changes one part of the picture, found by
 LELSD (Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022, [arXiv:2111.12583](https://arxiv.org/abs/2111.12583)). The
-generator: {about}
+generator: {about}.
 
 {rows}
 
@@ -51,7 +60,7 @@ editor = load_editor("{generator}", directions="{repository}")
 edited = editor.render(editor.random_face(1), {{"{name}": {amount:g}}})
 ```
 
-The files belong to the very weights whose SHA-256 is `{fingerprint}`; others refuse them.
+The files fit only the weights whose SHA-256 is `{fingerprint}`.
 
 ## Licence
 
@@ -59,31 +68,17 @@ The generator's terms apply. Weights: {licence}. Training data: {data}.
 """
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a card says about the generator.
+def files_of(repository: str, directions: Sequence[Direction], generator: Network) -> dict[str, bytes]:
+    """The content of a repository by file name: the card, and each direction.
 
     Args:
-        about: one sentence.
-        licence, data: of its weights; of what it was trained on.
-        repository: where it lies on the Hub, "" if nowhere.
-    """
-
-    about: str
-    licence: str
-    data: str
-    repository: str = ""
-
-
-def files_of(repository: str, directions: Sequence[Direction], origin: Origin) -> dict[str, bytes]:
-    """What a repository gets, by file name: the card, and each direction.
+        repository: OWNER/NAME.
+        directions: of one generator.
+        generator: what the card says about it.
 
     Raises:
-        UserError: a name that the Hub would refuse, no directions, or directions of several generators.
+        UserError: a name that the Hub does not accept, no directions, or directions of several generators.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
     try:
         validate_repo_id(repository)
     except HFValidationError:
@@ -93,30 +88,28 @@ def files_of(repository: str, directions: Sequence[Direction], origin: Origin) -
             "A repository on the Hub is named OWNER/NAME, in letters, digits, dots, dashes and underscores."
         )
     if not directions:
-        raise UserError("There are no directions to publish; search some first: start the page with this generator.")
+        raise UserError("There are no directions to publish; find some first: start the page with this generator.")
     if len(generators := {direction.fingerprint: direction.generator for direction in directions}) > 1:
         raise UserError(
             f"These directions belong to several generators ({', '.join(generators.values())}); push one's."
         )
-    found = {"README.md": card(repository, directions, origin).encode()}
+    files = {"README.md": card(repository, directions, generator).encode()}
     with tempfile.TemporaryDirectory() as folder:
         for direction in directions:
             path = Path(folder, "-".join(direction.name.split()) + ".safetensors")
             direction.save(path)
-            found[path.name] = path.read_bytes()
-    return found
+            files[path.name] = path.read_bytes()
+    return files
 
 
-def card(repository: str, directions: Sequence[Direction], origin: Origin) -> str:
+def card(repository: str, directions: Sequence[Direction], generator: Network) -> str:
     """The model card, front matter included."""
-    from huggingface_hub import ModelCardData
-
     first = directions[0]
     data = ModelCardData(
         license="other",
         license_name="inherited-from-the-generator",
         tags=[*TAGS, first.generator],
-        base_model=origin.repository or None,
+        base_model=generator.sources[0].repository if generator.sources else None,
     )
     rows = ["| direction | part | score | area | gain | range |", "|---|---|--:|--:|--:|--:|"]
     rows += [row(direction) for direction in directions]
@@ -125,14 +118,14 @@ def card(repository: str, directions: Sequence[Direction], origin: Origin) -> st
         metadata=data.to_yaml(),
         generator=first.generator,
         spaces=spaces,
-        about=origin.about,
+        about=generator.about,
         rows="\n".join(rows),
         repository=repository,
         name=first.name,
         amount=first.high / 2,
         fingerprint=first.fingerprint,
-        licence=origin.licence,
-        data=origin.data,
+        licence=generator.licence,
+        data=generator.data,
     )
 
 
@@ -147,41 +140,33 @@ def row(direction: Direction) -> str:
 
 
 def push(repository: str, files: Mapping[str, bytes]) -> str:
-    """Make the repository if it is not there, and put the files in it in one commit; the commit's address.
+    """Make the repository if it does not exist, and put the files in it in one commit; the commit's address.
 
     Raises:
-        UserError: no token, no right, no network, or the Hub refuses.
+        UserError: no token, no permission, no network, or the Hub refuses.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, get_token
-    from huggingface_hub.errors import HTTPError
-
     if is_offline():
         raise UserError(
             "The network is switched off (--offline or HF_HUB_OFFLINE); --dry-run shows what would be sent."
         )
     if not (token := get_token()):
         raise UserError(
-            "Publishing wants a token of yours that may write: set HF_TOKEN, or run hf auth login once. "
-            "--dry-run shows what would be sent."
+            "Publishing needs a token that may write: set HF_TOKEN, or run hf auth login once. --dry-run shows what "
+            "would be sent."
         )
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    api = HfApi(**access(), token=token)
+    api = HfApi(endpoint=endpoint(), token=token)
     try:
-        with quiet():
+        with no_progress_bars():
             api.create_repo(repository, exist_ok=True)
             return api.create_commit(repository, operations, commit_message="Directions and their card").commit_url
     except (HTTPError, OSError, ValueError) as problem:
-        raise UserError(f"{repository} could not be written: {refusal(problem)}.") from None
-
-
-def refusal(problem: Exception) -> str:
-    """Why the Hub did not take it."""
-    status = getattr(getattr(problem, "response", None), "status_code", None)
-    known = {
-        401: "the Hub does not know your token (401); make a new one that may write",
-        403: "your token has no right to write there (403); use one that may, or a repository of your own",
-    }
-    return known.get(status) or why(problem)
+        refusals = {
+            401: "the Hub does not know your token (401); make a new one that may write",
+            403: "your token has no right to write there (403); use one that may, or a repository of your own",
+        }
+        status = getattr(getattr(problem, "response", None), "status_code", None)
+        raise UserError(f"{repository} could not be written: {refusals.get(status) or reason_of(problem)}.") from None
 
 
 def is_repository(name: str) -> bool:
@@ -190,26 +175,24 @@ def is_repository(name: str) -> bool:
 
 
 def fetch_folder(repository: str) -> Path:
-    """A folder with a repository's directions, in huggingface_hub's cache; without network, as they were last fetched.
+    """A folder with a repository's directions, in huggingface_hub's cache; without network, the last downloaded ones.
 
     Raises:
-        UserError: no such repository, no network and never fetched, or no gallery at all.
+        UserError: no such repository, no network and never downloaded, or no gallery.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
-
-    options = {"allow_patterns": "*.safetensors", "cache_dir": hub_cache(), **access()}
+    options = {"allow_patterns": "*.safetensors", "cache_dir": hub_cache(), "endpoint": endpoint()}
     reason = "the network is switched off (--offline or HF_HUB_OFFLINE)" if is_offline() else ""
     try:
         if not reason:
-            check_sizes(repository, sizes_of(repository))
-            with quiet():
+            info = HfApi(endpoint=endpoint()).model_info(repository, files_metadata=True)  # fails at once without a Hub
+            check_sizes(repository, {file.rfilename: file.size or 0 for file in info.siblings or ()})
+            with no_progress_bars():
                 return Path(snapshot_download(repository, **options))
     except json.JSONDecodeError:
         reason = "its server does not answer as the Hub does"
     except (HTTPError, OSError) as problem:
-        reason = why(problem)
-        if getattr(getattr(problem, "response", None), "status_code", 500) < 500:  # the Hub itself says no
+        reason = reason_of(problem)
+        if getattr(getattr(problem, "response", None), "status_code", 500) < 500:  # the Hub itself refuses
             raise UserError(f"The directions of {repository} could not be fetched: {reason}.") from None
     try:
         return Path(snapshot_download(repository, local_files_only=True, **options))
@@ -221,10 +204,8 @@ def fetch_folder(repository: str) -> Path:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without huggingface_hub's progress bars, which it draws into pipes, too, and for files of a few kB."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
+def no_progress_bars() -> Iterator[None]:
+    """Without huggingface_hub's progress bars, which are of no use for files of a few kB."""
     if are_progress_bars_disabled():
         yield
         return
@@ -235,21 +216,8 @@ def quiet() -> Iterator[None]:
         enable_progress_bars()
 
 
-def access() -> dict[str, str | None]:
-    """Where the Hub is; None = where huggingface_hub knows."""
-    return {"endpoint": os.environ.get("HF_ENDPOINT") or None}
-
-
-def sizes_of(repository: str) -> dict[str, int]:
-    """Bytes of a repository's files by name, asked once: who waits for a page is told soon that there is no Hub."""
-    from huggingface_hub import HfApi
-
-    files = HfApi(**access()).model_info(repository, files_metadata=True).siblings or ()
-    return {file.rfilename: file.size or 0 for file in files}
-
-
 def check_sizes(repository: str, sizes: Mapping[str, int]) -> None:
-    """UserError for a repository that is no gallery, before anything of it is fetched."""
+    """UserError for a repository that is no gallery, before anything of it is downloaded."""
     directions = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
     if not directions:
         raise UserError(f"{repository} holds no directions (*.safetensors).")

@@ -1,6 +1,6 @@
-"""Any generator file → a generator. What the file is is found in its first bytes and in the names of its tensors.
+"""Reads generators from files; the format is recognised by the first bytes and by the names of the tensors.
 
-file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  --options-->  Generator
+file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  --Options-->  Generator
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from lelsd_core.device import AUTO
@@ -29,33 +28,21 @@ from lelsd_core.generators import (
     StyleGAN3Config,
 )
 from lelsd_core.weights.classes import class_weights
-from lelsd_core.weights.layouts import LAYOUTS, Extra, state_dict_of
+from lelsd_core.weights.layouts import LAYOUTS, Extra, describe_foreign, describe_start, state_dict_of
 from lelsd_core.weights.nvidia import read_nvidia
-from lelsd_core.weights.safetensors import check_header, facts_of, read_safetensors, write_safetensors
-from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch
+from lelsd_core.weights.safetensors import facts_of, read_all_tensors, read_safetensors, write_safetensors
+from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch, run_on_shapes
 
 EXPECTED = (
     "a generator was expected: rosinality .pt, NVIDIA .pkl, StyleGAN1 .pt, a BigGAN folder, a DCGAN, or .safetensors"
 )
-STARTS = {  # how files that are no generators begin, and what to call them
-    b"": "an empty file",
-    b"<": "a web page, perhaps of a failed download",
-    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"\x1f\x8b": "a gzip archive; unpack it first",
-    b"\x89HDF": "a Keras or HDF5 file",
-    b"\x93NUMPY": "a numpy array",
-    b"GGUF": "a language model",
-    b"\x08": "an ONNX model",
-}
 WEIGHTS_IN_FOLDER = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": None}
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A generator as data: which network, its config (JSON), its tensors, and what kind of file it came in."""
+    """A generator as data: its architecture, its config (JSON), its tensors, and the kind of file it came in."""
 
     architecture: str
     config: dict[str, Any]
@@ -92,13 +79,11 @@ class Architecture:
 
 
 def build_stylegan2(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
-    """StyleGAN2 with its noise and class."""
     noise = {"noise": options.noise, "noise_seed": options.noise_seed}
     return StyleGAN2(StyleGAN2Config(**config), tensors, **noise, label=mapping_label(tensors, options))
 
 
 def build_stylegan3(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
-    """StyleGAN3 with its class."""
     return StyleGAN3(StyleGAN3Config.of(config), tensors, label=mapping_label(tensors, options))
 
 
@@ -112,12 +97,10 @@ def mapping_label(tensors: Mapping[str, Tensor], options: Options) -> Tensor | N
 
 
 def build_stylegan1(tensors: Mapping[str, Tensor], _: dict[str, Any], options: Options) -> Generator:
-    """StyleGAN1 with its noise."""
     return StyleGAN1(tensors, noise=options.noise, noise_seed=options.noise_seed)
 
 
 def build_biggan(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
-    """BigGAN with its class and truncation."""
     label = class_weights(
         options.class_index, tensors["embeddings.weight"].shape[1], dict(config.get("class_names") or {})
     )
@@ -138,42 +121,25 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """A generator file as data, from any official format. UserError with one sentence if it is something else."""
-    with as_user_error(path.name, EXPECTED):
-        return read_any(path)
-
-
-def read_any(path: Path) -> Checkpoint:
-    """Sort a file by its first bytes and read it."""
-    length = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(512)
+    with as_user_error(path.name, EXPECTED), open(path, "rb") as file:
+        length, start = path.stat().st_size, file.read(512)
         if start[8:9] == b"{":
-            return read_ours(path)
-        pickled = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-        if not (pickled or is_torch_file(start)):
-            raise RefusedError(f"it is {kind_of(start)}")
-        if is_torch_file(start):  # mapped: what else lies in the file, such as an encoder, is never in memory
+            return read_safetensors_checkpoint(path)
+        if is_torch_file(start):  # mapped: other parts of the file, such as an encoder, are never in memory
             tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
-            found = sorted_out(tensors, Extra(mean=mean, folder=path.parent), length)
-            return replace(found, tensors={name: tensor.clone() for name, tensor in found.tensors.items()})
+            checkpoint = to_checkpoint(tensors, Extra(mean=mean, folder=path.parent), length)
+            return replace(checkpoint, tensors={name: tensor.clone() for name, tensor in checkpoint.tensors.items()})
+        if not (start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")):  # a pickle
+            raise RefusedError(f"it is {describe_start(start)}")
         file.seek(0)
         tensors, attributes = read_nvidia(file, length)
-        return sorted_out(tensors, Extra(attributes=attributes), length)
+        return to_checkpoint(tensors, Extra(attributes=attributes), length)
 
 
-def kind_of(start: bytes) -> str:
-    """What a file that starts with these bytes is, if it is none of the kinds that are read here."""
-    kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
-    return next(kinds, "a file of an unknown kind")
-
-
-def read_ours(path: Path) -> Checkpoint:
+def read_safetensors_checkpoint(path: Path) -> Checkpoint:
     """A safetensors file: this project's, or a BigGAN's beside its config.json."""
-    check_header(path)
     if facts_of(path) is None:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        return sorted_out(tensors, Extra(folder=path.parent), path.stat().st_size)
+        return to_checkpoint(read_all_tensors(path), Extra(folder=path.parent), path.stat().st_size)
     tensors, facts = read_safetensors(path, "generator")
     architecture, config = facts.get("architecture"), facts.get("config", {})
     if architecture not in ARCHITECTURES or not isinstance(config, dict):
@@ -182,20 +148,25 @@ def read_ours(path: Path) -> Checkpoint:
     return Checkpoint(architecture, config, aligned, str(facts.get("source", path.name)))
 
 
-def sorted_out(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:
-    """Tensors under official names → a checkpoint, by the layout they are in."""
+def to_checkpoint(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:
+    """Renames tensors from the official layout that they are in.
+
+    Args:
+        tensors: by official name.
+        extra: what the file says beside them.
+        length: of the file, in bytes.
+    """
     if sum(tensor.nbytes for tensor in tensors.values()) > 2 * length:
         raise RefusedError("its tensors repeat the same numbers over and over")
     for layout in LAYOUTS:
         if layout.marker in tensors:
             config, renamed = layout.rename(tensors, extra)
             return Checkpoint(layout.architecture, config, renamed, layout.about)
-    some = ", ".join(list(tensors)[:3]) or "none"
-    raise RefusedError(f"its tensors ({some}) are those of no generator known here")
+    raise RefusedError(describe_foreign(tensors, "generator"))
 
 
 def weights_file(path: Path) -> Path:
-    """The weights file in a folder with a config.json; a file is its own. UserError if the folder has none."""
+    """The weights file in a folder with a config.json; for a file, the file. UserError if the folder has none."""
     if not path.is_dir():
         return path
     for name in WEIGHTS_IN_FOLDER:
@@ -209,8 +180,8 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
 
     Args:
         checkpoint: from `read_checkpoint`.
-        options: what is fixed now.
-        known: the file has the SHA-256 of one that is known to fit, and the check, two seconds long, is left out.
+        options: what is fixed when it is loaded.
+        known: whether the file is known to be right, so that the check of its shapes (2 s) is left out.
 
     Raises:
         UserError: options that the network does not take, or tensors that do not fit together.
@@ -220,10 +191,13 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
     try:
         generator = architecture.build(checkpoint.tensors, checkpoint.config, options)
         if not known:
-            check_fit(generator)
+            first, side = generator.spaces[0], generator.resolution
+            image = run_on_shapes(lambda codes: generator.synthesize(codes, first.name).image, 1, first.width)
+            if image.shape != (1, 3, side, side):
+                raise ValueError(f"its pictures would be {tuple(image.shape[1:])}")
     except UserError:
         raise
-    except Exception as problem:  # missing tensors, wrong shapes, absurd sizes: all of them are the file's
+    except Exception as problem:  # missing tensors, wrong shapes, absurd sizes: all are faults of the file
         reason = " ".join(str(problem).split())[:160]
         raise UserError(
             f"The weights look like {checkpoint.architecture} ({checkpoint.about}), but they are incomplete or do not "
@@ -233,7 +207,7 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
 
 
 def check_options(options: Options, architecture: str, takes: tuple[str, ...]) -> None:
-    """UserError for a value that does not exist, or an option that this architecture does not have."""
+    """UserError for an unknown value, or an option that this architecture does not take."""
     if options.noise not in ("stored", "random", "off"):
         raise UserError(unknown_name("noise", options.noise, ("stored", "random", "off")))
     if options.dtype not in (None, AUTO) and str(options.dtype).removeprefix("torch.") not in HALF:
@@ -241,17 +215,6 @@ def check_options(options: Options, architecture: str, takes: tuple[str, ...]) -
     for option in fields(options):
         if option.name not in (*takes, "dtype") and getattr(options, option.name) != option.default:
             raise UserError(f"A {architecture} takes no {option.name}; it takes {', '.join(takes) or 'none'}.")
-
-
-def check_fit(generator: Generator) -> None:
-    """Run the network once with shapes only; tensors that do not fit together raise here, at no cost in memory."""
-    from torch._subclasses.fake_tensor import FakeTensorMode  # loads a good part of torch; shipped files need it not
-
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        first = generator.spaces[0]
-        image = generator.synthesize(torch.zeros(1, first.width), first.name).image
-    if image.shape != (1, 3, generator.resolution, generator.resolution):
-        raise ValueError(f"its pictures would be {tuple(image.shape[1:])}")
 
 
 def use_half(generator: Generator, dtype: str | None) -> None:
@@ -266,7 +229,7 @@ def use_half(generator: Generator, dtype: str | None) -> None:
 
 
 def convert(source: Path, target: Path, sha256: str) -> dict[str, Any]:
-    """Write a generator file as this project's safetensors; what its header says comes back."""
+    """Write a generator file as this project's safetensors; the facts in its header."""
     checkpoint = read_checkpoint(source)
     takes = ARCHITECTURES[checkpoint.architecture].takes
     classes = checkpoint.tensors.get("embeddings.weight", checkpoint.tensors.get("mapping.embed.weight"))

@@ -1,6 +1,6 @@
 """Classes of conditional models: number, name or a mixture → weights over all classes.
 
-Names are those of ImageNet where a model has its 1000 classes and brings no names of its own.
+Names are ImageNet's for a model of 1000 classes whose file holds no names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def class_weights(choice: Choice | None, count: int, names: Mapping[str, str]) -
     Args:
         choice: a class's number or name, or shares of several: {"golden retriever": 0.5, 207: 0.5}.
         count: how many classes the model has.
-        names: number (as text) → name, as the model brings them; may be empty.
+        names: number (as text) → name, as in the model's file; may be empty.
 
     Raises:
         UserError: no class was chosen, there is no such class, or the shares are not positive.
@@ -33,8 +33,8 @@ def class_weights(choice: Choice | None, count: int, names: Mapping[str, str]) -
         raise UserError(f"This model has {count} classes; choose one when loading: class_index=0 to {count - 1}.")
     shares = choice if isinstance(choice, Mapping) else {choice: 1.0}
     weights = torch.zeros(count)
-    for one, share in shares.items():
-        weights[class_number(one, count, names)] += float(share)
+    for each, share in shares.items():
+        weights[class_number(each, count, names)] += float(share)
     if not shares or (weights < 0).any() or weights.sum() <= 0:
         raise UserError(f"Shares of classes must be positive, got {dict(shares)}.")
     return weights / weights.sum()

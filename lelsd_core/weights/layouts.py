@@ -1,9 +1,9 @@
-"""The official layouts of weights, and how each is renamed to the one its network is built from.
+"""The official layouts of generators' weights, and how each is renamed to this project's names.
 
-    {official name: Tensor} + what else the file says  -->  architecture, config, {our name: Tensor}
+    {official name: Tensor} + other content of the file  -->  architecture, config, {our name: Tensor}
 
-A layout is recognised by one tensor's name. Ours are NVIDIA's names for StyleGAN2 and 3, and the official ones for
-the rest, so that a converted file still says where everything comes from.
+A layout is recognised by one tensor's name. Our names are NVIDIA's for StyleGAN2 and 3, and the official ones for the
+other architectures.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Extra:
-    """What a file says beside its tensors.
+    """What a file holds beside its tensors.
 
     Args:
-        mean: the mean W, where it lies beside the state dict.
-        attributes: plain attributes of each module, by its name (NVIDIA).
-        folder: where the file lies.
+        mean: the mean W, where it is stored beside the state dict.
+        attributes: plain attributes of each module, by module name (NVIDIA).
+        folder: of the file.
     """
 
     mean: Tensor | None = None
@@ -44,7 +44,7 @@ class Extra:
 
 @dataclass(frozen=True)
 class Layout:
-    """One official layout: the tensor it is known by, the network it is of, what people call it, and the renaming."""
+    """One official layout: the tensor that it is recognised by, architecture, name in messages, renaming."""
 
     marker: str
     architecture: str
@@ -56,7 +56,9 @@ def rosinality(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     """rosinality/stylegan2-pytorch's g_ema, by its own table of names."""
     renamed = {rosinality_name(name): tensor for name, tensor in tensors.items()}
     renamed = {name: t[0] if t.ndim == 5 or name.endswith(".const") else t for name, t in renamed.items()}
-    renamed["synthesis.resample_filter"] = renamed["synthesis.resample_filter"] / 4  # theirs makes up for the zeros
+    renamed["synthesis.resample_filter"] = (
+        renamed["synthesis.resample_filter"] / 4
+    )  # theirs compensates for the inserted zeros
     if extra.mean is not None:
         renamed["mapping.w_avg"] = extra.mean.reshape(-1, extra.mean.shape[-1]).mean(dim=0)
     return {}, renamed
@@ -66,10 +68,10 @@ def rosinality_name(name: str) -> str:
     """ "convs.3.conv.modulation.bias" → "synthesis.b16.conv1.affine.bias"."""
     if name.endswith((".blur.kernel", ".upsample.kernel")):
         return "synthesis.resample_filter"
-    if found := re.fullmatch(r"style\.(\d+)\.(weight|bias)", name):
-        return f"mapping.fc{int(found[1]) - 1}.{found[2]}"
-    if found := re.fullmatch(r"noises\.noise_(\d+)", name):
-        return f"synthesis.{convolution(int(found[1]) - 1)}.noise_const"
+    if match := re.fullmatch(r"style\.(\d+)\.(weight|bias)", name):
+        return f"mapping.fc{int(match[1]) - 1}.{match[2]}"
+    if match := re.fullmatch(r"noises\.noise_(\d+)", name):
+        return f"synthesis.{convolution(int(match[1]) - 1)}.noise_const"
     if name == "input.input":
         return "synthesis.b4.const"
     owner, *rest = re.sub(r"^(convs|to_rgbs)\.(\d+)", r"\1:\2", name).split(".")
@@ -107,7 +109,7 @@ def nvidia_stylegan2(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     clamp = extra.attributes.get("synthesis.b4.conv1", {}).get("conv_clamp")
     renamed = {name: tensor for name, tensor in tensors.items() if not name.endswith("resample_filter")}
     filters = [tensor for name, tensor in tensors.items() if name.endswith("resample_filter")]
-    if not filters or any(not torch.equal(filters[0], one) for one in filters):
+    if not filters or any(not torch.equal(filters[0], other) for other in filters):
         raise RefusedError("its layers do not share one resampling filter")
     renamed["synthesis.resample_filter"] = filters[0]
     return {"clamp": None if clamp is None else float(clamp), "rate": mapping_rate(extra)}, renamed
@@ -149,11 +151,11 @@ def first_of(numbers: Any) -> int:
 
 
 def stylegan1(tensors: Tensors, _: Extra) -> tuple[Config, Tensors]:
-    """The PyTorch port of StyleGAN, also where its styles lie inside its blocks."""
+    """The PyTorch port of StyleGAN, with the styles outside or inside its blocks."""
     inside = re.compile(r"g_synthesis\.blocks\.(\d+x\d+)\.epi([12])\.style_mod\.lin\.")
 
     def moved(name: str) -> str:
-        return inside.sub(lambda found: f"g_style.style_layers.{found[1]}_{int(found[2]) - 1}.lin.", name)
+        return inside.sub(lambda match: f"g_style.style_layers.{match[1]}_{int(match[2]) - 1}.lin.", name)
 
     return {}, {moved(name): tensor for name, tensor in tensors.items()}
 
@@ -183,7 +185,19 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("generator.gen_z.bias", "biggan", "Hugging Face BigGAN-deep", biggan),
     Layout("main.0.weight", "dcgan", "DCGAN of the PyTorch tutorial", dcgan),
 )
-WRAPPERS = ("g_ema", "netG_state_dict", "state_dict")  # keys that hold the state dict, the first that is there counts
+STARTS = {  # how files that hold no weights begin, and what they are
+    b"": "an empty file",
+    b"<": "a web page, perhaps of a failed download",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+    b"\x89HDF": "a Keras or HDF5 file",
+    b"\x93NUMPY": "a numpy array",
+    b"GGUF": "a language model",
+    b"\x08": "an ONNX model",
+}
+WRAPPERS = ("g_ema", "netG_state_dict", "state_dict")  # keys that may hold the state dict, in order
 
 
 def state_dict_of(content: Any) -> tuple[Tensors, Tensor | None]:
@@ -196,3 +210,17 @@ def state_dict_of(content: Any) -> tuple[Tensors, Tensor | None]:
     if any(t.layout != torch.strided or t.device.type != "cpu" or t.is_complex() for t in tensors.values()):
         raise RefusedError("its tensors are not plain arrays of numbers")
     return tensors, mean if isinstance(mean, Tensor) else None
+
+
+def describe_start(start: bytes) -> str:
+    """What kind of file starts with these bytes, if it holds no weights."""
+    kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
+    return next(kinds, "a file of an unknown kind")
+
+
+def describe_foreign(tensors: Mapping[str, Tensor], expected: str) -> str:
+    """What a file's tensors are instead of the expected "generator", "segmenter" or "encoder"."""
+    for layout in LAYOUTS:
+        if layout.marker in tensors:
+            return f"it holds a generator, {layout.about}"
+    return f"its tensors ({', '.join(list(tensors)[:3]) or 'none'}) are those of no {expected} known here"

@@ -1,9 +1,9 @@
-"""Reading NVIDIA's `.pkl` networks as data: an allow-list of ten names, and nothing else exists.
+"""Reads NVIDIA's `.pkl` networks as data, with an allow-list of names.
 
     file  -->  {"G_ema": module record, ...}  -->  tensors by name, plain attributes by module
 
-NVIDIA's own loader runs source code that the file carries. This one keeps records (class name, parameters, buffers,
-attributes), rebuilds tensors, imports nothing, calls nothing but the stand-ins below, and refuses all other names.
+NVIDIA's own loader runs source code from the file. This one builds records (class name, parameters, buffers,
+attributes) and tensors, imports nothing, calls only the stand-ins below, and refuses all other names.
 Format: `torch_utils/persistence.py` of StyleGAN2-ADA and StyleGAN3, as described in their public sources.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from lelsd_core.weights.torchfile import Bounded, RefusedError, fits, read_torch
 
 NUMBER = re.compile(r"[<>|=]?[biuf?][1248]?")
-UNUSED = (  # ways of making objects that these files do not take
+UNUSED = (  # opcodes that make objects and that these files do not use
     *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX),
     *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID),
 )
@@ -31,7 +31,7 @@ DEEPEST = 32  # levels of modules in modules
 
 
 class Array:
-    """A numpy array or dtype on its way out of the file: `value` once its state has come."""
+    """A numpy array or dtype while it is unpickled; `value` is complete once its state was read."""
 
     def __init__(self, value: Any = None) -> None:
         self.value = value
@@ -47,7 +47,7 @@ class Array:
 
 
 def record(meta: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a persistent object: not its source code."""
+    """A persistent object without its source code."""
     return {"class_name": str(meta.get("class_name")), "state": meta["state"]}
 
 
@@ -57,8 +57,8 @@ def storage(data: bytes) -> Any:
 
 
 def tensor(source: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """A tensor that looks into a storage."""
-    numbers = source._untyped_storage  # the public way warns; the storage is typed in every file of these networks
+    """A tensor that is a view of a storage."""
+    numbers = source._untyped_storage  # the public attribute warns; these files hold typed storages
     fits(numbers.nbytes() // source.dtype.itemsize, offset, size, stride)
     return torch.tensor([], dtype=source.dtype).set_(numbers, offset, size, stride)
 
@@ -76,7 +76,7 @@ def scalar(kind: Array, data: bytes) -> Any:
 
 
 def allowed() -> dict[str, Callable[..., Any]]:
-    """Every name a file may use, and what stands in for it."""
+    """Every name that a file may use, with its stand-in."""
     names: dict[str, Callable[..., Any]] = {
         "torch_utils.persistence _reconstruct_persistent_obj": record,
         "torch.storage _load_from_bytes": storage,
@@ -93,7 +93,7 @@ def allowed() -> dict[str, Callable[..., Any]]:
     return names
 
 
-class Reader(pickle._Unpickler):  # in Python, because the C unpickler takes memory for any memo index a file names
+class Reader(pickle._Unpickler):  # the C unpickler allocates memory for any memo index in a file
     """Unpickles NVIDIA's networks and nothing else."""
 
     def __init__(self, file: Bounded) -> None:
@@ -111,14 +111,14 @@ class Reader(pickle._Unpickler):  # in Python, because the C unpickler takes mem
         """REDUCE: call one of the stand-ins."""
         arguments = self.stack.pop()
         function = self.stack[-1]
-        if not any(function is known for known in self.names.values()):
+        if not any(function is allowed_function for allowed_function in self.names.values()):
             raise RefusedError("it calls something that is not a part of a network")
         self.stack[-1] = function(*arguments)
 
     def new(self) -> None:
         """NEWOBJ: an empty dict, OrderedDict or set."""
         arguments = self.stack.pop()
-        if arguments or not any(self.stack[-1] is known for known in (dict, OrderedDict, set)):
+        if arguments or not any(self.stack[-1] is kind for kind in (dict, OrderedDict, set)):
             raise RefusedError("it makes an object that is not a part of a network")
         self.stack[-1] = self.stack[-1]()
 
@@ -130,7 +130,7 @@ class Reader(pickle._Unpickler):  # in Python, because the C unpickler takes mem
         self.stack[-1].take(state)
 
     def refuse(self) -> None:
-        """All other ways of making objects."""
+        """All other opcodes that make objects."""
         raise RefusedError("it makes objects in a way that no network of NVIDIA's does")
 
     dispatch = {  # noqa: RUF012, the standard library's own table

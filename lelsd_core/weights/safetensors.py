@@ -47,8 +47,8 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
             if not isinstance(facts, dict) or facts.get("kind") != kind:
-                found = facts.get("kind") if isinstance(facts, dict) else "a safetensors file of another project"
-                raise UserError(f"{path.name} is not a {kind} of this project: it is {found}.")
+                actual = facts.get("kind") if isinstance(facts, dict) else "a safetensors file of another project"
+                raise UserError(f"{path.name} is not a {kind} of this project: it is {actual}.")
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118, not a dict
     except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as problem:
         raise UserError(
@@ -57,12 +57,18 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
 
 
 def load_tensors(network: Network, tensors: Mapping[str, Tensor], what: str) -> Network:
-    """A network of this version's with a file's tensors, in channels-last order. UserError if they do not fit."""
+    """A network with a file's tensors, in channels-last order. UserError if their shapes do not fit."""
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError:
         raise UserError(f"These weights are {what} of another shape than this version's.") from None
     return network.to(memory_format=torch.channels_last)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file begins as a safetensors file does."""
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def check_header(path: Path) -> None:
@@ -74,31 +80,39 @@ def check_header(path: Path) -> None:
 
 
 def facts_of(path: Path) -> dict[str, Any] | None:
-    """What a safetensors file's header says in this project's words; None if it has none of them."""
+    """The facts in the header of a safetensors file; None if it is no file of this project."""
+    check_header(path)
     with safe_open(path, framework="pt") as file:
         facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
     return facts if isinstance(facts, dict) else None
 
 
+def read_all_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name of any safetensors file."""
+    check_header(path)
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+
+
 def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors with their facts; the file appears whole or not at all. `facts` must hold "kind"."""
+    """Write tensors with their facts, which hold "kind"; a write that fails leaves no file."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with whole_or_not(path) as partial:
+    with atomic_write(path) as partial:
         try:
             save_file(contiguous, partial, {HEADER: json.dumps(dict(facts), ensure_ascii=False)})
-        except SafetensorError as problem:  # a full disk, told in its own words
+        except SafetensorError as problem:  # such as a full disk
             raise OSError(str(problem)) from None
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file; it appears whole or not at all."""
-    with whole_or_not(path) as partial:
+    """Write a text file; a write that fails leaves no file."""
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def whole_or_not(path: str | Path) -> Iterator[Path]:
-    """A file to write instead, that takes the name of `path` once it is written; its folder is made. OSError if not."""
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """A temporary file that is renamed to `path` once it is written; the folder is made. OSError if that fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")

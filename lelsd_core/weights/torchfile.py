@@ -1,9 +1,9 @@
-"""Reading what `torch.save` wrote: measured first, then loaded as data only.
+"""Reads files of `torch.save` as data: sizes are checked first, then `torch.load(weights_only=True)`.
 
-    file  --containers and sizes checked, nothing built-->  torch.load(weights_only=True)  -->  plain objects, tensors
+    file  --container and declared sizes checked, nothing built-->  torch.load  -->  plain objects, tensors
 
-`weights_only` runs nothing that a file names, but it believes the sizes a file declares. The dry run here reads the
-same pickle with inert stand-ins and compares every declared storage and tensor with the bytes that are there.
+`weights_only` executes nothing from a file, but it trusts the sizes that a file declares. The dry run here reads the
+same pickle with inert stand-ins and compares every declared storage and tensor with the bytes of the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import torch
 
 from lelsd_core.errors import UserError
 
-LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # the pickled number that a pre-1.6 file opens with
+LEGACY_MAGIC = bytes.fromhex(
+    "8a0a6cfc9c46f9206aa850192e"
+)  # the pickled number that a file of torch before 1.6 starts with
 ITEM_SIZES = {
     f"{name}Storage": size
     for size, names in {1: "Byte Char Bool Untyped", 2: "Half BFloat16 Short", 4: "Float Int", 8: "Double Long"}.items()
@@ -30,23 +32,31 @@ ITEM_SIZES = {
 
 
 class RefusedError(Exception):
-    """The file is not what it should be; the text says why."""
+    """A file that is not read; the text says why."""
 
 
 @contextmanager
 def as_user_error(name: str, expected: str) -> Iterator[None]:
-    """Turn whatever goes wrong while a file is read into a UserError that names it and says what was expected."""
+    """Turn every exception while a file is read into a UserError with its name and what was expected."""
     try:
         yield
     except UserError:
         raise
     except RefusedError as problem:
         raise UserError(f"{name} was refused because {problem}; {expected}.") from None
-    except Exception as problem:  # a damaged file can break a reader at any place, and all of them mean the same
+    except Exception as problem:  # a damaged file can break a reader anywhere
         reason = " ".join(str(problem).split())[:120]
         raise UserError(
             f"{name} is damaged, incomplete or foreign ({type(problem).__name__}: {reason}); {expected}."
         ) from None
+
+
+def run_on_shapes(network: Callable[[torch.Tensor], Any], *size: int) -> Any:
+    """Run a network once with shapes only: tensors that do not fit together raise, at no cost in memory."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # loads a good part of torch; shipped files need it not
+
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        return network(torch.zeros(size))
 
 
 def is_torch_file(start: bytes) -> bool:
@@ -55,10 +65,16 @@ def is_torch_file(start: bytes) -> bool:
 
 
 def read_torch(file: BinaryIO, length: int, *, mapped: Path | None = None) -> Any:
-    """The object in a file or buffer of `length` bytes that `torch.save` wrote. Refused if sizes or types are wrong.
+    """The object in a file that `torch.save` wrote.
 
-    `mapped`: the path of the same file, whose tensors are then views of it on disk: only what is read takes memory, and
-    what is to outlive the file must be copied. A pre-1.6 file cannot be mapped and is read as a whole.
+    Args:
+        file: file or buffer.
+        length: its bytes.
+        mapped: path of the same file, to map its tensors instead of reading them: only those that are used take memory,
+            and those that outlive the file must be copied. Files of torch before 1.6 are always read as a whole.
+
+    Raises:
+        RefusedError: sizes or types are wrong.
     """
     file.seek(0)
     legacy = not file.read(4).startswith(b"PK\x03\x04")
@@ -100,23 +116,23 @@ def measure_legacy(file: BinaryIO, length: int) -> None:
 
 
 class Bounded:
-    """A file as an unpickler reads it, that never takes memory for more bytes than it has."""
+    """A file for an unpickler that allocates no more memory than the file has bytes, whatever a pickle declares."""
 
     def __init__(self, file: BinaryIO, length: int) -> None:
         self.file, self.length = file, length
         self.readline = file.readline
 
     def read(self, count: int = -1) -> bytes:
-        """At most as many bytes as there are."""
+        """At most the bytes of the file."""
         return self.file.read(min(count, self.length))
 
 
-class DryRun(pickle._Unpickler):  # the C unpickler takes memory for any memo index a file names; this one does not
-    """Walks through a pickle with inert stand-ins and checks what it says about sizes.
+class DryRun(pickle._Unpickler):  # the C unpickler allocates memory for any memo index in a file; this one does not
+    """Reads a pickle with inert stand-ins and checks the sizes that it declares.
 
     Args:
-        file: where the pickle starts.
-        bytes_of: bytes that are there for a storage's key.
+        file: at the start of the pickle.
+        bytes_of: bytes that the file holds for a storage's key.
     """
 
     def __init__(self, file: BinaryIO | Bounded, bytes_of: Callable[[str], int]) -> None:
@@ -151,7 +167,7 @@ class DryRun(pickle._Unpickler):  # the C unpickler takes memory for any memo in
 
 
 class Inert(dict):
-    """Stands in for anything: takes every argument, and does nothing with it but keep a storage's length."""
+    """Stands in for any object: ignores every argument, but for the length of a storage."""
 
     def __init__(self, *arguments: Any, **_: Any) -> None:
         super().__init__()

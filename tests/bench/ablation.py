@@ -29,7 +29,7 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import Segmenter
-from lelsd_core.specs import segmenter_of, spec_of
+from lelsd_core.weights.catalogue import segmenter_of, spec_of
 
 SETTINGS = (*((masks, "picture") for masks in MASKS), ("average", "features"))  # masks, where the score is read
 STEPS, BATCH = 40, 4  # of each search; enough to tell settings apart

@@ -26,7 +26,7 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.images import enlarge, grid, to_pil
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.segmenters import UNetSegmenter
-from lelsd_core.specs import GENERATORS
+from lelsd_core.weights.catalogue import GENERATORS
 
 ENDS = {  # part -> what the low and the high end do
     "background": ("darker", "brighter"),
