@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.weights import checkpoints_folder
 
 if TYPE_CHECKING:
     from lelsd_core.discovery.config import DiscoverConfig
 
 NOT_STATED = "not stated"
 TABLE = Path(__file__).with_name("catalogue.toml")
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+CHECKPOINTS = checkpoints_folder()
 
 
 @dataclass(frozen=True)
