@@ -45,6 +45,7 @@ def single(photos, tmp_path_factory) -> tuple[Path, int]:
     return out, main(["edit", str(photos), str(out), *AMOUNTS, "--json"])
 
 
+FIGURES = ("inversion_l1", "lpips", "identity", "seconds", "amounts")
 AMOUNTS = ["--set", "mouth=3", "--steps", "3", "--protect", "1"]
 
 
@@ -62,18 +63,17 @@ def test_a_folder_is_edited_and_a_bad_file_stops_nothing(photos, tmp_path, capsy
     out = tmp_path / "out"
     assert main(["edit", str(photos), str(out), *AMOUNTS, "--format", "jpg", "--json"]) == 1
     captured = capsys.readouterr()
-    told = json.loads(captured.out.splitlines()[-1])
+    result = json.loads(captured.out.splitlines()[-1])
     assert sorted(pictures(out)) == ["B.jpg", "a-2.jpg", "a.jpg", "c.jpg"]
-    assert [Path(row["photo"]).name for row in told["photos"]] == ["B.WEBP", "a.jpg", "a.png", "bad.jpg", "c.png"]
-    assert (told["done"], told["failed"], told["ignored"]) == (4, 1, 2)
-    (bad,) = (row for row in told["photos"] if "error" in row)
+    assert [Path(row["photo"]).name for row in result["photos"]] == ["B.WEBP", "a.jpg", "a.png", "bad.jpg", "c.png"]
+    assert (result["done"], result["failed"], result["ignored"]) == (4, 1, 2)
+    (bad,) = (row for row in result["photos"] if "error" in row)
     assert bad.keys() == {"photo", "error"}
-    assert "damaged or cut off" in bad["error"] or "not a picture" in bad["error"]
-    for row in told["photos"]:
+    for row in result["photos"]:
         if row is not bad:
-            assert row.keys() == {"photo", "out", "inversion_l1", "lpips", "identity", "seconds", "amounts", "fidelity"}
+            assert row.keys() == {"photo", "out", "fidelity", *FIGURES}
             assert Image.open(row["out"]).size == Image.open(row["photo"]).size
-    assert f"{bad['photo']}: {bad['error']}\n4 done, 1 failed, 2 other files ignored." in captured.out
+    assert f"{bad['photo']}: {bad['error']}\n4 done, 1 failed, 2 other files" in captured.out
     assert captured.err == "", "quiet: this stderr is no terminal"
 
 
@@ -84,9 +84,9 @@ def test_a_bug_that_one_photo_shows_does_not_cost_the_others(photos, tmp_path, c
     read = edit.read_photo
     monkeypatch.setattr(edit, "read_photo", lambda path: read(path) if path.name == "c.png" else 1 / 0)
     assert main(["edit", str(few), str(tmp_path / "out"), *AMOUNTS, "--json"]) == 1
-    told = answer(capsys)
-    assert (told["done"], told["failed"]) == (1, 1)
-    assert "ZeroDivisionError: division by zero" in told["photos"][0]["error"]
+    result = answer(capsys)
+    assert (result["done"], result["failed"]) == (1, 1)
+    assert "ZeroDivisionError" in result["photos"][0]["error"]
 
 
 def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capfd):
@@ -96,9 +96,9 @@ def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capfd
     captured = capfd.readouterr()
     assert captured.err == ""
     assert len(captured.out.splitlines()) == 3, "the bad file, the summary and the object; nothing from Ray"
-    told = json.loads(captured.out.splitlines()[-1])
+    result = json.loads(captured.out.splitlines()[-1])
     assert pictures(tmp_path / "two") == pictures(out)
-    assert (told["done"], told["failed"]) == (4, 1)
+    assert (result["done"], result["failed"]) == (4, 1)
 
 
 def quick_evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
@@ -119,25 +119,25 @@ def test_two_workers_evaluate_to_the_same_rows_as_one(tmp_path, capsys, monkeypa
     assert [row["direction"] for row in alone["rows"]] == ["eyes", "hair", "mouth"]
 
 
-def test_models_that_cannot_be_had_are_told_by_workers_as_by_one(photos, tmp_path, capfd):
+def test_workers_report_the_same_loading_error_as_one_process(photos, tmp_path, capfd):
     direction = replace(Direction.load(CHECKPOINTS / "digiface-64" / "directions" / "eyes.safetensors"), space="W")
     direction.save(tmp_path / "foreign.safetensors")
     arguments = ["edit", str(photos), str(tmp_path / "out"), "--directions", str(tmp_path)]
     assert main(arguments) == 1
     alone = capfd.readouterr().err
-    assert "'eyes' was made for the generator" in alone
+    assert "'eyes'" in alone
     assert main([*arguments, *TWO]) == 1
     assert capfd.readouterr().err == alone
 
 
 @pytest.mark.parametrize("command", [["edit", str(ASTRONAUT.parent), "o"], ["evaluate"]], ids=["edit", "evaluate"])
-def test_workers_that_cannot_be_had_are_told(command, capsys, monkeypatch, tmp_path):
+def test_no_workers_and_missing_ray_are_errors(command, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main([*command, "--workers", "0"]) == 1
-    assert capsys.readouterr().err == "lelsd_core: workers is 0; it must be at least 1.\n"
+    assert "workers is 0" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     assert main([*command, *TWO]) == 1
-    assert "Several workers need Ray: pip install ray" in capsys.readouterr().err
+    assert "pip install ray" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -149,29 +149,29 @@ def folder(path: Path, *files: str) -> Path:
     return path
 
 
-WRONG = {
-    "a folder without pictures": (["edit", "empty", "o"], "There are no pictures in empty, and 1 other files"),
-    "a file where a folder should be": (["edit", "full", "file.png"], "file.png is a file; for a folder"),
-    "an output folder nowhere": (["edit", "full", "no/where"], "There is no folder"),
-    "an output over its input": (["edit", "full", "full"], "would be written over a photo"),
-    "a picture over itself": (["edit", "full/a.png", "full/../full/a.png"], "would be written over a photo"),
-    "a link to its input": (["edit", "full/a.png", "link.png"], "would be written over a photo"),
-    "a format that is none": (["edit", "full", "o", "--format", "pngg"], "no format named 'pngg'; did you mean png"),
-    "a format for one photo": (["edit", "full/a.png", "o.png", "--format", "png"], "--format is for folders"),
-    "a protection that is none": (["edit", "full", "o", "--protect", "2"], "it must be from 0 (off) to 1 (full)"),
+WRONG = {  # arguments, and what the message names
+    "a folder without pictures": (["edit", "empty", "o"], "empty"),
+    "a file where a folder should be": (["edit", "full", "file.png"], "file.png"),
+    "an output folder nowhere": (["edit", "full", "no/where"], "where"),
+    "an output over its input": (["edit", "full", "full"], "full/a.png"),
+    "a picture over itself": (["edit", "full/a.png", "full/../full/a.png"], "full/../full/a.png"),
+    "a link to its input": (["edit", "full/a.png", "link.png"], "link.png"),
+    "a format that is none": (["edit", "full", "o", "--format", "pngg"], "did you mean png"),
+    "a format for one photo": (["edit", "full/a.png", "o.png", "--format", "png"], "--format"),
+    "a protection that is none": (["edit", "full", "o", "--protect", "2"], "2"),
     "an unknown way to paste": (["edit", "full", "o", "--paste", "chance"], "did you mean change"),
     "a recipe's unknown generator": (["edit", "full", "o", "--recipe", "foreign.json"], "did you mean digiface-64"),
     "a recipe's unknown direction": (["edit", "full", "o", "--recipe", "typo.json"], "did you mean mouth"),
     "two generators": (
         ["edit", "full", "o", "--recipe", "foreign.json", "--generator", "digiface-64"],
-        "foreign.json was made for digiface-46; leave out --generator digiface-64.",
+        "--generator digiface-64",
     ),
-    "a recipe that is a list": (["edit", "full", "o", "--recipe", "list.json"], "is not a recipe"),
+    "a recipe that is a list": (["edit", "full", "o", "--recipe", "list.json"], "list.json"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_a_person_can_fix_is_one_sentence_before_anything_is_written(case, capsys, monkeypatch, tmp_path):
+def test_an_error_is_one_line_before_anything_is_written(case, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     folder(tmp_path / "empty", "notes.txt"), folder(tmp_path / "full", "a.png")
     (tmp_path / "file.png").touch()
@@ -182,9 +182,9 @@ def test_what_a_person_can_fix_is_one_sentence_before_anything_is_written(case, 
     before = sorted(tmp_path.rglob("*"))
     arguments, words = WRONG[case]
     assert main(arguments) == 1
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -202,7 +202,7 @@ def test_a_recipe_names_its_generator_and_the_face_can_be_replaced(tmp_path, cap
     assert np.abs(replaced - before).sum() > 3 * np.abs(added - before).sum()
 
 
-def test_progress_is_for_people(monkeypatch, capsys):
+def test_the_progress_bar_is_shown_in_a_terminal_only(monkeypatch, capsys):
     with progress_bar(2, "edit") as bar:
         bar.update()
     assert capsys.readouterr().err == ""

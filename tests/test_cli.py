@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it says no."""
+"""The command line: what it prints and writes, its errors, and its exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lelsd_core.__main__ import main
-from lelsd_core.cli.parser import COMMANDS
+from lelsd_core.cli.parser import COMMANDS, build_parser
 from lelsd_core.directions import Direction
 
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
@@ -26,7 +26,7 @@ def answer(capsys) -> dict:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def test_edit_writes_the_whole_photo_and_tells_its_figures(tmp_path, capsys):
+def test_edit_writes_the_whole_photo_and_reports_its_figures(tmp_path, capsys):
     out = tmp_path / "out.png"
     assert main(["edit", str(ASTRONAUT), str(out), "--set", "mouth=3", "--set", "hair=-99", "--json"]) == 0
     told = answer(capsys)
@@ -105,71 +105,69 @@ def test_evaluate_gives_one_row_for_each_direction(capsys, few_held_out):
         assert min(row["change"]) >= 0.05, row
 
 
-WRONG = {
-    "no such photo": (["edit", "gone.jpg", "out.png"], "There is no file gone.jpg"),
-    "not a picture": (["edit", __file__, "out.png"], "not a picture that can be read"),
-    "an output that is no picture": (["edit", str(ASTRONAUT), "out.doc"], "does not end like a picture"),
-    "an output nowhere": (["edit", str(ASTRONAUT), "no/where/out.png"], "There is no folder"),
-    "an unknown direction": (["edit", str(ASTRONAUT), "out.png", "--set", "mout=1"], "did you mean mouth"),
-    "an amount that is no number": (["edit", str(ASTRONAUT), "out.png", "--set", "mouth=big"], "NAME=AMOUNT"),
-    "an amount that is not a number": (["edit", str(ASTRONAUT), "out.png", "--set", "mouth=nan"], "NAME=AMOUNT"),
-    "an amount without end": (["edit", str(ASTRONAUT), "out.png", "--set", "mouth=inf"], "NAME=AMOUNT"),
-    "a recipe that is nowhere": (["edit", str(ASTRONAUT), "out.png", "--recipe", "no.json"], "There is no recipe no.j"),
-    "a recipe that is none": (["edit", str(ASTRONAUT), "out.png", "--recipe", __file__], "is not a recipe"),
-    "an unknown generator": (
-        ["edit", str(ASTRONAUT), "out.png", "--generator", "digiface"],
-        "did you mean digiface-64",
-    ),
-    "a tuning that cannot be": (["edit", str(ASTRONAUT), "out.png", "--tune"], "Only a StyleGAN2 can be tuned"),
-    "an unknown closeness": (["edit", str(ASTRONAUT), "out.png", "--closeness", "close"], "no closeness named 'close'"),
-    "directions nowhere": (["edit", str(ASTRONAUT), "out.png", "--directions", "x"], "no folder x;"),
-    "two ways to write": (["edit", str(ASTRONAUT), "out.png", "--crop", "--paste", "replace"], "leave out --paste or"),
-    "an unknown part": (["discover", "d.safetensors", "--parts", "mouht"], "did you mean mouth"),
-    "an unknown segmenter": (["discover", "d.safetensors", "--segmenter", "bisnet"], "no segmenter named 'bisnet'"),
-    "an unknown space": (["discover", "d.safetensors", "--space", "W"], "no latent space named 'W'"),
-    "a direction that would be a folder": (["discover", "."], " must end in .safetensors"),
-    "a direction by another name": (["discover", "d.txt"], "d.txt must end in .safetensors"),
-    "a checkpoint that is a folder": (["discover", "d.safetensors", "--checkpoint", "."], "is a folder"),
+EDIT = ["edit", str(ASTRONAUT), "out.png"]
+DISCOVER = ["discover", "d.safetensors"]
+WRONG = {  # arguments, and what the message names
+    "no such photo": (["edit", "gone.jpg", "out.png"], "gone.jpg"),
+    "not a picture": (["edit", __file__, "out.png"], "test_cli.py"),
+    "an output that is no picture": (["edit", str(ASTRONAUT), "out.doc"], "out.doc"),
+    "an output nowhere": (["edit", str(ASTRONAUT), "no/where/out.png"], "where"),
+    "an unknown direction": ([*EDIT, "--set", "mout=1"], "did you mean mouth"),
+    "an amount that is no number": ([*EDIT, "--set", "mouth=big"], "mouth=big"),
+    "an amount that is not a number": ([*EDIT, "--set", "mouth=nan"], "mouth=nan"),
+    "an infinite amount": ([*EDIT, "--set", "mouth=inf"], "mouth=inf"),
+    "a recipe that does not exist": ([*EDIT, "--recipe", "no.json"], "no.json"),
+    "a recipe that is none": ([*EDIT, "--recipe", __file__], "test_cli.py"),
+    "an unknown generator": ([*EDIT, "--generator", "digiface"], "did you mean digiface-64"),
+    "a generator that cannot be tuned": ([*EDIT, "--tune"], "tuned"),
+    "an unknown closeness": ([*EDIT, "--closeness", "close"], "closeness named 'close'"),
+    "a face before the first": ([*EDIT, "--face", "0"], "--face is 0"),
+    "an unknown nudge": ([*EDIT, "--nudge", "rigth=0.1"], "did you mean right"),
+    "a nudge out of range": ([*EDIT, "--nudge", "scale=9"], "0.5 to 2"),
+    "directions nowhere": ([*EDIT, "--directions", "x"], "folder x"),
+    "two ways to write": ([*EDIT, "--crop", "--paste", "replace"], "--paste"),
+    "an unknown part": ([*DISCOVER, "--parts", "mouht"], "did you mean mouth"),
+    "an unknown segmenter": ([*DISCOVER, "--segmenter", "bisnet"], "segmenter named 'bisnet'"),
+    "an unknown space": ([*DISCOVER, "--space", "W"], "latent space named 'W'"),
+    "a direction that is a folder": (["discover", "."], ".safetensors"),
+    "a direction with another ending": (["discover", "d.txt"], "d.txt must end in .safetensors"),
+    "a direction nowhere": (["discover", "no/where/d.safetensors"], "where"),
+    "a checkpoint that is a folder": ([*DISCOVER, "--checkpoint", "."], "is a folder"),
+    "a checkpoint nowhere": ([*DISCOVER, "--checkpoint", "no/where"], "where"),
     "an unknown segmenter of a generator to fetch": (
-        ["discover", "d.safetensors", "--generator", "ffhq-1024", "--segmenter", "bisnet"],
-        "no segmenter named 'bisnet'",
+        [*DISCOVER, "--generator", "ffhq-1024", "--segmenter", "bisnet"],
+        "segmenter named 'bisnet'",
     ),
-    "a generator without a segmenter": (
-        ["discover", "d.safetensors", "--generator", "afhq-wild-512"],
-        "No segmenter is known for what afhq-wild-512 paints",
-    ),
-    "a generator that cannot be judged": (["evaluate", "--generator", "afhq-wild-512"], "No segmenter is known"),
-    "a generator that cannot be timed": (["bench", "discover", "--generator", "afhq-wild-512"], "No segmenter is kn"),
-    "a bench by another name": (["bench", "edits"], "no bench named 'edits'; did you mean edit"),
-    "fewer times than none": (["bench", "start", "--repeats", "-1"], "--repeats is -1; it must be at least 1"),
-    "no steps": (["discover", "d.safetensors", "--steps", "0"], "steps is 0; it must be at least 1"),
-    "a given file that is no direction": (
-        ["discover", "d.safetensors", "--against", str(ASTRONAUT)],
-        "is no safetensors file",
-    ),
+    "no steps": ([*DISCOVER, "--steps", "0"], "steps is 0"),
+    "a file that is no direction": ([*DISCOVER, "--against", str(ASTRONAUT)], "astronaut.png"),
     "more directions than there is room for": (
-        ["discover", "d.safetensors", "--space", "Z", "--slots", "z", "--count", "101"],
-        "count is 101; space Z has room for 100",
+        [*DISCOVER, "--space", "Z", "--slots", "z", "--count", "101"],
+        "room for 100",
     ),
-    "an unknown difference": (["discover", "d.safetensors", "--difference", "l3"], "did you mean l2"),
-    "a checkpoint nowhere": (["discover", "d.safetensors", "--checkpoint", "no/where"], "There is no folder"),
-    "a direction nowhere": (["discover", "no/where/d.safetensors"], "There is no folder"),
-    "a folder without directions": (["evaluate", "--directions", "nowhere"], "There is no folder nowhere"),
-    "a generator to evaluate": (["evaluate", "--generator", "x"], "no generator named 'x'"),
-    "a generator to time": (["bench", "edit", "--generator", "x"], "no generator named 'x'"),
-    "a generator to search": (["bench", "discover", "--generator", "x"], "no generator named 'x'"),
-    "a generator to race": (["bench", "discover", "--official", "--generator", "x"], "no generator named 'x'"),
+    "an unknown difference": ([*DISCOVER, "--difference", "l3"], "did you mean l2"),
+    "no directions to evaluate": (["evaluate", "--directions", "nowhere"], "nowhere"),
+    "an unknown generator to evaluate": (["evaluate", "--generator", "x"], "generator named 'x'"),
+    "an unknown bench": (["bench", "edits"], "did you mean edit"),
+    "negative repeats": (["bench", "start", "--repeats", "-1"], "--repeats is -1"),
+    "an unknown device": (["bench", "edit", "--device", "gpu"], "device named 'gpu'"),
+    "an unknown generator to time": (["bench", "edit", "--generator", "x"], "generator named 'x'"),
+    "an unknown generator to search": (["bench", "discover", "--generator", "x"], "generator named 'x'"),
+    "an unknown generator to compare": (["bench", "discover", "--official", "--generator", "x"], "generator named 'x'"),
+    "an unknown action": (["weights", "lst"], "did you mean list"),
+} | {
+    f"no segmenter for {command[0]}": ([*command, "--generator", "afhq-wild-512"], "afhq-wild-512")
+    for command in (DISCOVER, ["evaluate"], ["bench", "discover"])
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_a_person_can_fix_is_one_sentence_and_exit_code_1(case, capsys, monkeypatch, tmp_path):
+def test_what_a_person_can_fix_is_one_line_and_exit_code_1(case, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     arguments, words = WRONG[case]
     assert main(arguments) == 1
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -212,24 +210,47 @@ def test_a_pipe_gets_results_and_no_progress(tmp_path):
     assert json.loads(done.stdout.splitlines()[-1])["steps"] == 2
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_lines_that_can_be_pasted(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    _, _, examples = capsys.readouterr().out.rpartition("examples:\n")
+    for line in examples.splitlines():
+        program, arguments = line.split()[:3], line.split()[3:]
+        assert program == ["python", "-m", "lelsd_core"]
+        assert build_parser().parse_args(arguments).command == command
+
+
+def test_a_closed_pipe_ends_a_command_without_a_traceback():
+    command = [sys.executable, "-u", "-m", "lelsd_core", "weights", "list"]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running.stdout.close()
+    message = running.stderr.read()
+    running.stderr.close()
+    assert running.wait(timeout=60) == 141
+    assert message == b""
+
+
 def start_page(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """What `python app.py` says when it cannot start."""
+    """Run `python app.py` with arguments with which it cannot start."""
     command = [sys.executable, "app.py", "--offline", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_the_page_tells_an_unknown_generator_in_one_sentence():
+def test_the_page_reports_an_unknown_generator_in_one_line():
     done = start_page("--generator", "digiface")
     assert done.returncode == 1
-    assert done.stderr == "app.py: There is no generator named 'digiface'; did you mean digiface-64?\n"
+    assert "did you mean digiface-64" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
-def test_the_page_tells_a_port_that_is_taken():
+def test_the_page_reports_a_port_in_use():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         done = start_page("--port", port)
     assert done.returncode == 1
-    assert f"cannot be served at 127.0.0.1:{port} (Address already in use)" in done.stderr
+    assert f"127.0.0.1:{port}" in done.stderr
     assert done.stderr.count("\n") == 1

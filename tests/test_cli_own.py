@@ -1,4 +1,4 @@
-"""The command line with what people bring: directions, generators and photos of their own."""
+"""The command line with directions, generators and photos that do not ship with the project."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from tests import official
 from tests.test_batch import answer, quick_evaluator
 
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
-BLURRED = "The face is blurred; a sharper photo gives a better likeness."
 
 
 @pytest.fixture
 def lips(editor, tmp_path) -> Path:
-    """A direction of one's own."""
+    """A direction that does not ship: the mouth's under another name, with a short range."""
     direction = replace(next(d for d in editor.directions if d.name == "mouth"), name="lips", high=1.5)
     direction.save(tmp_path / "lips.safetensors")
     return tmp_path / "lips.safetensors"
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
-def test_edit_takes_directions_of_ones_own_and_their_ranges(lips, tmp_path, capsys, whole):
+def test_edit_takes_other_directions_and_their_ranges(lips, tmp_path, capsys, whole):
     recipe = tmp_path / "r.json"
     recipe.write_text('{"generator": "digiface-64", "amounts": {"lips": 99}}')
     arguments = ["edit", str(ASTRONAUT), str(tmp_path / "out.png"), "--steps", "0", "--recipe", str(recipe), "--json"]
     assert main([*arguments, "--directions", str(lips.parent if whole else lips)]) == 0
     captured = capsys.readouterr().out
-    assert "lips: 99 is outside its range; 1.5 was used." in captured
+    assert "lips: 99" in captured
     assert json.loads(captured.splitlines()[-1])["amounts"] == {"lips": 1.5}
     assert not np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), np.asarray(Image.open(ASTRONAUT)))
 
 
-def test_directions_of_another_generator_are_told(lips, tmp_path, capsys):
+def test_directions_of_another_generator_are_an_error(lips, tmp_path, capsys):
     replace(Direction.load(lips), fingerprint="0" * 64).save(lips)
     assert main(["edit", str(ASTRONAUT), str(tmp_path / "out.png"), "--directions", str(lips)]) == 1
-    assert "'lips' was made for the generator" in capsys.readouterr().err
+    assert "'lips'" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
 
 
-def test_edit_tells_people_how_true_the_guess_and_the_inversion_are(tmp_path, capsys):
+def test_edit_prints_the_metrics_of_the_encoder_and_of_the_inversion(tmp_path, capsys):
     out = str(tmp_path / "out.png")
     assert main(["edit", str(ASTRONAUT), out, "--steps", "2", "--closeness", "closer", "--json"]) == 0
     words, answered = capsys.readouterr().out.splitlines()
     fidelity = json.loads(answered)["fidelity"]
-    assert f"(L2 {fidelity['guess']['l2']:.3f} → {fidelity['inversion']['l2']:.3f}). Wrote {out}." in words
+    assert f"L2 {fidelity['guess']['l2']:.3f} → {fidelity['inversion']['l2']:.3f}" in words
+    assert out in words
     assert any("weights fetch sface" in sentence for sentence in fidelity["inversion"]["missing"])
     assert any("weights fetch lpips-vgg" in sentence for sentence in fidelity["inversion"]["missing"])
 
@@ -61,12 +61,12 @@ def test_edit_tells_people_how_true_the_guess_and_the_inversion_are(tmp_path, ca
 def test_edit_says_that_a_face_is_blurred(astronaut, tmp_path, capsys):
     astronaut.filter(ImageFilter.GaussianBlur(2.5)).save(tmp_path / "blurred.png")
     assert main(["edit", str(tmp_path / "blurred.png"), str(tmp_path / "out.png"), "--steps", "0"]) == 0
-    assert f"One face was found and aligned. {BLURRED} Inversion error" in capsys.readouterr().out
+    assert "blurred" in capsys.readouterr().out
 
 
 def test_the_page_says_that_a_face_is_blurred(editor, astronaut):
     session = editor.open(astronaut.filter(ImageFilter.GaussianBlur(2.5)), InversionOptions(steps=0))
-    assert describe_session(session).startswith(f"One face was found and aligned. {BLURRED} Rebuilt in")
+    assert "blurred" in describe_session(session)
 
 
 def calibrated(generator: object, segmenter: object, direction: Direction) -> Direction:
@@ -97,4 +97,6 @@ def test_a_generator_file_needs_a_segmenter(command, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.pt").touch()
     assert main([*command, "--generator", "mine.pt"]) == 1
-    assert "No segmenter is known for what mine.pt paints; name one" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "mine.pt" in message
+    assert "--segmenter" in message

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import resource
 import socket
 import statistics
 import subprocess
@@ -97,6 +96,8 @@ def bench_edit(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
 
 def bench_discover(name: str, repeats: int, four_times: bool, device: torch.device) -> dict[str, Any]:
     """One step of a search over its floor; with `four_times`, also the score after four times as many steps."""
+    import resource  # not on Windows
+
     segmenter, generator = load_segmenter(segmenter_of(name), device), load_generator(name, device)
     config = generator_spec(name).discover.check(generator, segmenter)
     codes = generator.lift(generator.sample(range(config.batch)), generator.space_names[0], config.space)
@@ -144,6 +145,8 @@ def bench_memory(batch: int = 4) -> dict[str, Any]:
 
 def bench_start(repeats: int) -> dict[str, Any]:
     """Process start to page ready over an empty Gradio page that imports torch, and to --help over a bare Python."""
+    if not (ROOT / "app.py").exists():
+        raise UserError("`bench start` times the page; run it in a copy of the repository, where app.py is.")
     times = interleaved(
         {
             "empty_page_s": lambda: until_ready(lambda port: ["-c", EMPTY_PAGE.format(port=port)]),
@@ -181,7 +184,7 @@ def until_ready(arguments: Callable[[int], list[str]]) -> None:
                 return
             except OSError:
                 time.sleep(0.02)
-        raise RuntimeError(f"the server ended with {server.returncode} before its page was ready")
+        raise UserError(f"The server of {arguments(port)[0]} ended with exit code {server.returncode} at its start.")
     finally:
         server.kill()
         server.wait()

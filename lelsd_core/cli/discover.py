@@ -1,7 +1,4 @@
-"""Find a new direction for some parts and save it.
-
-python -m lelsd_core discover lips.safetensors --parts mouth --steps 300
-"""
+"""`discover`: finds directions for some parts, calibrates them on held-out samples, and saves them."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -230,7 +231,11 @@ def folder_jobs(folder: Path, out: Path, kind: str) -> tuple[list[Job], int]:
 
 def check_overwriting(jobs: list[Job]) -> None:
     """UserError if an output is one of the photos, under whatever name or link."""
-    photos = [job.photo for job in jobs if job.photo.exists()]
-    for job in jobs:
-        if job.out.exists() and any(job.out.samefile(photo) for photo in photos):
+
+    def file_ids(paths: Iterable[Path]) -> list[tuple[int, int] | None]:
+        return [(path.stat().st_dev, path.stat().st_ino) if path.exists() else None for path in paths]
+
+    photos = {*file_ids(job.photo for job in jobs)} - {None}
+    for job, file_id in zip(jobs, file_ids(job.out for job in jobs), strict=True):
+        if file_id in photos:
             raise UserError(f"{job.out} would be written over a photo; choose another place to write to.")

@@ -1,7 +1,4 @@
-"""Measure directions on held-out samples: score, area, range and locality gain of each.
-
-python -m lelsd_core evaluate
-"""
+"""`evaluate`: measures directions on held-out samples, one row each."""
 
 from __future__ import annotations
 

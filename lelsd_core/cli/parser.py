@@ -15,40 +15,52 @@ GENERATOR = "digiface-64"  # the default of most commands
 FORMATS = ("png", "jpg", "webp")  # of a folder's pictures
 EDIT = """Edit the face of a photo, or of each photo in a folder.
 
-    python -m lelsd_core edit photo.jpg edited.png --set mouth=3 --set hair=-4
-    python -m lelsd_core edit photos/ edited/ --recipe recipe.json --protect 1 --workers 2
-
 The whole photo is written with the change added to it; --crop writes the aligned face as the generator renders it. In a
 folder, one bad file does not stop the others: failures are listed at the end, and the exit code is then 1.
+
+examples:
+  %(prog)s photo.jpg edited.png --set mouth=3 --set hair=-4
+  %(prog)s photos/ edited/ --recipe recipe.json --protect 1 --workers 2
 """
 DISCOVER = """Find a new direction for some parts and save it.
 
-    python -m lelsd_core discover lips.safetensors --parts mouth --steps 300
+examples:
+  %(prog)s lips.safetensors --parts mouth --steps 300
+  %(prog)s new.safetensors --parts mouth --against lips.safetensors --checkpoint run.safetensors
 """
 EVALUATE = """Measure directions on held-out samples: score, area, range and locality gain of each.
 
-    python -m lelsd_core evaluate
+examples:
+  %(prog)s
+  %(prog)s --directions lips.safetensors
 """
 WEIGHTS = """Manage weights: list, fetch and verify published ones, convert any generator file, publish directions.
 
-    python -m lelsd_core weights list
-    python -m lelsd_core weights fetch ffhq-1024       with its encoder and segmenter; --only: the generator alone
-    python -m lelsd_core weights verify                hash all files on this machine
-    python -m lelsd_core weights convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
-    python -m lelsd_core weights push-directions me/my-directions --dry-run
+A generator is fetched with its encoder and its segmenter; --only leaves them out. Downloads go to the cache that all
+tools using huggingface_hub share (HF_HOME moves it) and resume where they stopped. Files that were downloaded by hand
+are found by name in the folder that the environment variable LELSD_WEIGHTS names.
 
-Downloads go to the cache that all tools using huggingface_hub share (HF_HOME moves it) and resume where they stopped.
-Files that were downloaded by hand are found by name in the folder that the environment variable LELSD_WEIGHTS names.
+examples:
+  %(prog)s list
+  %(prog)s fetch ffhq-1024
+  %(prog)s verify
+  %(prog)s convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
+  %(prog)s push-directions me/my-directions --dry-run
 """
 BENCH = """Time this machine against floors measured in the same run; the ratios are what counts.
 
-    python -m lelsd_core bench edit
-    python -m lelsd_core bench discover [--four-times | --official | --memory]
-    python -m lelsd_core bench start
+examples:
+  %(prog)s edit
+  %(prog)s discover
+  %(prog)s discover --official
+  %(prog)s discover --memory
+  %(prog)s start
 """
 DOCTOR = """Report what this machine can run, what is missing, and how to get it.
 
-    python -m lelsd_core doctor
+examples:
+  %(prog)s
+  %(prog)s --device cpu
 """
 
 
@@ -159,11 +171,13 @@ def build_parser(program: str = "python -m lelsd_core") -> argparse.ArgumentPars
         prog=program, description="Find and use directions that change one part of a GAN's picture."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (description, add_arguments) in COMMANDS.items():
+    for name, (text, add_arguments) in COMMANDS.items():
+        description, heading, examples = text.partition("\nexamples:\n")
         command = commands.add_parser(
             name,
             help=description.partition("\n")[0],
             description=description,
+            epilog=heading + examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add_arguments(command)

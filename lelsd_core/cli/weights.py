@@ -1,14 +1,4 @@
-"""Handle weights files: list, fetch and check published ones, convert any generator file, publish directions.
-
-python -m lelsd_core weights list
-python -m lelsd_core weights fetch ffhq-1024            its encoder and its segmenter, too; --only: the generator alone
-python -m lelsd_core weights verify                     hash everything that is here
-python -m lelsd_core weights convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
-python -m lelsd_core weights push-directions me/my-directions --dry-run
-
-Downloads go to the cache that all tools using huggingface_hub share (HF_HOME moves it), and go on where they ended.
-Files got by hand are found by name in the folder that the environment variable LELSD_WEIGHTS names.
-"""
+"""`weights`: lists, fetches, verifies and converts weights files, and publishes directions."""
 
 from __future__ import annotations
 

@@ -85,17 +85,15 @@ class Worker:
 
     def __init__(self, build: Build[Item, Result], device: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.error: UserError | None = None
+        self.loading_error: UserError | None = None
         try:
             self.task = build(device)
         except UserError as error:  # raised here, Ray would report a dead process
-            self.error = error
+            self.loading_error = error
 
-    def do(self, item: Item) -> Result | UserError:
-        """The result of an item. UserError if the models could not be loaded."""
-        if self.error:
-            raise self.error
-        return result_or_error(self.task, item)
+    def do(self, item: Item) -> tuple[UserError | None, Result | UserError | None]:
+        """The error that loading the models raised, and the result of an item. Ray prints what is raised here."""
+        return (self.loading_error, None) if self.loading_error else (None, result_or_error(self.task, item))
 
 
 def spread_with_ray(
@@ -114,11 +112,15 @@ def spread_with_ray(
             pool.submit(lambda worker, item: worker.do.remote(item), item)
         for _ in items:
             try:
-                yield pool.get_next()
+                loading_error, result = pool.get_next()
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.RayActorError:
-                yield UserError("The worker died over this one, probably for lack of memory; use fewer workers.")
+                message = "The worker died over this one, probably for lack of memory; use fewer workers."
+                loading_error, result = None, UserError(message)
+            if loading_error:
+                raise loading_error
+            yield result
 
 
 @contextmanager
