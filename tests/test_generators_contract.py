@@ -190,6 +190,24 @@ def gradient_by_hand(output: torch.Tensor, source: torch.Tensor) -> torch.Tensor
     raise AssertionError("no gradient reached the codes")
 
 
+def test_nothing_is_clamped(generator: Generator) -> None:
+    codes, space = first_codes(generator)
+    assert generator.synthesize(100 * codes, space).image.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda g: g.lift(g.sample([1]), "Z", "Y"), "no latent space"),
+        (lambda g: g.synthesize(g.sample([1]), "Z", keep=("9",)), "no layer named '9'"),
+        (lambda g: g.synthesize(g.sample([1]), "Z").features(next(iter(g.layers))), "no kept layer"),
+    ],
+)
+def test_unknown_spaces_and_layers_are_refused(generator: Generator, call: Callable, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call(generator)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_paints_nearly_the_same_picture(fresh: Generator, dtype: str) -> None:
     codes, space = first_codes(fresh)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lelsd_core import UserError, load_generator
-from lelsd_core.generators import BigGAN, BigGANConfig, StyleGAN1
+from lelsd_core.generators import DCGAN, BigGAN, BigGANConfig, DCGANConfig, StyleGAN1
 from lelsd_core.generators.biggan import Given
 from lelsd_core.weights.classes import class_number, class_weights
 from lelsd_core.weights.nvidia import read_nvidia
@@ -273,6 +274,67 @@ def test_a_biggan_may_have_its_attention_anywhere() -> None:
     again = network.attention(before)
     assert again.shape == before.shape
     assert not torch.equal(again, before)
+
+
+# ---- DCGAN
+
+
+def tutorial_network(widths: tuple[int, ...] = (6, 8, 5, 4)) -> nn.Sequential:
+    """The tutorial's layers with random weights and statistics: z of widths[0], pictures of 16 pixels."""
+    torch.manual_seed(0)
+    modules: list[nn.Module] = []
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
+        norm = nn.BatchNorm2d(outputs)
+        for tensor in (norm.weight, norm.bias, norm.running_mean):
+            nn.init.normal_(tensor)
+        nn.init.uniform_(norm.running_var, 0.5, 2.0)
+        stride, padding = (2, 1) if i else (1, 0)
+        modules += [nn.ConvTranspose2d(inputs, outputs, 4, stride, padding, bias=False), norm, nn.ReLU()]
+    modules += [nn.ConvTranspose2d(widths[-1], 3, 4, 2, 1, bias=False), nn.Tanh()]
+    return nn.Sequential(*modules).eval()
+
+
+@pytest.fixture(scope="module")
+def tutorial() -> nn.Sequential:
+    return tutorial_network()
+
+
+@pytest.fixture(scope="module")
+def dcgan(tutorial: nn.Sequential) -> DCGAN:
+    weights = {f"main.{name}": tensor for name, tensor in tutorial.state_dict().items()}
+    return DCGAN(DCGANConfig.of(weights), weights).eval()
+
+
+def test_dcgans_pictures_equal_the_tutorial_network(tutorial: nn.Sequential, dcgan: DCGAN) -> None:
+    codes = dcgan.sample([1, 2, 3])
+    with torch.inference_mode():
+        expected = tutorial(codes[:, :, None, None])
+        ours = dcgan.synthesize(codes, "Z").image
+    assert (ours - expected).abs().max() / expected.abs().max() < 1e-5
+    assert dcgan.resolution == expected.shape[-1] == 32
+
+
+def test_a_gain_and_a_bias_act_between_batch_norm_and_relu(tutorial: nn.Sequential, dcgan: DCGAN) -> None:
+    codes = dcgan.lift(dcgan.sample([1]), "Z", "S")
+    parts = list(dcgan.space("S").split(codes))
+    names = [slot.name for slot in dcgan.space("S").slots]
+    gain, bias = torch.randn(2, 1, 5, generator=torch.Generator().manual_seed(0))
+    parts[names.index("8.gain")], parts[names.index("8.bias")] = gain, bias
+    with torch.inference_mode():
+        x = tutorial[:5](codes[:, :6, None, None])
+        expected = tutorial[5:](x * (1 + gain[..., None, None]) + bias[..., None, None])
+        ours = dcgan.synthesize(torch.cat(parts, 1), "S").image
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_the_shipped_dcgan_renders_faces_of_64_pixels() -> None:
+    generator = load_generator("digiface-64")
+    assert generator.space_names == ("Z", "S")
+    assert generator.space("S").width == 100 + 2 * 960
+    with torch.inference_mode():
+        pictures = generator.synthesize(generator.sample(range(8)), "Z").image
+    assert pictures.shape == (8, 3, 64, 64)
+    assert 0.3 < pictures.std() < 0.8
 
 
 # ---- classes by name

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lelsd_core import DiscoverConfig, UserError, discover
 from lelsd_core.generators import Generator
 from tests.test_generators_contract import FILES, load
-
-
-class Halves(nn.Module):
-    """Left half and right half of any picture."""
-
-    name, parts, needs = "halves", ("left", "right"), ()
-
-    def segment(self, image: Tensor, features: object = None) -> Tensor:
-        """(B, 2, H, W) in {0, 1}."""
-        size = image.shape[-1]
-        left = (torch.arange(size) < size // 2).float().expand(len(image), size, size)
-        return torch.stack([left, 1 - left], dim=1)
+from tests.toy import PictureHalves
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -30,7 +18,7 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def found(generator: Generator, **options: object) -> Tensor:
     """The direction (D,) of a short discovery."""
-    segmenter = Halves()
+    segmenter = PictureHalves()
     config = DiscoverConfig(parts=("left",), steps=2, batch=2, **options).check(generator, segmenter)
     *_, last = discover(generator, segmenter, config)
     return last.directions[0].vector

@@ -1,4 +1,4 @@
-"""The segmenter that ships: honest figures in its file, and masks that mean what they say."""
+"""The shipped segmenter and its stated quality, masks of parts, and segmenters that users bring."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_segmenter
-from lelsd_core.segmenters import build_parts_segmenter, part_mask
+from lelsd_core.segmenters import Parts, Segmenter, adapt, build_parts_segmenter, part_mask, region
 from lelsd_core.weights.catalogue import CHECKPOINTS
 from lelsd_core.weights.safetensors import read_safetensors
 
@@ -61,3 +61,33 @@ def test_weights_of_another_shape_and_unknown_names_are_refused():
         build_parts_segmenter({"head.weight": torch.zeros(1)}, {"parts": PARTS})
     with pytest.raises(UserError, match="no segmenter named 'digiface-part'; did you mean digiface-parts"):
         load_segmenter("digiface-part")
+
+
+class Foreign:
+    """A segmenter without the base class: a plain tuple of parts, and `segment` with the picture alone."""
+
+    parts = ("left", "right")
+
+    def segment(self, image: torch.Tensor) -> torch.Tensor:
+        left = (torch.arange(8) < 4).float().expand(len(image), 8, 8)
+        return torch.stack([left, 1 - left], 1)
+
+
+def test_a_foreign_segmenter_is_adapted_once():
+    segmenter = adapt(Foreign())
+    assert isinstance(segmenter, Segmenter)
+    assert adapt(segmenter) is segmenter
+    assert isinstance(segmenter.parts, Parts)
+    assert (segmenter.name, segmenter.fingerprint, segmenter.needs) == ("Foreign", "", ())
+    assert segmenter.needs_picture
+    segmenter.check(None)  # reads no features: fits any generator
+    assert part_mask(segmenter.segment(torch.zeros(1, 3, 8, 8), {}), segmenter.parts, "left").mean() == 0.5
+    assert region(Foreign(), "left").parts.names == ("left", "rest")
+    with pytest.raises(UserError, match="str is no segmenter"):
+        adapt("bisenet")
+
+
+def test_one_part_is_given_as_a_plain_string():
+    probabilities = torch.rand(1, 8, 4, 4)
+    assert torch.equal(part_mask(probabilities, PARTS, "eyes"), part_mask(probabilities, PARTS, ["eyes"]))
+    assert Parts(PARTS, {"face": ("eyes", "nose")}).expand("face") == ("eyes", "nose")

@@ -14,6 +14,7 @@ from lelsd_core.discovery.search import Progress, discover
 from lelsd_core.editor import Editor
 from lelsd_core.generators import Generator, Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
+from lelsd_core.segmenters import Parts, Segmenter
 
 PARTS = ("left", "right")
 SIZE = 8
@@ -60,10 +61,10 @@ class OnDevice(Painter):
         return super().sample(seeds).to(self.device)
 
 
-class Halves(nn.Module):
-    """Left half and right half, independent of what the picture shows."""
+class Halves(Segmenter):
+    """Left half and right half, whatever the picture shows."""
 
-    name, parts, needs = "halves", PARTS, ()
+    name, parts = "halves", Parts(PARTS)
 
     def segment(self, image, features=None) -> Tensor:
         """(B, 2, 8, 8) in {0, 1}."""
