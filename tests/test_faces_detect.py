@@ -148,12 +148,12 @@ def eye_error(found: np.ndarray, truth: np.ndarray) -> float:
 def test_the_eyes_are_where_mediapipe_sees_the_irises(editor):
     """Measured: median 0.9 %, worst 2.8 % of the eye distance."""
     errors = []
-    for seed, points in TRUTH["faces"].items():
+    for seed, points in list(TRUTH["faces"].items())[::2]:
         picture = to_uint8(editor.synthesize(editor.generator.sample([int(seed)]), "Z"))[0]
         photo, matrix = scene(picture, int(seed))
         truth = project(matrix, np.array(points))
         errors.append(min((eye_error(f.points, truth) for f in editor.aligner.detector.detect(photo)), default=np.inf))
-    assert len(errors) == 64
+    assert len(errors) == 32
     assert max(errors) < 0.05
     assert np.median(errors) < 0.02
 

@@ -1,4 +1,4 @@
-"""Generators: one file for each architecture, all under the contract of `base`."""
+"""Generators: one file per architecture, all with the interface of `base`."""
 
 from lelsd_core.generators.base import Generator, Layer, State, Step, Synthesis
 from lelsd_core.generators.biggan import BigGAN, BigGANConfig

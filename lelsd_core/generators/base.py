@@ -1,4 +1,4 @@
-"""The contract of every generator: latent spaces, lifts between them, and one loop over synthesis steps.
+"""The generator interface: latent spaces, lifts between them, and one loop over synthesis steps.
 
     codes (B, D)  --lift-->  codes of the finest space  --steps-->  State ... State  --finish-->  picture (B, 3, H, W)
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.latents import LatentSpace
 
-LARGEST = 4096  # pixels across; files that declare more are not believed
+LARGEST = 4096  # pixels: files that declare more are refused
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one feature map looks like.
+    """Shape of one feature map.
 
     Args:
         name: "32.conv", "64.conv1".
@@ -41,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All that flows from one synthesis step to the next.
+    """Data passed from one synthesis step to the next.
 
     Args:
         x: feature map (B, C, H, W), margin included.
@@ -54,7 +54,7 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """One synthesis step: the layer it makes, the slots of the finest space it reads, and the function itself."""
+    """One synthesis step: its layer, the slots of the finest space that it reads, and its function."""
 
     layer: Layer
     slots: tuple[int, ...]
@@ -63,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Synthesis:
-    """What a synthesis made: the picture (B, 3, H, W), unless it was not wanted, and the states that were kept."""
+    """Result of a synthesis: the picture (B, 3, H, W), None if not requested, and the states of the kept layers."""
 
     image: Tensor | None
     states: Mapping[str, State] = field(default_factory=dict)
@@ -95,16 +95,16 @@ class TunablePart(Protocol):
 
 
 class Generator(nn.Module, ABC):
-    """A trained generator. Shared by everybody who uses it, and unchanged after loading.
+    """A trained generator; immutable after loading, so that all users share one.
 
     Attributes:
         name: registry name, or the file's.
-        fingerprint: SHA-256 of the weights file, "" for weights that never were a file.
+        fingerprint: SHA-256 of the weights file, "" if there is none.
         resolution: picture size in pixels.
         spaces: latent spaces, coarse to fine; the last one feeds the steps.
         layers: feature maps by name, in synthesis order.
         steps: the synthesis steps, one for each layer.
-        usual_truncation: of pictures worth looking at; None where the family has no truncation in its lifts.
+        usual_truncation: a truncation that gives good pictures; None if the architecture's lifts have none.
     """
 
     name: str = ""
@@ -133,7 +133,7 @@ class Generator(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.buffers(), next(self.parameters(), torch.empty(0))).device
 
     def space(self, name: str) -> LatentSpace:
@@ -144,7 +144,7 @@ class Generator(nn.Module, ABC):
         raise UserError(unknown_name("latent space", name, self.space_names))
 
     def check_layers(self, names: Iterable[str]) -> None:
-        """UserError for a name that is not a layer's."""
+        """UserError for an unknown layer."""
         for name in names:
             if name not in self.layers:
                 raise UserError(unknown_name("layer", name, self.layers))
@@ -158,7 +158,7 @@ class Generator(nn.Module, ABC):
         raise NotImplementedError(f"{self.name} has no tunable parts")
 
     def running_layer(self, side: int) -> str | None:
-        """The last layer with a running picture of at most `side` pixels, smaller than the whole; None without one."""
+        """The last layer whose running picture has at most `side` pixels, less than the whole; None without one."""
         return None
 
     @property
@@ -173,7 +173,7 @@ class Generator(nn.Module, ABC):
         }
 
     def group_slots(self, group: str, space: str) -> tuple[str, ...]:
-        """Movable slots of a space that a group's layers read first; empty where the space has no layers (Z, W)."""
+        """Movable slots of a space that a group's layers read first; empty if the space has no layers (Z, W)."""
         slots = self.space(space).slots
         first: dict[int, str] = {}
         for step in self.steps:
@@ -207,14 +207,14 @@ class Generator(nn.Module, ABC):
         Args:
             codes: (B, D) in space `source`.
             source, target: names of latent spaces; `target` is `source` or finer.
-            truncation: pull towards the mean W, 1 = none, 0 = the mean face; only where the family has it.
+            truncation: interpolation from the mean W (0) to the code (1); None = none. StyleGANs only.
 
         Returns:
             (B, D') in space `target`.
 
         Raises:
             UserError: unknown space.
-            ValueError: wrong width, a lift from fine to coarse, or no truncation in this family.
+            ValueError: wrong width, a lift from fine to coarse, or no truncation in this architecture.
         """
         if truncation is not None:
             raise ValueError(f"{self.name or 'this generator'} has no truncation in its lifts.")
@@ -242,9 +242,9 @@ class Generator(nn.Module, ABC):
         Args:
             codes: (B, D) in `space`.
             space: name of the latent space the codes live in.
-            keep: layers whose states are wanted.
+            keep: layers whose states are returned.
             resume: (layer, state): start after that layer with that state; earlier slots are not read.
-            change: what a layer made -> what is kept and goes on in its place; not asked about the layer resumed from.
+            change: maps each layer and its state to the state that replaces it; not called for the resumed layer.
             image: False stops after the last kept layer.
 
         Returns:
@@ -252,7 +252,7 @@ class Generator(nn.Module, ABC):
 
         Raises:
             UserError: unknown layer or space.
-            ValueError: wrong width, or nothing to do (no picture and no layers).
+            ValueError: wrong width, or neither a picture nor a layer is requested.
         """
         self.check_layers((*keep, *((resume[0],) if resume else ())))
         if not image and not keep:
@@ -272,13 +272,13 @@ class Generator(nn.Module, ABC):
         return Synthesis(self.finish(state) if image else None, states, self.layers)
 
     def preview(self, codes: Tensor, space: str, *, side: int) -> Tensor | None:
-        """Small pictures (B, 3, s, s), s at most `side`, without rendering more; None where there are none."""
+        """Small pictures (B, 3, s, s), s at most `side`, from the earlier layers; None if the architecture has none."""
         layer = self.running_layer(side)
         return None if layer is None else self.synthesize(codes, space, keep=(layer,), image=False).states[layer].rgb
 
 
 def check_sizes(sizes: Iterable[int]) -> None:
-    """ValueError for pixels across that no network here has, before memory is taken for them."""
+    """ValueError for layer sizes, in pixels, outside 1 to `LARGEST`, before memory is allocated for them."""
     for size in sizes:
         if not 1 <= size <= LARGEST:
             raise ValueError(f"a layer would be {size} pixels across; 1 to {LARGEST} can be")

@@ -1,10 +1,10 @@
-"""BigGAN-deep in plain PyTorch: Z, and Z+ with a z of its own for every block; class and truncation fixed when built.
+"""BigGAN-deep in plain PyTorch: Z, and Z+ with one z per block; class and truncation are fixed at construction.
 
     Z+ (z0, z1, ...)  -->  4.input  -->  4.block0, 4.block1, 8.block2, ...  -->  picture
 
 Sources: Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis" (ICLR 2019),
 appendix B; state-dict layout and configuration of Hugging Face's pytorch-pretrained-BigGAN. Spectral norms, batch
-statistics and the class's share of every conditional gain and bias are constants, and folded.
+statistics and the class embedding's part of every conditional gain and bias are constants, and folded.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from lelsd_core.latents import LatentSpace, Slot
 
 @dataclass(frozen=True)
 class BigGANConfig:
-    """The model's config.json.
+    """The fields of the model's config.json that are used.
 
     Args:
         z_dim: columns of z.
-        layers: one (upsamples, channels in, channels out) for each block, in units of `channel_width`.
+        layers: (upsamples, channels in, channels out) of each block, channels in units of `channel_width`.
         attention_layer_position: the block that self-attention comes before.
         eps: of every batch normalisation.
         channel_width: see `layers`.
@@ -43,7 +43,7 @@ class BigGANConfig:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> BigGANConfig:
-        """From config.json, what it says beyond this left out."""
+        """Builds it from config.json, ignoring other fields."""
         known = {field.name: facts[field.name] for field in fields(cls)}
         return cls(**{**known, "layers": tuple((bool(up), int(a), int(b)) for up, a, b in known["layers"])})
 
@@ -52,10 +52,10 @@ class BigGAN(Generator):
     """A BigGAN-deep generator in spaces Z and Z+.
 
     Args:
-        config: its sizes.
-        weights: state dict in Hugging Face's layout, spectral norms unfolded.
-        label: weights (classes,) of the classes, one 1 for a single class.
-        truncation: scale of the samples, and which of the stored batch statistics are used; 0 to 1.
+        config: sizes of the network.
+        weights: state dict in Hugging Face's layout, with spectral norms.
+        label: weights (classes,) of the classes; one-hot for a single class.
+        truncation: scale of the samples, which also selects the stored batch statistics; in [0, 1].
     """
 
     def __init__(
@@ -120,22 +120,22 @@ class BigGAN(Generator):
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What is fixed when the network is built: the class's embedding (E,), the truncation, the batch norms' eps."""
+    """Constants of the construction: the class's embedding (E,), the truncation, and eps of the batch norms."""
 
     embedding: Tensor
     truncation: float
     eps: float
 
     def normalisation(self, part: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Gain and shift (C,) that a batch normalisation's statistics come to, before its own gain and bias."""
+        """Gain and shift (C,) equal to a batch normalisation with stored statistics, before its own gain and bias."""
         means, variances = (self.statistic(part[f"running_{name}"].float()) for name in ("means", "vars"))
         gain = (variances + self.eps).rsqrt()
         return gain, -means * gain
 
     def statistic(self, stored: Tensor) -> Tensor:
-        """The stored statistics (steps, C) at the truncation.
+        """The stored statistics (steps, C), interpolated at the truncation.
 
-        Between two steps the official code gives the lower one the weight of the upper one; its pictures are wanted.
+        As in the official code, the two neighbouring steps have each other's weights.
         """
         part, index = math.modf(self.truncation / (1 / (len(stored) - 1)))
         lower = stored[int(index)]
@@ -143,12 +143,12 @@ class Given:
 
 
 class Block(nn.Module):
-    """A residual block: 1×1, 3×3, 3×3, 1×1 convolutions, each behind a conditional batch norm and a ReLU.
+    """A residual block: 1×1, 3×3, 3×3, 1×1 convolutions, each after a conditional batch norm and a ReLU.
 
     Args:
         part: tensors "bn_0.running_means", "bn_0.scale.weight", "conv_0.weight", ...
         up: whether it doubles the size.
-        given: class, truncation, eps.
+        given: constants of the construction.
     """
 
     def __init__(self, part: Mapping[str, Tensor], up: bool, given: Given) -> None:
@@ -179,7 +179,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over a map, keys and values at half its size."""
+    """Self-attention over a feature map; keys and values are pooled to half its size."""
 
     def __init__(self, part: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -197,12 +197,12 @@ class Attention(nn.Module):
 
 
 def normalised(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """x (B, C, H, W) times gain plus shift, each (B, C)."""
+    """x (B, C, H, W) · gain (B, C) + shift (B, C)."""
     return torch.addcmul(spread(shift, x), x, spread(gain, x))
 
 
 def fold_spectral_norms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """weight_orig, weight_u, weight_v → weight = weight_orig / (uᵀ W v); all else as it is."""
+    """Replaces weight_orig, weight_u and weight_v by weight = weight_orig / (uᵀ W v)."""
     normed = ("weight_orig", "weight_u", "weight_v")
     folded = {name: tensor.float() for name, tensor in weights.items() if not name.endswith(normed)}
     for name, weight in weights.items():
@@ -214,12 +214,12 @@ def fold_spectral_norms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def block_numbers(weights: Mapping[str, Tensor]) -> list[int]:
-    """Places of the residual blocks in the official module list, which counts attention too."""
+    """Indices of the residual blocks in the official module list, which also contains the attention."""
     return sorted({int(name.split(".")[1]) for name in weights if name.startswith("layers.") and ".conv_0." in name})
 
 
 def truncated_normal(width: int, seed: int) -> Tensor:
-    """A row (width,) of N(0, 1) cut off at ±2, from a seed, by the inverse of its distribution."""
+    """A seeded sample (width,) of N(0, 1) truncated at ±2, by the inverse of its distribution function."""
     uniform = torch.rand(width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     inside = math.erf(2 / math.sqrt(2))  # share of N(0, 1) within ±2
     return (math.sqrt(2) * torch.special.erfinv((2 * uniform - 1) * inside)).float()

@@ -1,11 +1,11 @@
-"""DCGAN in plain PyTorch, with a style space of its own.
+"""DCGAN in plain PyTorch, with a style space S.
 
-    Z (100)  -->  S: z carried along, then one gain and one bias for each channel of each layer  -->  picture
+    Z (100)  -->  S: z, then one gain and one bias for each channel of each layer  -->  picture
 
 Sources: Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks", ICLR 2016; state-dict layout of the PyTorch DCGAN tutorial (`main.0.weight` ...).
-S is this project's: y = BatchNorm(x)·(1 + gain) + bias, before the ReLU, so that zeros change nothing.
-BatchNorm runs with its stored statistics and is folded into the convolutions when the network is built.
+S is defined by this project: y = BatchNorm(x)·(1 + gain) + bias, before the ReLU, so that zeros change nothing.
+BatchNorm uses its stored statistics and is folded into the convolutions.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch import Tensor
 from lelsd_core.generators.base import Generator, Layer, State, Step, check_sizes
 from lelsd_core.latents import LatentSpace, Slot
 
-EPS = 1e-5  # torch's default for BatchNorm2d, which the tutorial leaves as it is
+EPS = 1e-5  # torch's default for BatchNorm2d, which the tutorial uses
 
 
 @dataclass(frozen=True)
 class DCGANConfig:
-    """Sizes of a DCGAN; all but `prior` can be read off its weights.
+    """Sizes of a DCGAN; all but `prior` are inferred from its weights.
 
     Args:
         code_width: columns of z.
         channels: channels of each layer, coarse to fine; the first layer is 4×4, each next one twice as large.
-        prior: samples are prior · N(0, I); below 1 trades variety for fewer broken pictures.
+        prior: standard deviation of the samples; below 1 gives less variety and fewer broken pictures.
     """
 
     code_width: int = 100
@@ -39,7 +39,7 @@ class DCGANConfig:
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor], prior: float = 1.0) -> DCGANConfig:
-        """Read the sizes off a tutorial state dict."""
+        """Infers the sizes from a state dict of the tutorial."""
         convolutions = [weights[name] for name in convolution_names(weights)]
         return cls(convolutions[0].shape[0], tuple(w.shape[1] for w in convolutions[:-1]), prior)
 
@@ -54,8 +54,8 @@ class DCGAN(Generator):
     """A DCGAN generator in spaces Z and S.
 
     Args:
-        config: its sizes.
-        weights: tutorial state dict, `main.0.weight` to the last convolution, BatchNorm statistics included.
+        config: sizes of the network.
+        weights: state dict of the tutorial, with the statistics of BatchNorm.
     """
 
     def __init__(self, config: DCGANConfig, weights: Mapping[str, Tensor]) -> None:
@@ -105,13 +105,13 @@ class DCGAN(Generator):
 
 
 def styled(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """ReLU of x (B, C, H, W) under a gain and a bias (B, C) for each channel, both 0 for no change."""
+    """ReLU of x (B, C, H, W) · (1 + gain) + shift, each (B, C)."""
     gain, shift = 1 + gain.to(x.dtype), shift.to(x.dtype)
     return torch.addcmul(shift[:, :, None, None], x, gain[:, :, None, None]).relu_()
 
 
 def style_space(config: DCGANConfig, sizes: Sequence[int]) -> LatentSpace:
-    """S: z, held still, then a gain and a bias for each channel of each layer."""
+    """S: z, which is not movable, then a gain and a bias for each channel of each layer."""
     pairs = [
         Slot(f"{size}.{kind}", channels)
         for size, channels in zip(sizes, config.channels, strict=True)
@@ -121,7 +121,7 @@ def style_space(config: DCGANConfig, sizes: Sequence[int]) -> LatentSpace:
 
 
 def fold_batch_norm(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """The convolution `name` with the BatchNorm behind it folded in: weight (I, O, 4, 4) and bias (O,), float32."""
+    """The convolution `name` with the BatchNorm after it folded in: weight (I, O, 4, 4) and bias (O,), float32."""
     norm = f"main.{int(name.split('.')[1]) + 1}"
     mean, var, gamma, beta = (
         weights[f"{norm}.{key}"].float() for key in ("running_mean", "running_var", "weight", "bias")

@@ -1,9 +1,9 @@
-"""What the StyleGANs share: Z → W → W+ → S, the mapping network, and truncation about the mean W.
+"""Base class of the StyleGANs: Z → W → W+ → S, the mapping network, and truncation about the mean W.
 
     z (B, Z)  --mapping-->  w (B, D)  --once for each layer-->  W+ (B, L·D)  --affine maps-->  S (B, sum of widths)
 
 Sources: Karras, Laine, Aila, "A Style-Based Generator Architecture for GANs" (CVPR 2019), appendix B; Wu, Lischinski,
-Shechtman, "StyleSpace Analysis" (CVPR 2021) for S: what each affine map puts out, toRGB included, in synthesis order.
+Shechtman, "StyleSpace Analysis" (CVPR 2021) for S: the output of each affine map, toRGB included, in synthesis order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lelsd_core.generators.base import Generator
 from lelsd_core.latents import LatentSpace, Slot
 
-MEAN_SAMPLES = 10_000  # draws for the mean W of a file that holds none
+MEAN_SAMPLES = 10_000  # for the mean W of a file that does not store it
 SLOPE = 0.2
 SQRT2 = 2**0.5
 
@@ -28,8 +28,8 @@ class MappingNetwork(nn.Module):
 
     Args:
         weights: "fc0.weight", "fc0.bias", ..., and for a conditional model "embed.weight", "embed.bias".
-        rate: learning-rate multiplier that the stored weights are to be scaled by.
-        label: weights (classes,) of the classes of a conditional model; their embedding is a constant here.
+        rate: learning-rate multiplier, by which the stored weights are scaled.
+        label: weights (classes,) of the classes of a conditional model; their embedding is folded into the first bias.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], rate: float, label: Tensor | None = None) -> None:
@@ -58,17 +58,17 @@ class MappingNetwork(nn.Module):
 
 
 class StyleGenerator(Generator):
-    """A generator with spaces Z, W, W+ and S; an architecture adds its steps.
+    """A generator with spaces Z, W, W+ and S; subclasses add the synthesis steps.
 
     Args:
-        mapping: its mapping network.
-        mean: mean of W (D,); drawn from seeded samples if None.
-        rows: for each slot of S, the row of W+ it is made from.
+        mapping: the mapping network.
+        mean: mean of W (D,); None estimates it from seeded samples.
+        rows: for each slot of S, the row of W+ that its affine map reads.
         slots: the slots of S, in synthesis order.
     """
 
     usual_truncation = 0.7
-    truncated_rows: int | None = None  # how many rows of W+ truncation reaches; None = all
+    truncated_rows: int | None = None  # number of rows of W+ that are truncated; None = all
 
     def __init__(
         self, mapping: MappingNetwork, mean: Tensor | None, rows: Sequence[int], slots: Sequence[Slot]
@@ -86,7 +86,7 @@ class StyleGenerator(Generator):
         )
 
     def add_affine(self, index: int, weight: Tensor, bias: Tensor, gain: float = 1.0) -> None:
-        """The affine map of slot `index` of S: stored weight (C, D) under equalised learning rate, bias (C,)."""
+        """Adds the affine map of slot `index` of S: weight (C, D) with equalised learning rate, bias (C,)."""
         self.register_buffer(f"affine_weight{index}", weight.float() * (gain / weight.shape[1] ** 0.5))
         self.register_buffer(f"affine_bias{index}", bias.float())
 
@@ -103,7 +103,7 @@ class StyleGenerator(Generator):
         return super().lift(codes, where, target)
 
     def truncate(self, codes: Tensor, amount: float) -> Tensor:
-        """Codes of W (B, D) or W+ (B, L·D) pulled towards the mean W; 1 leaves them, 0 is the mean."""
+        """Codes of W (B, D) or W+ (B, L·D) interpolated from the mean W (amount 0) to themselves (amount 1)."""
         rows = codes.unflatten(1, (-1, len(self.mean)))  # (B, 1 or L, D)
         reached = rows[:, : self.truncated_rows]
         return torch.cat([self.mean.lerp(reached, amount), rows[:, reached.shape[1] :]], 1).flatten(1)
@@ -125,7 +125,7 @@ class StyleGenerator(Generator):
 
 
 def unit_moment(x: Tensor) -> Tensor:
-    """Rows (..., D) scaled to a mean square of 1."""
+    """Rows (..., D), each divided by its root mean square."""
     return x * (x.square().mean(dim=-1, keepdim=True) + 1e-8).rsqrt()
 
 
@@ -141,12 +141,14 @@ def mean_of_w(mapping: MappingNetwork) -> Tensor:
 
 
 def fixed_noise(mode: str, stored: Tensor | None, size: int, number: int, seed: int = 0) -> Tensor | None:
-    """Noise (1, 1, size, size) of the network's layer `number`, or None where it is off.
+    """Noise (1, 1, size, size) of the network's layer `number`, or None if it is off.
 
     Args:
-        mode: "stored" (seeded where the file holds none), "random" (always seeded) or "off".
-        stored: what the file holds, of any shape with size² numbers.
-        size, number, seed: the same three always give the same noise.
+        mode: "stored" (from seed 0 if the file has none), "random" (from `seed`) or "off".
+        stored: the file's noise, of any shape with size² numbers; None if it has none.
+        size: height and width, in pixels.
+        number: index of the layer; each layer's noise differs.
+        seed: of random noise.
     """
     if mode == "off":
         return None
@@ -157,7 +159,7 @@ def fixed_noise(mode: str, stored: Tensor | None, size: int, number: int, seed: 
 
 
 def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors under a prefix, the prefix cut off."""
+    """The tensors whose names start with a prefix, without the prefix."""
     return {name[len(prefix) + 1 :]: tensor for name, tensor in weights.items() if name.startswith(prefix + ".")}
 
 
@@ -167,5 +169,5 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same numbers with the channels innermost, where convolutions are fastest."""
+    """The tensor in channels-last memory layout, in which convolutions are fastest."""
     return x.contiguous(memory_format=torch.channels_last)

@@ -4,7 +4,7 @@
 
 Sources: Karras, Laine, Aila, "A Style-Based Generator Architecture for GANs" (CVPR 2019); state-dict layout of the
 PyTorch port in LELSD's code (`g_mapping.dense0.weight`, `g_synthesis.blocks.8x8.conv0_up.weight`,
-`g_style.style_layers.8x8_0.lin.weight`, `truncation.avg_latent`). Truncation reaches the first 8 rows of W+.
+`g_style.style_layers.8x8_0.lin.weight`, `truncation.avg_latent`). Truncation applies to the first 8 rows of W+.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lelsd_core.generators.style import (
 from lelsd_core.latents import Slot
 
 EPS = 1e-5  # torch's default for InstanceNorm2d
-FUSED = 128  # from this size on, the official network upsamples inside the convolution, with the kernel turned over
+FUSED = 128  # from this size on, the official network upsamples in a transposed convolution, with a flipped kernel
 RATE = 0.01  # learning-rate multiplier of the mapping network
 
 
@@ -38,7 +38,7 @@ class StyleGAN1(StyleGenerator):
 
     Args:
         weights: state dict of the PyTorch port.
-        noise: "stored" (these files hold none: fixed noise from seed 0), "random" or "off".
+        noise: "stored" (these files have none: fixed noise from seed 0), "random" or "off".
         noise_seed: for random noise.
     """
 
@@ -85,12 +85,12 @@ class StyleGAN1(StyleGenerator):
 
 
 class NormalisedConv(nn.Module):
-    """Convolution, bias, noise, leaky ReLU, instance normalisation, style. The network's first one has no convolution.
+    """Convolution, bias, noise, leaky ReLU, adaptive instance normalisation; the first one has no convolution.
 
     Args:
         block: tensors of its block.
-        number: its place in the network; even ones open a block, and upsample in all but the first.
-        size: pixels of its output.
+        number: its index in the network; even ones start a block, and upsample except in the first block.
+        size: height and width of its output, in pixels.
         noise: (1, 1, size, size) or None.
     """
 
@@ -134,18 +134,18 @@ class NormalisedConv(nn.Module):
 
 
 def doubling_kernel(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) → (I, O, 4, 4) for a transposed convolution with stride 2: each pixel doubled, then weighted."""
+    """(O, I, 3, 3) → (I, O, 4, 4): nearest-neighbour upsampling and convolution as one transposed convolution."""
     wide = F.pad(weight.transpose(0, 1), (1, 1, 1, 1))
     return wide[..., 1:, 1:] + wide[..., :-1, 1:] + wide[..., 1:, :-1] + wide[..., :-1, :-1]
 
 
 def block_sizes(weights: Mapping[str, Tensor]) -> list[int]:
-    """Sizes of the blocks in the file: 4, 8, 16, ..."""
+    """Sizes of the file's blocks: 4, 8, 16, ..."""
     prefix = "g_synthesis.blocks."
     return sorted({int(name.removeprefix(prefix).split("x")[0]) for name in weights if name.startswith(prefix)})
 
 
 def mapping_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The mapping network as `MappingNetwork` takes it, whose gain of √2 reaches the biases too."""
+    """The mapping network's tensors for `MappingNetwork`, which multiplies biases by √2 as well."""
     parts = below(weights, "g_mapping").items()
     return {name.replace("dense", "fc"): t / SQRT2 if name.endswith("bias") else t for name, t in parts}

@@ -38,7 +38,7 @@ Part = TypeVar("Part", bound=nn.Module)
 
 @dataclass(frozen=True)
 class StyleGAN2Config:
-    """What the weights do not say; everything else is read off their shapes.
+    """Settings that are not in the weights; sizes are inferred from their shapes.
 
     Args:
         clamp: bound of the activations after each layer, None for none (files trained in half precision have 256).
@@ -53,7 +53,7 @@ class StyleGAN2(StyleGenerator):
     """A StyleGAN2 generator in spaces Z, W, W+ and S.
 
     Args:
-        config: what the weights do not say.
+        config: settings that are not in the weights.
         weights: state dict in StyleGAN2-ADA's layout.
         noise: "stored", "random" or "off", see `fixed_noise`.
         noise_seed: for random noise.
@@ -141,12 +141,12 @@ class StyleGAN2(StyleGenerator):
 
 
 class StyledConv(nn.Module):
-    """Convolution under a style, demodulated; noise, bias and leaky ReLU.
+    """Modulated and demodulated convolution, then noise, bias and leaky ReLU.
 
     Args:
         part: "weight" (O, I, 3, 3), "bias" (O,), "noise_strength" ().
         noise: (1, 1, H, W) or None.
-        up: resampling kernel (4, 4) with sum 4 where the convolution doubles the size.
+        up: resampling kernel (4, 4) with sum 4 if the convolution doubles the size, else None.
         clamp: bound of the output.
     """
 
@@ -167,7 +167,7 @@ class StyledConv(nn.Module):
             self.register_buffer("blur", up.flip(0, 1).expand(self.weight_out, 1, 4, 4).contiguous())
 
     def changed(self, weight: Tensor, bias: Tensor) -> StyledConv:
-        """The same part after a change (O, I, 3, 3) of its weight and one (O,) of its bias, both as they are here."""
+        """A copy with changes (O, I, 3, 3) of the weight and (O,) of the bias added, both in this module's scale."""
         own = self.weight.transpose(0, 1) if self.up else self.weight
         new = own.float() + weight
         laid = channels_last(new.transpose(0, 1) if self.up else new).to(self.weight.dtype)
@@ -192,7 +192,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """1×1 convolution to a picture under a style, not demodulated; always float32."""
+    """Modulated 1×1 convolution to a picture, not demodulated; always float32."""
 
     def __init__(self, part: Mapping[str, Tensor], clamp: float | None) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class ToRGB(nn.Module):
         self.register_buffer("bias", part["bias"].float().reshape(3))
 
     def changed(self, weight: Tensor, bias: Tensor) -> ToRGB:
-        """The same part after a change (3, C) of its weight and one (3,) of its bias."""
+        """A copy with changes (3, C) of the weight and (3,) of the bias added."""
         return sharing(self, weight=self.weight + weight, bias=self.bias + bias)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -219,21 +219,21 @@ def energy(weight: Tensor) -> Tensor:
 
 
 def sharing(module: Part, **buffers: Tensor) -> Part:
-    """A copy of a module that shares every tensor and module with it but the buffers that are given."""
+    """A copy of a module that shares its tensors and submodules, except for the buffers passed here."""
     twin = copy.copy(module)
     twin._modules, twin._buffers = dict(module._modules), {**module._buffers, **buffers}
     return twin
 
 
 def part_names(weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """Our name → the file's for every styled part, in synthesis order: {"8.conv0": "b8.conv0"}."""
+    """Slot name → name in the file of every styled layer, in synthesis order: {"8.conv0": "b8.conv0"}."""
     parts = {name.removesuffix(".affine.weight") for name in weights if name.endswith(".affine.weight")}
     known = [part.removeprefix("synthesis.") for part in parts]
     return {part[1:]: part for part in sorted(known, key=lambda part: (size_of(part[1:]), part))}
 
 
 def rows_of(names: Mapping[str, str]) -> list[int]:
-    """The row of W+ each part reads: a toRGB shares its row with the convolution after it."""
+    """The row of W+ that each styled layer reads: a toRGB shares its row with the convolution after it."""
     rows, row = [], 0
     for name in names:
         rows.append(row)
@@ -247,5 +247,5 @@ def size_of(name: str) -> int:
 
 
 def key(name: str) -> str:
-    """A layer's name as a module's: no dots."""
+    """A layer's name without dots, as a module name."""
     return name.replace(".", "_")

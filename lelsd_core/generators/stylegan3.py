@@ -2,8 +2,8 @@
 
     S  -->  input (Fourier features)  -->  L0_36_1024 ... L13_1024_32  -->  L14_1024_3, the picture
 
-Every layer works on a map with a margin around the picture, and its leaky ReLU at a higher sampling rate between two
-low-pass filters, which are read from the file. Sources: Karras et al., "Alias-Free Generative Adversarial Networks"
+Every layer's map has a margin around the picture; its leaky ReLU runs at a higher sampling rate, between two low-pass
+filters, which are read from the file. Sources: Karras et al., "Alias-Free Generative Adversarial Networks"
 (NeurIPS 2021); state-dict layout and layer names of NVIDIA's StyleGAN3. As in `stylegan2`, styles scale the
 activations instead of one set of weights per picture, and gains are folded into constants.
 """
@@ -28,12 +28,12 @@ EPS = 1e-8
 
 @dataclass(frozen=True)
 class Sampling:
-    """One layer's sizes: the map it makes, its sampling rate, and the factors around its leaky ReLU.
+    """Sizes of one layer: its map, sampling rate, and the resampling factors around its leaky ReLU.
 
     Args:
-        name: the file's, "L2_52_1024".
-        size: pixels of its map, margin included.
-        rate: pixels across the picture.
+        name: in the file, "L2_52_1024".
+        size: height and width of its map, margin included, in pixels.
+        rate: height and width of the picture in it, in pixels.
         up, down: upsampling before the leaky ReLU and downsampling after it; 1 and 1 for the picture itself.
     """
 
@@ -46,12 +46,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class StyleGAN3Config:
-    """What the weights do not say.
+    """Settings that are not in the weights.
 
     Args:
         input_size, input_rate, bandwidth: of the Fourier features, as in `Sampling`.
-        layers: sizes of each layer, the picture last.
-        output_scale: the picture is the last layer times this.
+        layers: sizes of each layer; the last one is the picture.
+        output_scale: factor from the last layer to the picture.
         clamp: bound of the activations after each layer.
         rate: learning-rate multiplier of the mapping network.
     """
@@ -66,15 +66,15 @@ class StyleGAN3Config:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> StyleGAN3Config:
-        """From plain numbers, as a safetensors header holds them."""
+        """Builds it from the JSON of a safetensors header."""
         return cls(**{**facts, "layers": tuple(Sampling(**layer) for layer in facts["layers"])})
 
 
 class StyleGAN3(StyleGenerator):
-    """A StyleGAN3 generator in spaces Z, W, W+ and S; the input's rotation and shift are a slot edits do not move.
+    """A StyleGAN3 generator in spaces Z, W, W+ and S; the slot of the input's rotation and shift is not movable.
 
     Args:
-        config: what the weights do not say.
+        config: settings that are not in the weights.
         weights: state dict in NVIDIA's layout.
         label: weights (classes,) of the classes of a conditional model.
     """
@@ -118,7 +118,7 @@ class StyleGAN3(StyleGenerator):
 
 
 class FourierInput(nn.Module):
-    """Sines of fixed frequencies on a plane that the style turns and shifts, mixed by one matrix.
+    """Fourier features: sines of fixed frequencies on a plane that the style rotates and shifts, mixed by one matrix.
 
     Args:
         part: "freqs" (C, 2), "phases" (C,), "weight" (C, C), "transform" (3, 3).
@@ -150,11 +150,11 @@ class FourierInput(nn.Module):
 
 
 class FilteredConv(nn.Module):
-    """Convolution under a style, then bias and a leaky ReLU between up- and downsampling; toRGB has only the first.
+    """Modulated convolution, bias, then a leaky ReLU between up- and downsampling; toRGB has no ReLU and no resampling.
 
     Args:
         part: "weight" (O, I, k, k), "bias" (O,), "magnitude_ema" (), "up_filter" (t,), "down_filter" (t,) or (t, t).
-        size: pixels of its input, margin included.
+        size: height and width of its input, margin included, in pixels.
         sampling: the layer's sizes.
         clamp: bound of the activations.
     """
@@ -178,7 +178,7 @@ class FilteredConv(nn.Module):
             self._add_filters(part["up_filter"].float() * self.up, part["down_filter"].float(), size, sampling)
 
     def _add_filters(self, up: Tensor, down: Tensor, size: int, sampling: Sampling) -> None:
-        """Filters of both sides, one copy per channel, and which stretch of the upsampled map is wanted."""
+        """Sets the filters, one copy per channel, and the range of the upsampled map that is used."""
         taps = down.shape[-1]
         self.wanted = (sampling.size - 1) * self.down + taps  # pixels that the downsampling reads
         padding = self.wanted - (size + self.kernel - 1) * self.up + len(up) - 1
@@ -205,7 +205,7 @@ class FilteredConv(nn.Module):
         return F.conv2d(x, self.down_filter.transpose(2, 3), stride=(self.down, 1), groups=self.channels)
 
     def upsample(self, x: Tensor, dim: int) -> Tensor:
-        """x between zeros, filtered, along one of its last two dimensions; the wanted stretch."""
+        """Upsamples x along one of its last two dimensions: zero insertion, filter, and a crop to the range used."""
         taps, across = self.up_filter.shape[-1], dim == 3
         end = (x.shape[dim] - 1) * self.up + taps - self.first - self.wanted  # pixels too many behind
         crop = max(0, min(self.first, end))
@@ -216,6 +216,6 @@ class FilteredConv(nn.Module):
 
 
 def inner(size: int, rate: int) -> tuple[int, int]:
-    """Pixels of a map that show the picture, and those of its margin on each side."""
+    """Size of the picture in a map, and of the margin on each side, in pixels."""
     margin = max(0, (size - rate) // 2)
     return size - 2 * margin, margin
