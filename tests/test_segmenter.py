@@ -7,7 +7,8 @@ import torch
 
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_segmenter
-from lelsd_core.segmenters import Parts, Segmenter, adapt, build_parts_segmenter, part_mask, region
+from lelsd_core.segmenters import Parts, Segmenter, adapt, part_mask, region
+from lelsd_core.segmenters.unet import build_parts_segmenter
 from lelsd_core.weights.catalogue import CHECKPOINTS
 from lelsd_core.weights.safetensors import read_safetensors
 

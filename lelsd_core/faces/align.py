@@ -6,6 +6,7 @@ photo --Detector--> points of each face --frame--> matrix --+ nudge--> aligned f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -140,19 +141,11 @@ class FaceAligner:
             view[: border * VIEW // size] = view[-(border * VIEW // size) :] = 0
         return AlignedFace(picture, Image.fromarray(view), matrix, candidate)
 
-    def candidate(
-        self,
-        photo: Photo,
-        matrix: np.ndarray,
-        points: np.ndarray | None = None,
-        *,
-        faces: int = 1,
-        aligned_before: bool = False,
-    ) -> Candidate:
-        """A candidate with its crop and its notes."""
+    def candidate(self, photo: Photo, matrix: np.ndarray, points: np.ndarray | None = None, **fields: Any) -> Candidate:
+        """A candidate with its crop, its notes and other fields."""
         crop = Image.fromarray(photo.view(matrix * (CROP / self.frame.size), CROP, oversampling=2))
         notes = notes_on(photo, matrix, self.frame.size, points) if self.frame.faces else ()
-        return Candidate(matrix, crop, faces, aligned_before, notes)
+        return Candidate(matrix, crop, notes=notes, **fields)
 
     def is_aligned(self, photo: Photo, faces: list[Detection]) -> bool:
         """Whether a photo is square and an alignment to its largest face would hardly move its corners."""

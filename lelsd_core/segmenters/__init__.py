@@ -4,7 +4,7 @@ from lelsd_core.segmenters.base import Parts, Segmenter, adapt, part_mask, segme
 from lelsd_core.segmenters.combined import Region, combine, region
 from lelsd_core.segmenters.features import FeatureSegmenter
 from lelsd_core.segmenters.fitting import fit_clusters, fit_head, paint, parts_like
-from lelsd_core.segmenters.unet import UNetSegmenter, build_parts_segmenter
+from lelsd_core.segmenters.unet import UNetSegmenter
 
 __all__ = [
     "FeatureSegmenter",
@@ -13,7 +13,6 @@ __all__ = [
     "Segmenter",
     "UNetSegmenter",
     "adapt",
-    "build_parts_segmenter",
     "combine",
     "fit_clusters",
     "fit_head",

@@ -8,6 +8,7 @@ Each segmenter finds its own region at its own resolution; only the masks are co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -27,30 +28,40 @@ OPERATIONS: Mapping[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {  # 
 
 
 class Region(Segmenter):
-    """A segmenter with two parts, a region and "rest"; subclasses compute the region's mask from their sources."""
+    """A segmenter with two parts, a region and "rest"; `|`, `&` and `-` combine regions.
 
-    def __init__(self, name: str, *sources: Segmenter) -> None:
+    Args:
+        name: of the region.
+        operation: one of `OPERATIONS`, which combines the masks of the sources at the largest of their sizes.
+        sources: segmenters, each with its chosen parts.
+    """
+
+    def __init__(self, name: str, operation: str, *sources: tuple[Segmenter, tuple[str, ...]]) -> None:
         super().__init__()
-        self.name, self.parts, self.sources = name, Parts((name, REST)), nn.ModuleList(sources)
-        self.needs = tuple(dict.fromkeys(layer for source in sources for layer in source.needs))
-        self.needs_picture = any(source.needs_picture for source in sources)
-        generators = {source.made_for for source in sources if source.made_for is not None}
+        segmenters = [segmenter for segmenter, _ in sources]
+        self.name, self.parts, self.operation = name, Parts((name, REST)), operation
+        self.segmenters, self.chosen = nn.ModuleList(segmenters), [chosen for _, chosen in sources]
+        self.needs = tuple(dict.fromkeys(layer for segmenter in segmenters for layer in segmenter.needs))
+        self.needs_picture = any(segmenter.needs_picture for segmenter in segmenters)
+        generators = {segmenter.made_for for segmenter in segmenters if segmenter.made_for is not None}
         if len({fingerprint for _, fingerprint in generators}) > 1:
             names = " and ".join(sorted(generator for generator, _ in generators))
             raise UserError(f"These regions read the features of different generators, {names}; both must be of one.")
         self.made_for = next(iter(generators), None)
 
-    def mask(self, image: Tensor | None, features: Mapping[str, Tensor] | None) -> Tensor:
-        """(B, 1, h, w) in [0, 1], 1 inside the region; arguments as for `segment`."""
-        raise NotImplementedError
-
     def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
-        inside = self.mask(image, features)
+        masks = []
+        for segmenter, chosen in zip(self.segmenters, self.chosen, strict=True):
+            soft = isinstance(segmenter, Region)  # its mask as it is: resized masks have values between 0 and 1
+            masks.append(part_mask(segmenter.segment(image, features), segmenter.parts, chosen, soft=soft))
+        size = max(mask.shape[-2:] for mask in masks)
+        masks = [m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in masks]
+        inside = reduce(OPERATIONS[self.operation][1], masks)
         return torch.cat([inside, 1 - inside], 1)
 
     def check(self, generator: Generator) -> None:
-        for source in self.sources:
-            source.check(generator)
+        for segmenter in self.segmenters:
+            segmenter.check(generator)
 
     def __or__(self, other: Region) -> Region:
         return combine("union", self, other)
@@ -62,37 +73,11 @@ class Region(Segmenter):
         return combine("minus", self, other)
 
 
-class PartsRegion(Region):
-    """Some parts of one segmenter."""
-
-    def __init__(self, name: str, segmenter: Segmenter, chosen: tuple[str, ...]) -> None:
-        super().__init__(name, segmenter)
-        self.chosen = chosen
-
-    def mask(self, image: Tensor | None, features: Mapping[str, Tensor] | None) -> Tensor:
-        (segmenter,) = self.sources
-        return part_mask(segmenter.segment(image, features), segmenter.parts, self.chosen)
-
-
-class CombinedRegion(Region):
-    """Two regions, combined by one of `OPERATIONS` at the larger of their sizes."""
-
-    def __init__(self, name: str, operation: str, left: Region, right: Region) -> None:
-        super().__init__(name, left, right)
-        self.operation = operation
-
-    def mask(self, image: Tensor | None, features: Mapping[str, Tensor] | None) -> Tensor:
-        masks = [source.mask(image, features) for source in self.sources]
-        size = max(mask.shape[-2:] for mask in masks)
-        left, right = (m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in masks)
-        return OPERATIONS[self.operation][1](left, right)
-
-
 def region(segmenter: Segmenter, *parts: str, name: str | None = None) -> Region:
     """The region of some parts, or groups of parts, of a segmenter. UserError for a part that it does not know."""
     segmenter = adapt(segmenter)
     segmenter.parts.expand(parts)
-    return PartsRegion(name or " or ".join(parts), segmenter, parts)
+    return Region(name or " or ".join(parts), "union", (segmenter, parts))
 
 
 def combine(operation: str, left: Region, right: Region, name: str | None = None) -> Region:
@@ -108,4 +93,5 @@ def combine(operation: str, left: Region, right: Region, name: str | None = None
     """
     if operation not in OPERATIONS:
         raise UserError(unknown_name("way to combine regions", operation, OPERATIONS))
-    return CombinedRegion(name or f"({left.name} {OPERATIONS[operation][0]} {right.name})", operation, left, right)
+    name = name or f"({left.name} {OPERATIONS[operation][0]} {right.name})"
+    return Region(name, operation, *((side, side.parts[:1]) for side in (left, right)))

@@ -1,4 +1,4 @@
-"""How long a photo takes from pixels to an aligned face; every time is printed.
+"""Time from a photo's pixels to an aligned face; every time is printed.
 
 tests/data/astronaut.png --enlarged, mirrored at its sides--> 4000 × 3000 pixels --> AlignedFace
 """

@@ -1,6 +1,6 @@
-"""e4e's encoder against the plain network: the same random weights, in modules named and run as they were published.
+"""Speed of e4e's encoder against a plain network with the same random weights and the published module names.
 
-plain network  BatchNorms of their own, PReLUs and gates as modules, maps with the channels outermost
+plain network  separate BatchNorm, PReLU and gate modules, and channels-first memory layout
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from lelsd_core.cli.bench import interleaved
 from lelsd_core.inversion.e4e import FIRST_OF_SIZE, TAPPED, UNITS, E4EEncoder
 
 WIDTHS = (64, 128, 256, 512)
-POOLINGS = (4, 5, 6)  # strided convolutions of a style that reads 16, 32 or 64 pixels
+POOLINGS = (4, 5, 6)  # number of strided convolutions of a style on a map of 16, 32 or 64 pixels
 
 
 def e4e(repeats: int, styles: int = 18) -> dict[str, float]:
-    """Seconds of the encoder at batch 1, ours and the plain one, and their ratio."""
+    """Seconds of both encoders at batch 1, and their ratio."""
     plain = PlainEncoder(styles).eval()
     ours = E4EEncoder(plain.state_dict()).eval()
     view = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
@@ -65,7 +65,7 @@ class PlainEncoder(nn.Module):
 
     @staticmethod
     def summed(small: Tensor, large: Tensor) -> Tensor:
-        """The smaller map enlarged, and the larger one."""
+        """Sum of two maps, the smaller one enlarged."""
         return F.interpolate(small, large.shape[-2:], mode="bilinear", align_corners=True) + large
 
 
@@ -117,7 +117,7 @@ class PlainStyle(nn.Module):
 
 
 class PlainLinear(nn.Module):
-    """A linear map under equalised learning rate."""
+    """A linear map with equalised learning rate."""
 
     def __init__(self) -> None:
         super().__init__()

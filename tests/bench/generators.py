@@ -1,7 +1,7 @@
-"""Generators against the plain formulation, and the memory of the largest one; weights are random, shapes are real.
+"""Speed of StyleGAN2 against its plain formulation, and peak memory at 1024 pixels; random weights, real shapes.
 
-plain formulation  one set of weights per picture, made and demodulated for every call, in grouped convolutions; filters
-                   over maps padded with zeros. This is what the official networks do on a CPU.
+plain formulation  weights modulated and demodulated per picture and call, in grouped convolutions, and filters on
+                   zero-padded maps, as the official networks do on a CPU.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def generator(repeats: int) -> dict[str, Any]:
 
 
 def passes(network: StyleGAN2, styles: Tensor) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """Our forward pass from S, and the plain one."""
+    """This project's forward pass from S, and the plain one."""
 
     @torch.inference_mode()
     def ours() -> Tensor:
@@ -98,7 +98,7 @@ def plain_rgb(part: ToRGB, x: Tensor, style: Tensor) -> Tensor:
 
 
 def doubled(x: Tensor) -> Tensor:
-    """A zero after every pixel, (B, C, H, W) → (B, C, 2H, 2W)."""
+    """Inserts a zero after every pixel, (B, C, H, W) → (B, C, 2H, 2W)."""
     x = F.pad(x[:, :, :, None, :, None], (0, 1, 0, 0, 0, 1))
     return x.flatten(4, 5).flatten(2, 3)
 

@@ -1,8 +1,8 @@
-"""What inversions reach: how close they come, how soon, and whether edits still work on them; and e4e's speed.
+"""Quality and speed of inversions, and whether edits still work on them; and e4e's speed.
 
-    shared photo, its variants, held-out made-up faces  --invert, on the clock-->  one `Case` each, the worst of all
+    a photo, its variants, held-out generated faces  --timed inversion-->  one `Case` each, the worst of all
 
-An edit works on an inversion as far as its direction keeps its locality gain: the one there over the shipped one.
+Editability: the locality gain of each direction on the inversions, relative to its gain on samples.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.bench.e4e import e4e
 PHOTO = ROOT / "tests" / "data" / "astronaut.png"
 SEEDS = HELD_OUT[:4]
 MARKS = (3.0, 10.0)  # seconds after which the error is read
-LEAST_AREA = 0.005  # of the picture; a part smaller than that is not there to edit
+LEAST_AREA = 0.005  # of the picture; smaller parts are left out
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ class Case:
     """One face at one closeness.
 
     Args:
-        face, closeness: which.
+        face, closeness: names of the face and of the closeness.
         first_l1, first_s: error and seconds of the first guess.
         l1_3s, l1_10s: the last error reached within 3 and 10 seconds.
         l1, seconds: at the end.
-        kept: the smallest share that a direction keeps of its shipped gain, and that direction's name.
+        kept: the smallest share of its stored gain that a direction keeps.
+        direction: its name.
     """
 
     face: str
@@ -85,7 +86,7 @@ def invert(name: str, repeats: int, closenesses: Sequence[str] = tuple(CLOSENESS
 
 
 def told(case: Case) -> str:
-    """One line for people."""
+    """A case as one line of text."""
     return (
         f"{case.face:>12}, {case.closeness:<19} first {case.first_l1:.3f} in {case.first_s:.2f} s, {case.l1_3s:.3f} at "
         f"3 s, {case.l1_10s:.3f} at 10 s, {case.l1:.3f} in {case.seconds:.1f} s; {case.direction} keeps {case.kept:.2f}"
@@ -102,7 +103,7 @@ def aligned_faces(editor: Editor) -> Iterator[tuple[str, Tensor]]:
 
 
 def variants(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
-    """A photo as it may come: cropped, on a wall, turned, darker, compressed."""
+    """Variants of a photo: cropped, with a wide border, rotated, darker, compressed."""
     width, height = photo.size
     yield "photo", photo
     yield "tighter", photo.crop((width // 5, 0, 3 * width // 4, 11 * height // 20))
@@ -119,7 +120,7 @@ def variants(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
 
 
 def run_case(editor: Editor, name: str, face: Tensor, closeness: str) -> tuple[Case, Inversion]:
-    """Invert a face on the clock; what comes of it, and the last codes."""
+    """Inverts a face and measures time and error; returns them with the last inversion."""
     began = time.perf_counter()
     found = first = editor.inverter.encode(face)
     editor.synthesize(first.codes, first.space)
@@ -138,7 +139,7 @@ def run_case(editor: Editor, name: str, face: Tensor, closeness: str) -> tuple[C
 
 @torch.inference_mode()
 def kept_gains(editor: Editor, codes: Tensor) -> dict[str, float]:
-    """What share of its shipped gain each direction keeps on codes (N, D); without parts that are not to be seen."""
+    """Share of its stored gain that each direction keeps on codes (N, D); directions of invisible parts are left out."""
     generator, space = editor.generator, editor.inverter.space
     samples = HeldOut(space, codes, *render(generator, editor.segmenter, codes, space))
     kept = {}
