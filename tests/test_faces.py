@@ -19,20 +19,20 @@ IRISES = np.array(TRUTH["photo"][:2])
 HEAD = np.array([(203.0, 101), (247, 103), (224, 126), (203, 140), (244, 141)])  # the astronaut's points
 
 
-class Given:
-    """A detector that finds what it is told to; counts how often it is asked."""
+class FixedDetector:
+    """A detector that returns fixed faces and counts its calls."""
 
     def __init__(self, *faces: np.ndarray) -> None:
-        self.faces, self.asked = faces, 0
+        self.faces, self.calls = faces, 0
 
     def detect(self, photo: object) -> list[Detection]:
-        self.asked += 1
+        self.calls += 1
         return [Detection(points, 0.9) for points in self.faces]
 
 
 def aligner_of(editor, *faces: np.ndarray) -> FaceAligner:
     """The editor's aligner around a detector that finds these faces."""
-    return FaceAligner(editor.aligner.frame, editor.aligner.landmarks, Given(*faces))
+    return FaceAligner(editor.aligner.frame, editor.aligner.landmarks, FixedDetector(*faces))
 
 
 def test_the_astronaut_is_found_and_her_eyes_come_to_the_frames_points(editor, astronaut):
@@ -78,7 +78,7 @@ def test_of_two_faces_the_larger_one_is_taken_and_the_other_one_can_be(editor, a
 
 
 @pytest.mark.parametrize("face", [2, -1])
-def test_a_face_that_is_not_there_is_told_with_how_many_there_are(editor, astronaut, face):
+def test_a_face_out_of_range_is_refused_with_the_number_of_faces(editor, astronaut, face):
     with pytest.raises(UserError, match=rf"no face {face} in this picture: 2 faces were found, counted from 0"):
         aligner_of(editor, HEAD, HEAD / 2 + 200).align(astronaut, face)
 
@@ -88,7 +88,7 @@ def test_a_nudge_goes_on_top_and_looks_for_nothing_again(editor, astronaut):
     face = aligner.align(astronaut)
     again = aligner.cut(astronaut, face.candidate, Nudge(right=0.1, scale=1.2))
     at_once = aligner.align(astronaut, nudge=Nudge(right=0.1, scale=1.2))
-    assert aligner.detector.asked == 2
+    assert aligner.detector.calls == 2
     np.testing.assert_allclose(again.matrix, at_once.matrix)
     middle = unproject(face.matrix, np.array([[32.0, 32.0]]))
     np.testing.assert_allclose(project(again.matrix, middle), [[38.4, 32]])
@@ -96,7 +96,7 @@ def test_a_nudge_goes_on_top_and_looks_for_nothing_again(editor, astronaut):
     np.testing.assert_array_equal(back.matrix, face.matrix)
 
 
-def test_a_picture_without_a_face_is_told(editor):
+def test_a_picture_without_a_face_is_refused(editor):
     hills = np.linspace(40, 200, 256).astype(np.uint8)[:, None, None].repeat(256, 1).repeat(3, 2)
     with pytest.raises(UserError, match="No face was found in this picture"):
         editor.aligner.align(Image.fromarray(hills))
@@ -117,7 +117,7 @@ def test_a_square_without_a_face_is_no_aligned_face(editor, name):
         editor.aligner.align(Image.fromarray(PLAIN[name].astype(np.uint8)))
 
 
-def test_a_face_in_profile_only_is_told(editor, astronaut, monkeypatch):
+def test_a_face_in_profile_only_is_refused(editor, astronaut, monkeypatch):
     monkeypatch.setattr("lelsd_core.faces.align.shows_profile", lambda photo: True)
     with pytest.raises(UserError, match="a face in profile only"):
         aligner_of(editor).align(astronaut)
@@ -141,7 +141,7 @@ def test_an_aligned_picture_upside_down_or_on_its_side_is_turned(editor, astrona
     assert face.matrix[0, 0] == pytest.approx(cos / 8, abs=0.02)
 
 
-def test_a_face_that_the_photo_cuts_off_is_told(editor, astronaut):
+def test_a_face_cut_off_by_the_photo_is_noted(editor, astronaut):
     cut = astronaut.crop((0, 0, 512, 132))  # her mouth is below
     notes = aligner_of(editor, HEAD).align(cut).notes
     assert any(note.startswith("Part of the face lies outside the photo") for note in notes)

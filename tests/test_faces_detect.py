@@ -100,7 +100,7 @@ def test_where_yunet_finds_nothing_what_ships_is_asked(yunet, astronaut):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x07\x12\x04abcd"])
-def test_a_damaged_yunet_is_told(editor, tmp_path, content):
+def test_a_damaged_yunet_is_refused(editor, tmp_path, content):
     (tmp_path / "yunet.onnx").write_bytes(content)
     with pytest.raises(UserError, match=r"yunet\.onnx cannot be read as a face detector by OpenCV"):
         YuNet(tmp_path / "yunet.onnx", editor.aligner.detector)
@@ -110,7 +110,7 @@ def test_opencv_brings_its_cascade_for_profiles():
     assert not profile_cascade().empty()
 
 
-def test_a_missing_cascade_is_told(monkeypatch, tmp_path):
+def test_a_missing_cascade_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(detect.cv2.data, "haarcascades", str(tmp_path))
     with pytest.raises(UserError, match=r"brings no haarcascade_profileface\.xml; install opencv"):
         profile_cascade.__wrapped__()

@@ -66,6 +66,6 @@ def test_the_detector_works_where_its_pictures_are():
     assert (scores.shape, guesses.shape) == ((2, 1120), (2, 1120, 8, 2))
 
 
-def test_weights_of_another_shape_are_told():
+def test_weights_of_another_shape_are_refused():
     with pytest.raises(UserError, match="These weights are a face-detector of another shape than this version's"):
         load_tensors(BlazeFace(), {"enter.weight": torch.zeros(3)}, "a face-detector")

@@ -38,7 +38,7 @@ def test_masks_carry_no_gradient():
     assert not part_mask(probabilities, PARTS, ["eyes"], soft=True).requires_grad
 
 
-def test_unknown_and_missing_parts_are_told():
+def test_unknown_and_missing_parts_are_refused():
     probabilities = torch.rand(1, 8, 4, 4)
     with pytest.raises(UserError, match="no part named 'eye'; did you mean eyes"):
         part_mask(probabilities, PARTS, ["eye"])
@@ -91,4 +91,5 @@ def test_a_foreign_segmenter_is_adapted_once():
 def test_one_part_is_given_as_a_plain_string():
     probabilities = torch.rand(1, 8, 4, 4)
     assert torch.equal(part_mask(probabilities, PARTS, "eyes"), part_mask(probabilities, PARTS, ["eyes"]))
-    assert Parts(PARTS, {"face": ("eyes", "nose")}).expand("face") == ("eyes", "nose")
+    parts = Parts(PARTS, {"face": ("eyes", "nose")})
+    assert (parts.expand("face"), parts.channels("face"), parts.expand(())) == (("eyes", "nose"), [4, 5], ())

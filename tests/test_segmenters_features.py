@@ -190,7 +190,7 @@ def test_a_layer_with_other_channels_is_refused(clusters: FeatureSegmenter, face
         segment_synthesis(clusters, Synthesis(None, narrow, faces.shown.layers))
 
 
-def test_bad_examples_are_told(faces: Faces) -> None:
+def test_bad_examples_are_refused(faces: Faces) -> None:
     generator, codes = faces.generator, faces.generator.sample([1, 2])
     labels = torch.zeros(2, 8, 8, dtype=torch.long)
     for wrong, parts, said in (
@@ -211,14 +211,14 @@ def test_bad_examples_are_told(faces: Faces) -> None:
             fit_clusters(generator, count)
 
 
-def test_bad_names_are_told(clusters: FeatureSegmenter) -> None:
+def test_bad_names_are_refused(clusters: FeatureSegmenter) -> None:
     with pytest.raises(UserError, match="no part named 'cluster 61'; did you mean cluster"):
         clusters.named({"hair": ("cluster 61",)})
     with pytest.raises(UserError, match="'cluster 1' is in 'hair' and in 'hat'"):
         clusters.named({"hair": ("cluster 1",), "hat": ("cluster 1",)})
 
 
-def test_a_damaged_file_is_told(clusters: FeatureSegmenter, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(clusters: FeatureSegmenter, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     clusters.save(path)
     from lelsd_core.weights.safetensors import read_safetensors

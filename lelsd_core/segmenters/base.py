@@ -41,12 +41,9 @@ class Parts(tuple[str, ...]):
         return (*self.groups, *self)
 
     def expand(self, names: str | Iterable[str]) -> tuple[str, ...]:
-        """Replaces groups by their parts; each part once. UserError if no name is given, or an unknown one."""
-        names = (names,) if isinstance(names, str) else tuple(names)
-        if not names:
-            raise UserError(f"No part was chosen; choose at least one of {', '.join(self.names)}.")
+        """Replaces groups by their parts; each part once. UserError for an unknown name."""
         expanded: dict[str, None] = {}
-        for name in names:
+        for name in (names,) if isinstance(names, str) else names:
             if tuple.__contains__(self, name):
                 expanded[name] = None
             elif name in self.groups:
@@ -54,6 +51,13 @@ class Parts(tuple[str, ...]):
             else:
                 raise UserError(unknown_name("part", name, self.names))
         return tuple(expanded)
+
+    def channels(self, names: str | Iterable[str]) -> list[int]:
+        """Channels of some parts and groups. UserError for an unknown name, or if there is none."""
+        channels = [self.index(name) for name in self.expand(names)]
+        if not channels:
+            raise UserError(f"No part was chosen; choose at least one of {', '.join(self.names)}.")
+        return channels
 
 
 class Segmenter(nn.Module):
@@ -146,8 +150,7 @@ def part_mask(
     Raises:
         UserError: nothing is chosen, or a part that the segmenter does not know.
     """
-    parts = Parts(parts)
-    channels = [parts.index(name) for name in parts.expand(chosen)]
+    channels = Parts(parts).channels(chosen)
     probabilities = probabilities.detach()
     if not soft:
         labels = probabilities.argmax(1)

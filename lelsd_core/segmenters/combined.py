@@ -76,7 +76,7 @@ class Region(Segmenter):
 def region(segmenter: Segmenter, *parts: str, name: str | None = None) -> Region:
     """The region of some parts, or groups of parts, of a segmenter. UserError for a part that it does not know."""
     segmenter = adapt(segmenter)
-    segmenter.parts.expand(parts)
+    segmenter.parts.channels(parts)  # checks the names
     return Region(name or " or ".join(parts), "union", (segmenter, parts))
 
 

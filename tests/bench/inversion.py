@@ -139,7 +139,7 @@ def run_case(editor: Editor, name: str, face: Tensor, closeness: str) -> tuple[C
 
 @torch.inference_mode()
 def kept_gains(editor: Editor, codes: Tensor) -> dict[str, float]:
-    """Share of its stored gain that each direction keeps on codes (N, D); directions of invisible parts are left out."""
+    """Share of its stored gain that each direction keeps on codes (N, D); without directions of invisible parts."""
     generator, space = editor.generator, editor.inverter.space
     samples = HeldOut(space, codes, *render(generator, editor.segmenter, codes, space))
     kept = {}
