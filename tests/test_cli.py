@@ -109,7 +109,7 @@ EDIT = ["edit", str(ASTRONAUT), "out.png"]
 DISCOVER = ["discover", "d.safetensors"]
 WRONG = {  # arguments, and what the message names
     "no such photo": (["edit", "gone.jpg", "out.png"], "gone.jpg"),
-    "not a picture": (["edit", __file__, "out.png"], "not a picture that can be read"),
+    "not a picture": (["edit", __file__, "out.png"], "not a picture"),
     "an output that is no picture": (["edit", str(ASTRONAUT), "out.doc"], "out.doc"),
     "an output nowhere": (["edit", str(ASTRONAUT), "no/where/out.png"], "where"),
     "an unknown direction": ([*EDIT, "--set", "mout=1"], "did you mean mouth"),
