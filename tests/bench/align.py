@@ -10,19 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-PHOTO = Path(__file__).resolve().parents[2] / "tests" / "data" / "astronaut.png"
+import cv2
+import numpy as np
+from PIL import Image
+
+from lelsd_core.images import read_photo
+from lelsd_core.registry import load_editor
+
+PHOTO = Path(__file__).parents[1] / "data" / "astronaut.png"
 WIDTH, HEIGHT = 4000, 3000
 
 
 def align(name: str, repeats: int) -> dict[str, Any]:
     """Seconds to find and align the face of a photo of 12 megapixels; decoding is not counted."""
-    import cv2
-    import numpy as np
-    from PIL import Image
-
-    from lelsd_core.images import read_photo
-    from lelsd_core.registry import load_editor
-
     aligner = load_editor(name).aligner
     square = cv2.resize(np.asarray(read_photo(PHOTO)), (HEIGHT, HEIGHT), interpolation=cv2.INTER_CUBIC)
     side = (WIDTH - HEIGHT) // 2

@@ -125,3 +125,7 @@ class PlainLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight / math.sqrt(512), self.bias)
+
+
+if __name__ == "__main__":
+    e4e(5)

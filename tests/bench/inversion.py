@@ -1,8 +1,8 @@
-"""Quality and speed of inversions, and whether edits still work on them; and e4e's speed.
+"""Error and duration of inversions, and how well edits work on them; and the speed of e4e's encoder.
 
-    a photo, its variants, held-out generated faces  --timed inversion-->  one `Case` each, the worst of all
+    example photo, its variants, held-out samples  --invert, timed-->  one `Case` each, and the worst of all
 
-Editability: the locality gain of each direction on the inversions, relative to its gain on samples.
+How well an edit works on an inversion: the locality gain of its direction there, over its gain on held-out samples.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from lelsd_core.cli.bench import ROOT
 from lelsd_core.editor import Editor
 from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, render
 from lelsd_core.images import read_photo
@@ -26,7 +26,7 @@ from lelsd_core.registry import load_editor
 from lelsd_core.seeds import HELD_OUT
 from tests.bench.e4e import e4e
 
-PHOTO = ROOT / "tests" / "data" / "astronaut.png"
+PHOTO = Path(__file__).parents[1] / "data" / "astronaut.png"
 SEEDS = HELD_OUT[:4]
 MARKS = (3.0, 10.0)  # seconds after which the error is read
 LEAST_AREA = 0.005  # of the picture; smaller parts are left out
@@ -66,10 +66,10 @@ def invert(name: str, repeats: int, closenesses: Sequence[str] = tuple(CLOSENESS
     for closeness in closenesses:
         codes = []
         for face_name, face in faces.items():
-            case, found = run_case(editor, face_name, face, closeness)
-            print(told(case), flush=True)
+            case, inversion = run_case(editor, face_name, face, closeness)
+            print(table_row(case), flush=True)
             cases.append(case)
-            codes.append(found.codes)
+            codes.append(inversion.codes)
         kept[closeness] = kept_gains(editor, torch.cat(codes))
         print(f"{closeness}, all faces: " + ", ".join(f"{n} {share:.2f}" for n, share in kept[closeness].items()))
     rows = [asdict(case) for case in cases]
@@ -85,8 +85,8 @@ def invert(name: str, repeats: int, closenesses: Sequence[str] = tuple(CLOSENESS
     }
 
 
-def told(case: Case) -> str:
-    """A case as one line of text."""
+def table_row(case: Case) -> str:
+    """A case as one printed line."""
     return (
         f"{case.face:>12}, {case.closeness:<19} first {case.first_l1:.3f} in {case.first_s:.2f} s, {case.l1_3s:.3f} at "
         f"3 s, {case.l1_10s:.3f} at 10 s, {case.l1:.3f} in {case.seconds:.1f} s; {case.direction} keeps {case.kept:.2f}"
@@ -103,7 +103,7 @@ def aligned_faces(editor: Editor) -> Iterator[tuple[str, Tensor]]:
 
 
 def variants(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
-    """Variants of a photo: cropped, with a wide border, rotated, darker, compressed."""
+    """Variants of a photo: cropped, with a wide margin, turned, darker, compressed."""
     width, height = photo.size
     yield "photo", photo
     yield "tighter", photo.crop((width // 5, 0, 3 * width // 4, 11 * height // 20))
@@ -120,26 +120,26 @@ def variants(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
 
 
 def run_case(editor: Editor, name: str, face: Tensor, closeness: str) -> tuple[Case, Inversion]:
-    """Inverts a face and measures time and error; returns them with the last inversion."""
+    """Invert a face against the clock; its row of the table, and the last inversion."""
     began = time.perf_counter()
-    found = first = editor.inverter.encode(face)
+    inversion = first = editor.inverter.encode(face)
     editor.synthesize(first.codes, first.space)
     first_s = seconds = time.perf_counter() - began
     reached = dict.fromkeys(MARKS, first.l1)
     weights = likeness_weights(editor.segmenter, face)
-    for found in editor.inverter.refine(face, first, weights=weights, closeness=closeness):
+    for inversion in editor.inverter.refine(face, first, weights=weights, closeness=closeness):
         seconds = time.perf_counter() - began
-        reached |= {mark: found.l1 for mark in MARKS if seconds <= mark}
-    kept = kept_gains(editor, found.codes)
+        reached |= {mark: inversion.l1 for mark in MARKS if seconds <= mark}
+    kept = kept_gains(editor, inversion.codes)
     worst = min(kept, key=kept.__getitem__)
-    errors = {"first_l1": first.l1, "l1_3s": reached[MARKS[0]], "l1_10s": reached[MARKS[1]], "l1": found.l1}
+    errors = {"first_l1": first.l1, "l1_3s": reached[MARKS[0]], "l1_10s": reached[MARKS[1]], "l1": inversion.l1}
     case = Case(name, closeness, first_s=first_s, seconds=seconds, kept=kept[worst], direction=worst, **errors)
-    return case, found
+    return case, inversion
 
 
 @torch.inference_mode()
 def kept_gains(editor: Editor, codes: Tensor) -> dict[str, float]:
-    """Share of its stored gain that each direction keeps on codes (N, D); without directions of invisible parts."""
+    """The share of its shipped gain that each direction keeps on codes (N, D), for parts that are visible."""
     generator, space = editor.generator, editor.inverter.space
     samples = HeldOut(space, codes, *render(generator, editor.segmenter, codes, space))
     kept = {}
