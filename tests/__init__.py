@@ -1,3 +1,8 @@
-"""Tests. The package is imported before torch, so that threads sleep instead of spinning while others work."""
+"""Tests. What torch reads from the environment is set before it is imported: how threads wait, and how many there are."""
+
+import os
 
 import lelsd_core  # noqa: F401
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n 2: each process computes on one core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

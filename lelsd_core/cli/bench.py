@@ -157,20 +157,19 @@ def bench_start(repeats: int) -> dict[str, Any]:
     )
     times["page_over_empty"] = times["page_s"] / times["empty_page_s"]
     print(f"the page is ready after {times['page_over_empty']:.2f} times an empty page's time")
-    shell = {"python_s": ["-c", "pass"], "help_s": ["-m", "lelsd_core", "--help"]}
-    times |= interleaved({name: lambda a=a: run_python(a) for name, a in shell.items()}, 4 * repeats)
+    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "check": True}
+    tasks = {
+        "python_s": lambda: subprocess.run([sys.executable, "-c", "pass"], **quiet),
+        "help_s": lambda: subprocess.run([sys.executable, "-m", "lelsd_core", "--help"], **quiet),
+    }
+    times |= interleaved(tasks, 4 * repeats)
     times["help_over_python_s"] = times["help_s"] - times["python_s"]
     print(f"--help takes {times['help_over_python_s']:.3f} s more than a bare Python")
     return times
 
 
-def run_python(arguments: list[str]) -> None:
-    """Run a Python program to its end and drop what it says."""
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-
-
 def until_ready(arguments: Callable[[int], list[str]]) -> None:
-    """Start a server on a free port, wait until its page answers, end it."""
+    """Start a server on a free port, wait until its page answers, end it; `arguments(port)` are Python's."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -182,7 +181,7 @@ def until_ready(arguments: Callable[[int], list[str]]) -> None:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read()
                 return
-            except OSError:
+            except OSError:  # not ready yet
                 time.sleep(0.02)
         raise UserError(f"The server of {arguments(port)[0]} ended with exit code {server.returncode} at its start.")
     finally:

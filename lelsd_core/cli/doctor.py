@@ -25,6 +25,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
 from lelsd_core.weights.hub import missing
 
+MEMORY = Path("/proc/meminfo")
 TIMEOUT = 3.0  # seconds for the Hub's answer
 LEAST_DISK = 5e9  # bytes; models of the Hub are up to 1.2 GB each
 LEAST_MEMORY = 2e9  # bytes; the page with the shipped model takes about 1 GB
@@ -41,17 +42,11 @@ OPTIONAL = {  # optional packages -> what they are for
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check.
+    """The result of one check."""
 
-    Args:
-        what: what was checked, in words.
-        remedy: how to get what is missing; "" if nothing is.
-        required: whether the program cannot work without it.
-    """
-
-    what: str
-    remedy: str = ""
-    required: bool = False
+    what: str  # what was checked, in words
+    remedy: str = ""  # how to get what is missing; "" if nothing is
+    required: bool = False  # whether the program cannot work without it
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -100,26 +95,14 @@ def version_of(package: str) -> str:
 
 def check_memory() -> Check:
     """The machine's memory."""
-    free, total = memory_bytes()
-    if total is None:
-        return Check("Memory: this system does not report how much there is")
+    try:
+        lines = (line.split() for line in MEMORY.read_text().splitlines())
+        sizes = {words[0]: 1024 * int(words[1]) for words in lines}
+        free, total = sizes["MemAvailable:"], sizes["MemTotal:"]
+    except (OSError, KeyError):  # not Linux
+        return Check("Memory: this system does not report how much is free")
     what = f"Memory: {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
     return Check(what, "close other programs; the page takes about 1 GB" if free < LEAST_MEMORY else "")
-
-
-def memory_bytes() -> tuple[float, float | None]:
-    """Free and total memory in bytes; (0, None) on systems that do not report it."""
-    try:
-        lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-        sizes = {words[0]: 1024.0 * int(words[1]) for words in lines}
-        return sizes["MemAvailable:"], sizes["MemTotal:"]
-    except (OSError, KeyError):
-        pass
-    try:
-        total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return 0.0, None
-    return total, total  # macOS does not report what is free
 
 
 def check_disk(folder: Path) -> Check:
@@ -137,9 +120,8 @@ def check_shipped_model(device: torch.device) -> Check:
     try:
         load_editor(GENERATOR, device).random_face(0)
     except (UserError, RuntimeError) as error:
-        remedy = (
-            "get the repository again" if isinstance(error, UserError) else f"torch fails on {device}; reinstall it"
-        )
+        broken_file = isinstance(error, UserError)
+        remedy = "get the repository again" if broken_file else f"torch fails on {device}; reinstall it"
         return Check(str(error).partition("\n")[0], remedy, required=True)
     return Check(f"{GENERATOR} is whole (SHA-256) and renders faces of 64 pixels, fast on any CPU")
 

@@ -16,18 +16,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from lelsd_core.errors import UserError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Build = Callable[[str], Callable[[Item], Result]]  # device -> a task with its models loaded: item -> result
-
+Task = Callable[[Any], Any]  # item -> result, with its models loaded
+TOKEN = secrets.token_hex(32)  # one for the whole process: its Ray keeps asking for the first that it saw
 OBJECT_STORE = 80_000_000  # bytes of memory that Ray shares between processes: near its minimum
 RESTARTS = 3  # of a worker
 PRIVATE = {  # environment variables that Ray reads when it is imported
@@ -38,8 +35,8 @@ PRIVATE = {  # environment variables that Ray reads when it is imported
 
 
 def spread(
-    build: Build[Item, Result], items: Sequence[Item], *, workers: int = 1, device: str = "cpu"
-) -> Iterator[Result | UserError]:
+    build: Callable[[str], Task], items: Sequence[Any], *, workers: int = 1, device: str = "cpu"
+) -> Iterator[Any]:
     """Do the same with each item.
 
     Args:
@@ -52,7 +49,7 @@ def spread(
         For each item, in order, its result, or the `UserError` that it raised or that reports a lost worker.
 
     Raises:
-        UserError: fewer than one worker, or several without Ray.
+        UserError: fewer than one worker, several without Ray, or models that cannot be loaded.
     """
     check_workers(workers)
     workers = min(workers, len(items))
@@ -72,33 +69,28 @@ def check_workers(workers: int) -> None:
         import_ray()
 
 
-def result_or_error(task: Callable[[Item], Result], item: Item) -> Result | UserError:
-    """The result of an item, or the `UserError` that it raised."""
+def result_or_error(task: Callable[[Any], Any], argument: Any) -> Any:
+    """The result of a task, or the `UserError` that it raised."""
     try:
-        return task(item)
+        return task(argument)
     except UserError as error:
         return error
 
 
 class Worker:
-    """The actor of a worker process, with its models loaded."""
+    """The actor of a worker process. Errors are returned: what is raised looks like a dead process, and is printed."""
 
-    def __init__(self, build: Build[Item, Result], device: str, threads: int) -> None:
+    def __init__(self, build: Callable[[str], Task], device: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.loading_error: UserError | None = None
-        try:
-            self.task = build(device)
-        except UserError as error:  # raised here, Ray would report a dead process
-            self.loading_error = error
+        self.task = result_or_error(build, device)
 
-    def do(self, item: Item) -> tuple[UserError | None, Result | UserError | None]:
-        """The error that loading the models raised, and the result of an item. Ray prints what is raised here."""
-        return (self.loading_error, None) if self.loading_error else (None, result_or_error(self.task, item))
+    def do(self, item: Any) -> tuple[bool, Any]:
+        """Whether the models are loaded, and the result of an item or the error."""
+        loaded = not isinstance(self.task, UserError)
+        return loaded, result_or_error(self.task, item) if loaded else self.task
 
 
-def spread_with_ray(
-    build: Build[Item, Result], items: Sequence[Item], workers: int, device: str
-) -> Iterator[Result | UserError]:
+def spread_with_ray(build: Callable[[str], Task], items: Sequence[Any], workers: int, device: str) -> Iterator[Any]:
     """`spread` over several processes; a worker that is free takes the next item."""
     ray = import_ray()
     from ray.util import ActorPool
@@ -112,14 +104,14 @@ def spread_with_ray(
             pool.submit(lambda worker, item: worker.do.remote(item), item)
         for _ in items:
             try:
-                loading_error, result = pool.get_next()
+                loaded, result = pool.get_next()
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.RayActorError:
                 message = "The worker died over this one, probably for lack of memory; use fewer workers."
-                loading_error, result = None, UserError(message)
-            if loading_error:
-                raise loading_error
+                loaded, result = True, UserError(message)
+            if not loaded:
+                raise result
             yield result
 
 
@@ -128,7 +120,7 @@ def ray_running(ray: Any, workers: int, gpus: int) -> Iterator[None]:
     """Start Ray on this machine and stop it again. UserError if it does not start."""
     package_folder = str(Path(__file__).resolve().parents[2])
     environment = {
-        "RAY_AUTH_TOKEN": ray_token(),
+        "RAY_AUTH_TOKEN": TOKEN,
         "PYTHONPATH": os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")])),
     }
     before = {name: os.environ.get(name) for name in environment}
@@ -155,12 +147,6 @@ def ray_running(ray: Any, workers: int, gpus: int) -> Iterator[None]:
             ray.shutdown()
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-@cache
-def ray_token() -> str:
-    """The authentication token of this process's Ray, which keeps asking for the first one that it saw."""
-    return secrets.token_hex(32)
 
 
 def import_ray() -> Any:
