@@ -1,262 +1,338 @@
-"""What the Edit tab's events call: pictures and numbers in, `News` out; models are shared, sessions are not."""
+"""What the Edit tab's events call: component values in, `Updates` out. Models are shared, sessions are a visitor's own.
+
+photo --detect--> DetectedPhoto --invert--> session: the encoder's guess --refine, in a second event--> better sessions
+session, sliders --edit--> picture --pair--> before and after, in the view that is chosen
+"""
 
 from __future__ import annotations
 
-import base64
-import io
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from demo.models import ModelManager
-from demo.news import News
-from demo.words import describe_locality, describe_session, slider_words
-from lelsd_core.device import report_out_of_memory
+from demo.components import Updates, data_url
+from demo.gpu import LentEditor
+from demo.inversions import Inversions
+from demo.models import BUSY, USABLE, ModelManager, opening_seed
+from demo.words import describe_locality, describe_session, slider_properties
 from lelsd_core.directions import clamp_amounts
 from lelsd_core.editor import DetectedPhoto, Editor, InversionOptions, Session
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
-from lelsd_core.images import MAX_BYTES, change_map, enlarge
+from lelsd_core.images import MAX_BYTES, change_map, enlarge, read_photo
 from lelsd_core.paste import paste_change
 
-SIDE = 512  # pixels of a face that is shown, at least
+EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
+FACE_SIZE = 512  # least width in pixels of a face on the page
 VIEWS = ("Edited", "Original", "Swipe", "Change")
 WHOLE = "Whole photo"  # one more view, for faces that come from a photo
-LARGE = 4_000_000  # pixels from which a download is a JPEG
-STILL = Nudge()
-How = tuple[str, bool, bool]  # view, keep the photo's detail, protect what is outside the parts
+NO_NUDGE = Nudge()
+Display = tuple[str, bool, bool]  # view, keep the photo's detail, protect what is outside the parts
+Values = Sequence[float]  # of the sliders, in the order of the session's directions
+
+EDITED = ("picture", "swipe", "meter")  # what `show` changes
+REFINED = ("face", "rebuilt", "note")  # what `refine` changes
+NEW_FACE = (  # what the callbacks that open a face change
+    *(*EDITED, *REFINED, "inversion", "aligned_photo", "view", "sliders", "seed"),
+    *("photo_panel", "faces", "aligned", "nudges", "tune"),
+)
+MODEL = ("model", "model_panel", "model_info", "model_button", "model_timer", "face", "sliders")  # `model_status`
 
 
-@contextmanager
-def show_errors() -> Iterator[None]:
-    """Turn a `UserError` and a lack of memory into a message on the page; real bugs go through to the log."""
-    try:
-        with report_out_of_memory():
-            yield
-    except UserError as problem:
-        raise gr.Error(str(problem), print_exception=False, title="That did not work") from problem
+@dataclass(frozen=True, eq=False)
+class Face:
+    """The face that a visitor edits.
+
+    Args:
+        session: its codes and directions.
+        detected: the photo that it comes from; None for a random face.
+        options: how it was inverted; None for a random face.
+    """
+
+    session: Session
+    detected: DetectedPhoto | None = None
+    options: InversionOptions | None = None
 
 
 class Callbacks:
-    """The page's events.
+    """The events of the Edit tab.
 
     Args:
-        shelf: the models; shared by all visitors.
-        sliders: how many sliders the page has, shipped and spare.
-        max_bytes: the largest photo that is read.
+        manager: the models, shared by all visitors.
+        slider_count: sliders on the page, used and spare.
+        max_bytes: size limit of an uploaded photo.
     """
 
-    def __init__(self, shelf: ModelManager, sliders: int, max_bytes: int = MAX_BYTES) -> None:
-        self.shelf, self.sliders, self.max_bytes = shelf, sliders, max_bytes
-        self.lock = threading.Lock()  # slider moves skip the queue; one at a time keeps both cores on one of them
+    def __init__(self, manager: ModelManager, slider_count: int, max_bytes: int = MAX_BYTES) -> None:
+        self.manager, self.slider_count, self.max_bytes = manager, slider_count, max_bytes
+        self.inversions = Inversions()
+        self.lock = threading.Lock()  # slider events skip Gradio's queue; one at a time uses all cores
 
     def editor(self, session: Session | None = None) -> Editor:
         """The models of a session, or those that the page opens with."""
-        return self.shelf.editor(session.generator if session else self.shelf.first)
+        return self.manager.editor(session.generator if session else self.manager.first)
 
-    def amounts(self, session: Session, values: Sequence[float]) -> dict[str, float]:
+    # ------------------------------------------------------------------------------------ sliders and views
+
+    def amounts(self, session: Session, sliders: Values) -> dict[str, float]:
         """Slider values in the order of the session's directions -> amounts by name, each within its range."""
-        named = {d.name: value for d, value in zip(session.directions, values, strict=False)}
+        named = {direction.name: value for direction, value in zip(session.directions, sliders, strict=False)}
         return clamp_amounts(session.directions, named)
 
-    def show(
-        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
-    ) -> News:
-        """Slider values -> the main picture, or before and after, and what changed where, in words."""
-        with show_errors(), self.lock:
-            amounts = self.amounts(session, values)
-            edit = self.editor(session).edit(session, amounts, protect=float(protect))
-            before, after = self.pair(session, source, (view, detail, protect), edit.picture, amounts)
-        return viewed(view, before, after) | {"meter": describe_locality(edit.locality)}
+    def show(self, face: Face, display: Display, sliders: Values) -> Updates:
+        """Render the edited face in the chosen view, and measure where it changed."""
+        with self.lock:
+            amounts = self.amounts(face.session, sliders)
+            edit = self.editor(face.session).edit(face.session, amounts, protect=float(display[2]))
+            pair = self.before_and_after(face, display, edit.picture, amounts)
+        return in_view(display[0], *pair) | {"meter": describe_locality(edit.locality)}
 
-    def slide(
-        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
-    ) -> News:
-        """The same while a slider moves: a sketch, with models that are slow; its release shows the picture."""
-        if session.preview is None or protect:
-            return self.show(session, source, view, detail, protect, *values)
+    def preview(self, face: Face, display: Display, sliders: Values) -> Updates:
+        """Show a slider in motion: with slow models a small preview, which `show_after_preview` replaces."""
+        session = face.session
+        if session.preview is None or display[2]:
+            return self.show(face, display, sliders)
         scale = session.preview.width / session.original.width
         matrix = None if session.matrix is None else session.matrix * scale
-        rough = replace(session, original=session.preview, matrix=matrix)
-        with show_errors(), self.lock:
-            amounts = self.amounts(session, values)
-            sketch = self.editor(session).preview(session, amounts)
-            return viewed(view, *self.pair(rough, source, (view, detail, protect), sketch, amounts))
+        small = replace(face, session=replace(session, original=session.preview, matrix=matrix))
+        with self.lock:
+            amounts = self.amounts(session, sliders)
+            edited = self.editor(session).preview(session, amounts)
+            return in_view(display[0], *self.before_and_after(small, display, edited, amounts))
 
-    def settle(
-        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
-    ) -> News:
-        """A slider was let go: the picture itself, where a sketch stands in for it."""
-        sketched = session.preview is not None and not protect
-        return self.show(session, source, view, detail, protect, *values) if sketched else {}
+    def show_after_preview(self, face: Face, display: Display, sliders: Values) -> Updates:
+        """`show` after a slider was released, if it showed a preview in motion."""
+        return self.show(face, display, sliders) if face.session.preview is not None and not display[2] else {}
 
-    def pair(
-        self, session: Session, source: DetectedPhoto | None, how: How, edited: Image.Image, amounts: dict[str, float]
+    def switch_view(self, face: Face, display: Display, sliders: Values) -> Updates:
+        """`show`, with the component of the chosen view visible and the other one hidden."""
+        updates = self.show(face, display, sliders)
+        shown, hidden = ("swipe", "picture") if display[0] == "Swipe" else ("picture", "swipe")
+        return updates | {shown: gr.update(value=updates[shown], visible=True), hidden: gr.update(visible=False)}
+
+    def before_and_after(
+        self, face: Face, display: Display, edited: Image.Image, amounts: dict[str, float]
     ) -> tuple[Image.Image, Image.Image]:
-        """Before and after: the face or the whole photo, in the photo's own detail or as the model paints it."""
-        view, detail, _ = how
-        if view == WHOLE and source is not None:
-            small = replace(session, matrix=session.matrix @ source.reduced)
-            way = "change" if detail else "replace"
-            return source.shown, self.editor(session).paste(small, source.shown, edited, amounts, how=way)
+        """The face or the whole photo, unedited and edited, with the photo's detail or as the generator renders it."""
+        (view, detail, _), session, detected = display, face.session, face.detected
+        if view == WHOLE and detected is not None:
+            small = replace(session, matrix=session.matrix @ detected.reduced)
+            how = "change" if detail else "replace"
+            return detected.shown, self.editor(session).paste(small, detected.shown, edited, amounts, how=how)
         if detail and session.photo is not None:
             scale = edited.width / session.photo.width
             matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
             return session.photo, paste_change(session.photo, session.original, edited, matrix)
-        return face_of(session.original), face_of(edited)
+        return enlarged(session.original), enlarged(edited)
 
-    def switch_view(
-        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
-    ) -> News:
-        """Another view: the picture or the swipe, whichever shows it."""
-        news = self.show(session, source, view, detail, protect, *values)
-        hidden, swipe = gr.update(visible=False), view == "Swipe"
-        return news | {
-            "picture": hidden if swipe else gr.update(value=news["picture"], visible=True),
-            "swipe": gr.update(value=news["swipe"], visible=True) if swipe else hidden,
-        }
+    def download(self, face: Face, display: Display, sliders: Values) -> Updates:
+        """The edited face as a data URL; in the view `WHOLE` the whole photo at its own size."""
+        (view, detail, protect), session = display, face.session
+        with self.lock:
+            editor, amounts = self.editor(session), self.amounts(session, sliders)
+            edited = editor.render(session, amounts, protect=float(protect))
+            if view == WHOLE and face.detected is not None:
+                how = "change" if detail else "replace"
+                picture = editor.paste(session, face.detected.photo, edited, amounts, how=how)
+            else:
+                _, picture = self.before_and_after(face, display, edited, amounts)
+        return {"download_url": data_url(picture)}
+
+    # ------------------------------------------------------------------------------------------- new faces
 
     def open_photo(
-        self,
-        session: Session,
-        photo: Image.Image | UserError | None,
-        closeness: str,
-        view: str,
-        detail: bool,
-        protect: bool,
-    ) -> News:
-        """A photo -> its largest face, as the inverter guesses it; `refine` makes it better."""
-        if photo is None:  # the upload was cleared; the face stays
+        self, request: gr.Request, face: Face, upload: Image.Image | UserError | None, closeness: str, display: Display
+    ) -> Updates:
+        """Show the encoder's guess for the largest face of a photo; `refine` goes on from there."""
+        if upload is None:  # the upload was cleared; the face stays
             return {}
-        with show_errors():
-            if isinstance(photo, UserError):
-                raise photo
-            source = self.editor(session).detect(photo)
-            return self.opened(session, source, InversionOptions(closeness=closeness), (view, detail, protect))
+        if isinstance(upload, UserError):
+            raise upload
+        detected = self.editor(face.session).detect(upload)
+        return self._open(request, Face(face.session, detected, InversionOptions(closeness=closeness)), display)
 
-    def opened(self, session: Session, source: DetectedPhoto, fit: InversionOptions, how: How) -> News:
-        """A photo that was looked at: everything about its face, and all sliders at rest."""
-        news = self.fitted(session, source, fit, how, ())
-        first = source.faces[fit.face]
-        crops = [face.crop for face in source.faces]
-        return news | {
-            "sliders": self.slider_updates(news["session"]),
-            "panel": gr.update(visible=True),
+    def open_example(
+        self, event: gr.SelectData, request: gr.Request, face: Face, closeness: str, display: Display
+    ) -> Updates:
+        """`open_photo` for an example."""
+        return self.open_photo(request, face, read_photo(EXAMPLES[event.index]), closeness, display)
+
+    def reopen(
+        self, request: gr.Request, face: Face, photo_options: Sequence[Any], display: Display, sliders: Values
+    ) -> Updates:
+        """Invert the photo again with other options; sliders stay, unless the faces are detected again.
+
+        `photo_options` holds "aligned", four nudges as in `Nudge`, the closeness, and whether to tune.
+        """
+        if face.detected is None:
+            return {}
+        aligned, *nudges, closeness, tune = photo_options
+        if aligned != face.detected.faces[0].aligned_before:
+            detected = self.editor(face.session).detect(face.detected.photo, aligned)
+            options = InversionOptions(aligned=aligned, closeness=closeness, tune=tune)
+            return self._open(request, Face(face.session, detected, options), display)
+        options = replace(face.options, nudge=Nudge(*nudges), closeness=closeness, tune=tune)
+        return self._invert(request, replace(face, options=options), display, sliders)
+
+    def choose_face(
+        self,
+        event: gr.SelectData,
+        request: gr.Request,
+        face: Face,
+        photo_options: Sequence[Any],
+        display: Display,
+        sliders: Values,
+    ) -> Updates:
+        """`reopen` with another face of the photo."""
+        if face.options is not None:
+            face = replace(face, options=replace(face.options, face=event.index))
+        return self.reopen(request, face, photo_options, display, sliders)
+
+    def _open(self, request: gr.Request, face: Face, display: Display) -> Updates:
+        """Start an inversion with all sliders at 0, and fill the panel of the photo."""
+        updates = self._invert(request, face, display, ())
+        crops = [candidate.crop for candidate in face.detected.faces]
+        return updates | {
+            "sliders": self.slider_updates(updates["face"].session),
+            "photo_panel": gr.update(visible=True),
             "faces": gr.update(value=crops if len(crops) > 1 else [], visible=len(crops) > 1),
-            "aligned": first.aligned_before,
-            "nudges": [STILL.right, STILL.down, STILL.scale, STILL.turn],
-            "tune": gr.update(value=fit.tune, visible=self.editor(session).can_tune),
-            "view": gr.update(choices=[*VIEWS, WHOLE], value=how[0]),
+            "aligned": face.detected.faces[face.options.face].aligned_before,
+            "nudges": [NO_NUDGE.right, NO_NUDGE.down, NO_NUDGE.scale, NO_NUDGE.turn],
+            "tune": gr.update(value=face.options.tune, visible=self.editor(face.session).can_tune),
+            "view": gr.update(choices=[*VIEWS, WHOLE], value=display[0]),
         }
 
-    def fitted(
-        self, session: Session, source: DetectedPhoto, fit: InversionOptions, how: How, values: Sequence[float]
-    ) -> News:
-        """A face of a photo as the inverter guesses it, with sliders where they are."""
-        editor = self.editor(session)
-        found = carried(session, next(editor.invert(source, fit)))
-        return (
-            {"session": found, "source": source, "fit": fit, "turn": time.monotonic_ns()}
-            | {"photo": gr.update(value=found.photo, visible=True)}
-            | {"rebuilt": gr.update(value=face_of(found.original), visible=True), "note": describe_session(found)}
-            | self.show(found, source, *how, *values)
+    def _invert(self, request: gr.Request, face: Face, display: Display, sliders: Values) -> Updates:
+        """Show the encoder's guess; the rest of the inversion waits for `refine`, which a new "inversion" triggers."""
+        editor, visitor, detected, options = (
+            self.editor(face.session),
+            request.session_hash,
+            face.detected,
+            face.options,
         )
+        if isinstance(editor, LentEditor):  # a GPU is lent to one event, so that each event runs a generator of its own
+            self.inversions.close(visitor)
+            guess = next(editor.invert(detected, replace(options, steps=0, tune=False)))
+            inversion = self.inversions.start(visitor, without_guess(editor, detected, options))
+        else:
+            inversion = self.inversions.start(visitor, editor.invert(detected, options))
+            guess = next(inversion)
+        face = replace(face, session=keep_directions(face.session, guess))
+        photo = gr.update(value=guess.photo, visible=True)
+        updates = refined_updates(face) | {"inversion": inversion.id, "aligned_photo": photo}
+        updates["rebuilt"] = gr.update(value=updates["rebuilt"], visible=True)
+        return updates | self.show(face, display, sliders)
 
-    def refit(
-        self,
-        session: Session,
-        source: DetectedPhoto | None,
-        fit: InversionOptions | None,
-        aligned: bool,
-        right: float,
-        down: float,
-        scale: float,
-        turn: float,
-        closeness: str,
-        tune: bool,
-        view: str,
-        detail: bool,
-        protect: bool,
-        *values: float,
-    ) -> News:
-        """The photo that is there, taken as it is, nudged or fitted otherwise; sliders stay where they are."""
-        if source is None or fit is None:
-            return {}
-        with show_errors():
-            if aligned != source.faces[0].aligned_before:
-                source = self.editor(session).detect(source.photo, aligned)
-                fit = InversionOptions(aligned=aligned, closeness=closeness, tune=tune)
-                return self.opened(session, source, fit, (view, detail, protect))
-            fit = replace(fit, nudge=Nudge(right, down, scale, turn), closeness=closeness, tune=tune)
-            self.editor(session).check(fit)
-            return self.fitted(session, source, fit, (view, detail, protect), values)
-
-    def choose_face(self, event: gr.SelectData, *given: Any) -> News:
-        """Another face of the photo; `given` as for `refit`."""
-        session, source, fit, *others = given
-        return self.refit(session, source, fit and replace(fit, face=event.index), *others)
-
-    def refine(self, session: Session, source: DetectedPhoto | None, fit: InversionOptions | None) -> Iterator[News]:
-        """Better and better codes for a face that was opened; sliders stay where they are."""
-        if source is None or fit is None:
+    def refine(self, request: gr.Request, face: Face, inversion: int) -> Iterator[Updates]:
+        """Go on with an inversion until it is done or another face is opened; sliders stay."""
+        sessions = self.inversions.current(request.session_hash, inversion)
+        if sessions is None:
             return
-        with show_errors():
-            editor = self.editor(session)
-            sessions = editor.invert(source, fit)
-            next(sessions)  # the guess is on the page
-            for found in sessions:
-                found = carried(session, found)
-                yield {"session": found, "rebuilt": face_of(found.original), "note": describe_session(found)}
+        try:
+            for session in sessions:
+                yield refined_updates(replace(face, session=keep_directions(face.session, session)))
+        finally:  # also when Gradio cancels the event
+            sessions.close()
 
-    def random_face(self, session: Session | None, seed: float | None, view: str, detail: bool, protect: bool) -> News:
-        """A made-up face, with all sliders at rest."""
+    def stop_refining(self, request: gr.Request) -> None:
+        """End the visitor's inversion; also when the page is closed."""
+        self.inversions.close(request.session_hash)
+
+    def random_face(self, request: gr.Request, face: Face, seed: float | None, display: Display) -> Updates:
+        """Show the face of a seed, with all sliders at 0."""
+        self.inversions.close(request.session_hash)
+        return self.face_of_seed(seed, display, face.session)
+
+    def random_clear_face(self, request: gr.Request, face: Face, display: Display) -> Updates:
+        """Show a random frontal, well-lit face."""
+        seed = self.editor(face.session).find_clear_seed(np.random.default_rng())
+        return {"seed": seed} | self.random_face(request, face, seed, display)
+
+    def face_of_seed(self, seed: float | None, display: Display, before: Session | None = None) -> Updates:
+        """Updates for a random face, by the model of the session before; an invalid seed counts as 0."""
         seed = int(seed) if isinstance(seed, (int, float)) and 0 <= seed < 2**31 else 0
-        found = carried(session, self.editor(session).random_face(seed))
+        session = keep_directions(before, self.editor(before).random_face(seed))
+        view = VIEWS[0] if display[0] == WHOLE else display[0]
         hidden = gr.update(visible=False, value=None)
-        view = VIEWS[0] if view == WHOLE else view
         return (
-            {"session": found, "source": None, "fit": None, "photo": hidden, "rebuilt": hidden}
-            | {"panel": gr.update(visible=False), "view": gr.update(choices=VIEWS, value=view)}
-            | {"note": describe_session(found), "sliders": self.slider_updates(found)}
-            | self.show(found, None, view, detail, protect)
+            {"face": Face(session), "aligned_photo": hidden, "rebuilt": hidden, "note": describe_session(session)}
+            | {"photo_panel": gr.update(visible=False), "view": gr.update(choices=VIEWS, value=view)}
+            | {"sliders": self.slider_updates(session)}
+            | self.show(Face(session), (view, *display[1:]), ())
         )
 
-    def roll(self, session: Session, view: str, detail: bool, protect: bool) -> News:
-        """A seed that shows a clear face, and that face."""
-        seed = self.editor(session).find_clear_seed(np.random.default_rng())
-        return {"seed": seed} | self.random_face(session, seed, view, detail, protect)
+    def slider_updates(self, session: Session, first: int = 0) -> list[Any]:
+        """Sliders from number `first` on: those of the session's directions at 0, others hidden. Earlier ones stay."""
+        directions = session.directions[first : self.slider_count]
+        used = [gr.update(**slider_properties(direction), value=0.0, visible=True) for direction in directions]
+        spare = self.slider_count - first - len(used)
+        return [gr.skip()] * first + used + [gr.update(visible=False, value=0.0)] * spare
 
-    def slider_updates(self, session: Session, beside: int = 0) -> list[Any]:
-        """All sliders at rest but the first `beside`, which stay; one for each direction, the others hidden."""
-        shown = [gr.update(**slider_words(d), value=0.0, visible=True) for d in session.directions[: self.sliders]]
-        stay, hidden = gr.skip(), gr.update(visible=False, value=0.0)
-        return [*[stay] * beside, *shown[beside:], *[hidden] * (self.sliders - len(shown))]
+    # ---------------------------------------------------------------------------------------------- models
 
-    def download(
-        self, session: Session, source: DetectedPhoto | None, view: str, detail: bool, protect: bool, *values: float
-    ) -> str:
-        """The edited face, or the whole photo at its own size where that is shown, as a data URL: no file."""
-        with show_errors(), self.lock:
-            amounts = self.amounts(session, values)
-            editor = self.editor(session)
-            edited = editor.render(session, amounts, protect=float(protect))
-            if view == WHOLE and source is not None:
-                way = "change" if detail else "replace"
-                picture = editor.paste(session, source.photo, edited, amounts, how=way)
-            else:
-                _, picture = self.pair(session, source, (view, detail, protect), edited, amounts)
-        return data_url(picture)
+    def model_status(self, face: Face, model: str) -> Updates:
+        """State of a model, its button, and sliders that were added to the session's model in the background."""
+        session, state = face.session, self.manager.state(model)
+        in_use, usable = session.generator == model, state.stage in USABLE
+        label = "In use" if in_use else f"Use {model}" if usable else f"Get {model}"
+        updates: Updates = {
+            "model_panel": gr.update(label=f"Model: {session.generator}"),
+            "model_info": self.manager.describe(model),
+            "model_button": gr.update(value=label, interactive=not in_use and (usable or state.stage not in BUSY)),
+            "model_timer": gr.Timer(active=any(other.stage in BUSY for other in self.manager.states())),
+        }
+        updated = self.editor(session).update_session(session)
+        if updated is not session:
+            sliders = self.slider_updates(updated, len(session.directions))
+            updates |= {"face": replace(face, session=updated), "sliders": sliders}
+        return updates
+
+    def page_opened(self, face: Face) -> Updates:
+        """The model panel of a new page: open, if another model is prepared in the background."""
+        used = face.session.generator
+        others = [state.name for state in self.manager.states() if state.name != used]
+        if not others:
+            return self.model_status(face, used)
+        opened = {"model": others[-1], "model_panel": gr.update(open=True, label=f"Model: {used}")}
+        return self.model_status(face, others[-1]) | opened
+
+    def use_model(self, request: gr.Request, face: Face, model: str, closeness: str, display: Display) -> Updates:
+        """Go on with another model, with the same photo or a random face; or start to prepare the model."""
+        if self.manager.state(model).stage not in USABLE:
+            self.manager.start(model)
+            return self.model_status(face, model)
+        editor, seed = self.manager.editor(model), opening_seed(model)
+        first = Face(editor.random_face(seed))
+        if face.detected is None:
+            updates = self.random_face(request, first, seed, display)
+        else:
+            detected, options = editor.detect(face.detected.photo), InversionOptions(closeness=closeness)
+            updates = self._open(request, replace(first, detected=detected, options=options), display)
+        names = part_names(editor)
+        parts = gr.update(choices=names, value=["mouth"] if "mouth" in names else names[:1])
+        return updates | {"parts": parts} | self.model_status(updates["face"], model)
 
 
-def viewed(view: str, before: Image.Image, after: Image.Image) -> News:
-    """The component that a view is shown in, and what it shows."""
+def refined_updates(face: Face) -> Updates:
+    """What `refine` changes."""
+    return {"face": face, "rebuilt": enlarged(face.session.original), "note": describe_session(face.session)}
+
+
+def without_guess(editor: Editor, detected: DetectedPhoto, options: InversionOptions) -> Generator[Session]:
+    """An inversion from its second session on, computed from the beginning when the first one is asked for."""
+    sessions = editor.invert(detected, options)
+    next(sessions)
+    yield from sessions
+
+
+def in_view(view: str, before: Image.Image, after: Image.Image) -> Updates:
+    """The component that shows a view, and its value."""
     if view == "Swipe":
         return {"swipe": (before, after)}
     if view == "Change":
@@ -264,20 +340,17 @@ def viewed(view: str, before: Image.Image, after: Image.Image) -> News:
     return {"picture": before if view == "Original" else after}
 
 
-def carried(before: Session | None, after: Session) -> Session:
-    """A new face with the sliders that its person had before, unless they belong to another model."""
+def keep_directions(before: Session | None, after: Session) -> Session:
+    """A new face with the directions of the one before, unless they belong to another model."""
     same = before is not None and before.generator == after.generator
     return replace(after, directions=before.directions) if same else after
 
 
-def face_of(picture: Image.Image) -> Image.Image:
-    """A face as the model paints it, large enough to look at."""
-    return picture if picture.width >= SIDE else enlarge(picture, SIDE)
+def enlarged(picture: Image.Image) -> Image.Image:
+    """A rendered face, at least `FACE_SIZE` pixels wide."""
+    return picture if picture.width >= FACE_SIZE else enlarge(picture, FACE_SIZE)
 
 
-def data_url(picture: Image.Image) -> str:
-    """A picture as a PNG, or as a JPEG where that would be many megabytes."""
-    buffer = io.BytesIO()
-    kind = "JPEG" if picture.width * picture.height > LARGE else "PNG"
-    picture.save(buffer, kind, **({"quality": 95, "subsampling": 0} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
+def part_names(editor: Editor) -> list[str]:
+    """The parts that the editor's segmenter tells apart."""
+    return list(getattr(editor.segmenter.parts, "names", editor.segmenter.parts))

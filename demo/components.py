@@ -1,30 +1,111 @@
-"""Gradio components that behave: pictures inside the answer instead of public files, sliders that never raise."""
+"""Gradio components that never write files or raise, and events that pass values by component name.
+
+A callback's parameters are named like the components whose values they receive. It returns `Updates`, a dict whose
+keys are the names of the components to change. `event` maps both to what Gradio expects.
+"""
 
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 from gradio import component_meta
+from gradio.components import Component
 from gradio.components.imageslider import SliderData
 from gradio.data_classes import ImageData
 from PIL import Image
 
+from lelsd_core.device import report_out_of_memory
 from lelsd_core.errors import UserError
 from lelsd_core.images import MAX_BYTES, read_photo
 
 component_meta.create_or_modify_pyi = lambda *_: None  # or Gradio writes interface files beside this one
 
+Updates = dict[str, Any]
+Components = Mapping[str, Component | list[Component]]
+FROM_GRADIO = {"event": gr.SelectData, "request": gr.Request}  # parameters that Gradio itself fills in, by type
+LARGE = 4_000_000  # pixels above which a download is a JPEG
 
-def inline(picture: Image.Image, name: str = "face.jpg") -> ImageData:
-    """A picture as a JPEG data URL: one request less, no temporary file, no public address of a face."""
+
+def event(callback: Callable[..., Any], components: Components, outputs: Iterable[str] = ()) -> dict[str, Any]:
+    """The arguments `fn`, `inputs` and `outputs` of a Gradio event that calls a callback.
+
+    Args:
+        callback: function that returns `Updates`, or generator function that yields them. Its parameters are component
+            names; `event` and `request`, if it has them, come first.
+        components: the page's components by name. A list of components is one parameter and one update, also a list.
+        outputs: names of all components that the callback may change.
+    """
+    parameters = list(inspect.signature(callback).parameters)
+    special = [name for name in parameters if name in FROM_GRADIO]
+    inputs, outputs = parameters[len(special) :], list(outputs)
+
+    def call(values: Iterable[Any]) -> Any:
+        values = iter(values)
+        arguments = [next(values) for _ in special]
+        for component in (components[name] for name in inputs):
+            arguments.append([next(values) for _ in component] if isinstance(component, list) else next(values))
+        return callback(*arguments)
+
+    def by_component(updates: Updates) -> dict[Component, Any]:
+        changed: dict[Component, Any] = {}
+        for name, value in updates.items():
+            component = components[name]
+            changed |= zip(component, value, strict=True) if isinstance(component, list) else {component: value}
+        return changed or {components_of(components, outputs)[0]: gr.skip()}  # Gradio rejects an empty dict
+
+    def function(*values: Any) -> dict[Component, Any]:
+        with show_errors():
+            return by_component(call(values))
+
+    def generator(*values: Any) -> Iterator[dict[Component, Any]]:
+        with show_errors():
+            for updates in call(values):
+                yield by_component(updates)
+
+    fn = generator if inspect.isgeneratorfunction(callback) else function
+    fn.__name__ = callback.__name__
+    fn.__annotations__ = {name: FROM_GRADIO[name] for name in special}
+    fn.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in special]
+        + [inspect.Parameter("values", inspect.Parameter.VAR_POSITIONAL)]
+    )
+    return {"fn": fn, "inputs": components_of(components, inputs), "outputs": components_of(components, outputs)}
+
+
+def components_of(components: Components, names: Iterable[str]) -> list[Component]:
+    """The components with these names, lists flattened."""
+    selected = (components[name] for name in names)
+    return [part for value in selected for part in (value if isinstance(value, list) else [value])]
+
+
+@contextmanager
+def show_errors() -> Iterator[None]:
+    """Show a `UserError` or a lack of memory as a message on the page; other exceptions go to the log."""
+    try:
+        with report_out_of_memory():
+            yield
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False, title="That did not work") from error
+
+
+def data_url(picture: Image.Image, kind: str | None = None, quality: int = 95) -> str:
+    """A picture as a data URL, JPEG or PNG; by default PNG, or JPEG if the picture is `LARGE`."""
+    kind = kind or ("JPEG" if picture.width * picture.height > LARGE else "PNG")
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90, subsampling=0)
-    url = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return ImageData(url=url, orig_name=name, mime_type="image/jpeg")
+    picture.save(buffer, kind, **({"quality": quality, "subsampling": 0} if kind == "JPEG" else {}))
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def inline(picture: Image.Image) -> ImageData:
+    """A picture as a JPEG data URL: one request less, no temporary file, no public address of a face."""
+    return ImageData(url=data_url(picture, "JPEG", 90), orig_name="face.jpg", mime_type="image/jpeg")
 
 
 class InlineImage(gr.Image):
@@ -37,7 +118,7 @@ class InlineImage(gr.Image):
 
 
 class InlineCompare(gr.ImageSlider):
-    """Before and after under one movable divider, both inline."""
+    """Two pictures under a movable divider, neither of them a file on the server."""
 
     is_template = True
 
@@ -48,7 +129,7 @@ class InlineCompare(gr.ImageSlider):
 
 
 class AmountSlider(gr.Slider):
-    """A slider whose hand-typed values never raise: empty means 0, and directions clamp to their own range."""
+    """A slider that reads invalid typed values as 0 instead of raising; directions clamp to their own range."""
 
     is_template = True
 
@@ -58,7 +139,7 @@ class AmountSlider(gr.Slider):
 
 
 class PhotoInput(gr.Image):
-    """An upload that is read by this project's own intake: checked before decoding, upright, without metadata."""
+    """An upload read by `read_photo`: checked before decoding, upright, without metadata."""
 
     is_template = True
     max_bytes = MAX_BYTES
@@ -68,5 +149,5 @@ class PhotoInput(gr.Image):
             return None
         try:
             return read_photo(payload.path, self.max_bytes)
-        except UserError as problem:  # told by the callback, which knows how
-            return problem
+        except UserError as error:  # raised by the callback, so that it is shown as a message
+            return error

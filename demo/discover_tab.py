@@ -1,94 +1,138 @@
-"""The Discover tab: choose parts, watch the search on the current face, stop, name it, keep it."""
+"""The Discover tab: choose parts, watch a search on the current face, and add its direction as a slider."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import gradio as gr
+import pandas as pd
+from PIL import Image
 
-from demo.callbacks import Callbacks
-from demo.components import InlineImage
-from demo.discoveries import MAX_NAME, Discoveries
-from demo.edit_tab import HOUR, Stage
-from demo.news import answering, every
-from demo.wiring import MODELS, PRIVATE
+from demo.callbacks import VIEWS, Callbacks, Face, part_names
+from demo.components import InlineImage, Updates, event
+from demo.edit_tab import HOUR
+from demo.words import describe_direction, describe_progress
+from lelsd_core.directions import Direction
+from lelsd_core.editor import Session
+from lelsd_core.errors import UserError
+from lelsd_core.images import enlarge, grid
+from lelsd_core.seeds import HELD_OUT
 
-LONGEST = 1200  # steps that the slider offers
+MAX_STEPS = 4000  # of a search; the slider offers fewer
+MAX_NAME = 24  # letters of a direction's name
+CALIBRATION_SEEDS = HELD_OUT[:64]  # enough for a slider's range, and fast
+STRIP_SIZE = 256  # pixels of each picture in a preview
+INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
+SEARCH = ("status", "curve", "strip", "direction")  # what `discover` changes
 
 
-@dataclass(frozen=True)
-class Search:
-    """What is looked for."""
+class DiscoverCallbacks:
+    """The events of the tab, on top of those of the Edit tab."""
 
-    parts: gr.CheckboxGroup
-    steps: gr.Slider
-    seed: gr.Number
-    start: gr.Button
-    stop: gr.Button
+    def __init__(self, callbacks: Callbacks) -> None:
+        self.callbacks = callbacks
+
+    def discover(self, face: Face, parts: list[str], steps: float, search_seed: float) -> Iterator[Updates]:
+        """Search for a direction; yields its status, curve, preview on the current face, and the direction so far."""
+        session = face.session
+        if len(session.directions) >= self.callbacks.slider_count:
+            raise UserError(f"All {self.callbacks.slider_count} sliders are in use; reload the page to start again.")
+        editor = self.callbacks.editor(session)
+        config = replace(
+            editor.search_config,
+            parts=tuple(parts or ()),
+            steps=int(min(max(steps or 1, 1), MAX_STEPS)),
+            seed=int(min(max(search_seed or 0, 0), 2**31)),
+        )
+        start, updated, curve, average = time.perf_counter(), 0.0, [], None
+        for progress, result in editor.discover(session, config):
+            average = progress.score if average is None else 0.9 * average + 0.1 * progress.score
+            curve.append((progress.step, average))
+            now = time.perf_counter()
+            if now - updated < INTERVAL and progress.step < progress.total:
+                continue
+            updated = now
+            yield {
+                "status": describe_progress(progress, average, now - start),
+                "curve": pd.DataFrame(curve, columns=["step", "score"]),
+                "strip": self.strip(result),
+                "direction": result.directions[-1],
+            }
+
+    def strip(self, session: Session) -> Image.Image:
+        """The current face with its last direction at the low end, at 0 and at the high end."""
+        direction, editor = session.directions[-1], self.callbacks.editor(session)
+        low, high = (editor.render(session, {direction.name: amount}) for amount in (direction.low, direction.high))
+        face, display = Face(session), (VIEWS[0], True, False)
+        pairs = (self.callbacks.before_and_after(face, display, edited, {}) for edited in (low, session.original, high))
+        return grid([[enlarge(after, STRIP_SIZE) for _, after in pairs]], gap=6)
+
+    def add_slider(self, face: Face, direction: Direction | None, name: str) -> Updates:
+        """Calibrate the direction of a search and add it as a slider."""
+        if direction is None:
+            raise UserError("There is no direction yet; press Start first.")
+        name, before = " ".join((name or direction.name).split())[:MAX_NAME], face.session
+        calibrated = self.callbacks.editor(before).calibrate(direction, CALIBRATION_SEEDS)
+        session = before.with_directions([replace(calibrated, name=name)])
+        sliders = self.callbacks.slider_updates(session, len(before.directions))
+        shown = {"status": describe_direction(session.directions[-1]), "tabs": gr.Tabs(selected="edit")}
+        return {"face": replace(face, session=session), "direction": None, "sliders": sliders} | shown
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was found so far, and what to call it."""
+def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, Any]) -> dict[str, Any]:
+    """Lay out the tab and connect its events.
 
-    status: gr.Markdown
-    strip: gr.Image
-    curve: gr.LinePlot
-    name: gr.Textbox
-    keep: gr.Button
+    Args:
+        callbacks: of the Edit tab.
+        edit: its components by name, and the page's "tabs".
+        queued: arguments for events that run networks for long.
 
-
-def discover_tab(do: Callbacks, stage: Stage, tabs: gr.Tabs) -> Search:
-    """Lay the tab out and wire it."""
-    discoveries, found = Discoveries(do), gr.State(None, time_to_live=HOUR)
+    Returns:
+        The components of this tab by name.
+    """
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=260):
-            search = search_column(do)
+            components = search_options(callbacks)
         with gr.Column(scale=6, min_width=300):
-            finding = finding_column()
-    watched = {"status": finding.status, "curve": finding.curve, "strip": finding.strip, "found": found}
-    running = search.start.click(
-        answering(discoveries.discover, watched),
-        [stage.session, search.parts, search.steps, search.seed],
-        every(watched),
-        show_progress="hidden",
-        concurrency_limit=1,
-        **MODELS,
+            components |= search_results()
+    components["direction"] = gr.State(None, time_to_live=HOUR)
+    discover, named = DiscoverCallbacks(callbacks), edit | components
+    running = components["start"].click(
+        **event(discover.discover, named, SEARCH), show_progress="hidden", concurrency_limit=1, **queued
     )
-    stopped = search.stop.click(None, cancels=[running], queue=False, **PRIVATE)
-    stopped.then(lambda: STOPPED, None, finding.status, queue=False, **PRIVATE)  # after the last news of the search
-    kept = {"session": stage.session, "tabs": tabs, "status": finding.status, "found": found, "sliders": stage.sliders}
+    unqueued = {"queue": False, "api_visibility": "private"}
+    stopped = components["stop"].click(None, cancels=[running], **unqueued)
+    stopped.then(lambda: STOPPED, None, components["status"], **unqueued)  # after the last update of the search
     gr.on(
-        [finding.keep.click, finding.name.submit],
-        answering(discoveries.keep, kept),
-        [stage.session, found, finding.name],
-        every(kept),
-        show_progress_on=[finding.status],
-        **MODELS,
+        [components["add"].click, components["name"].submit],
+        **event(discover.add_slider, named, ("face", "tabs", "status", "direction", "sliders")),
+        show_progress_on=[components["status"]],
+        **queued,
     )
-    return search
+    return components
 
 
-def search_column(do: Callbacks) -> Search:
-    """What should change, and how long to look for it."""
-    editor = do.editor()
-    names = list(getattr(editor.segmenter.parts, "names", editor.segmenter.parts))
-    parts = gr.CheckboxGroup(names, value=["mouth"], label="What should change", elem_id="parts")
-    steps = gr.Slider(
-        20, LONGEST, editor.search_config.steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps"
-    )
+def search_options(callbacks: Callbacks) -> dict[str, Any]:
+    """Which parts should change, and the length of the search."""
+    editor = callbacks.editor()
+    parts = gr.CheckboxGroup(part_names(editor), value=["mouth"], label="What should change", elem_id="parts")
+    usual = editor.search_config.steps
+    steps = gr.Slider(20, 1200, usual, step=20, label="Steps", info="More steps, more local.", elem_id="steps")
     seed = gr.Number(
         1, label="Start", info="Another number finds another direction.", precision=0, elem_id="discover-seed"
     )
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", elem_id="stop", min_width=120)
-    return Search(parts, steps, seed, start, stop)
+    return {"parts": parts, "steps": steps, "search_seed": seed, "start": start, "stop": stop}
 
 
-def finding_column() -> Finding:
-    """Status, preview, curve, and the name of a slider to be."""
+def search_results() -> dict[str, Any]:
+    """Status, preview and curve of the search, and the name of its slider."""
     status = gr.Markdown("Choose a part and press **Start**.", elem_id="status")
     strip = InlineImage(
         label="On the current face: one end, as it is, the other end",
@@ -109,5 +153,5 @@ def finding_column() -> Finding:
         name = gr.Textbox(
             label="Name", placeholder="for example: red lips", max_length=MAX_NAME, elem_id="name", scale=2
         )
-        keep = gr.Button("Add to my sliders", variant="primary", elem_id="keep")
-    return Finding(status, strip, curve, name, keep)
+        add = gr.Button("Add to my sliders", variant="primary", elem_id="keep")
+    return {"status": status, "strip": strip, "curve": curve, "name": name, "add": add}

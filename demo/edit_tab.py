@@ -1,103 +1,49 @@
-"""The Edit tab: photo in, picture out, one slider for each direction that can be used."""
+"""Layout of the Edit tab: photo, random faces and models on the left, the picture in the middle, sliders on the right.
+
+Each function adds its components to a dict, under the names that callbacks use for them (see `components.event`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
-from demo.callbacks import VIEWS, Callbacks
+from demo.callbacks import EXAMPLES, NO_NUDGE, VIEWS, Callbacks
 from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
-from demo.model_panel import ModelPanel, model_panel
-from demo.news import Named
-from demo.photo_panel import PhotoPanel, photo_panel
-from demo.words import slider_words
+from demo.models import offered_models
+from demo.words import slider_properties
+from lelsd_core.inversion import BALANCED, CLOSENESS
 
-EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
-HOUR = 3600
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where faces come from."""
-
-    upload: PhotoInput
-    seed: gr.Number
-    roll: gr.Button
-    examples: gr.Gallery
-    fit: PhotoPanel
-    models: ModelPanel
+HOUR = 3600  # seconds that a visitor's data is kept
+POLL = 2.0  # seconds between two updates of a model that is being prepared
+NUDGES = (  # label, field of `Nudge`, least and greatest value, step
+    ("Shift right", "right", -0.2, 0.2, 0.01),
+    ("Shift down", "down", -0.2, 0.2, 0.01),
+    ("Zoom", "scale", 0.7, 1.4, 0.01),
+    ("Turn", "turn", -20, 20, 0.5),
+)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What shows a face, and what tells how to show it."""
-
-    session: gr.State
-    source: gr.State
-    fit: gr.State
-    turn: gr.State
-    picture: gr.Image
-    swipe: gr.ImageSlider
-    meter: gr.Markdown
-    photo: gr.Image
-    rebuilt: gr.Image
-    note: gr.Markdown
-    sliders: list[gr.Slider]
-    view: gr.Radio
-    detail: gr.Checkbox
-    protect: gr.Checkbox
-    reset: gr.Button
-    save: gr.Button
-
-    @property
-    def how(self) -> list[Component]:
-        """How a face is shown."""
-        return [self.view, self.detail, self.protect]
-
-    @property
-    def edit(self) -> list[Component]:
-        """What `Callbacks.show` reads."""
-        return [self.session, self.source, *self.how, *self.sliders]
-
-    @property
-    def edited(self) -> Named:
-        """What `Callbacks.show` answers with."""
-        return {"picture": self.picture, "swipe": self.swipe, "meter": self.meter}
-
-    @property
-    def refined(self) -> Named:
-        """What `Callbacks.refine` answers with."""
-        return {"session": self.session, "rebuilt": self.rebuilt, "note": self.note}
-
-    def named(self, sources: Sources) -> Named:
-        """Everything that a new face changes."""
-        states = {"source": self.source, "fit": self.fit, "turn": self.turn}
-        face = {"photo": self.photo, "view": self.view, "sliders": self.sliders, "seed": sources.seed}
-        return self.edited | self.refined | states | face | panel_of(sources.fit)
-
-
-def panel_of(fit: PhotoPanel) -> Named:
-    """The components of the photo panel that a new face changes."""
-    return {"panel": fit.panel, "faces": fit.faces, "aligned": fit.aligned, "nudges": fit.nudges, "tune": fit.tune}
-
-
-def edit_tab(do: Callbacks, seed: int) -> tuple[Sources, Stage]:
-    """Lay the tab out around the made-up face of a seed."""
+def edit_tab(callbacks: Callbacks, seed: int) -> dict[str, Any]:
+    """Lay out the tab with the random face of a seed; returns the components by name."""
+    first = callbacks.face_of_seed(seed, (VIEWS[0], True, False))
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=260):
-            sources = source_column(do, seed)
+            sources = photo_panel(callbacks) | face_sources(seed) | model_panel(callbacks.manager.first)
         with gr.Column(scale=5, min_width=300, elem_id="middle"):
-            stage = stage_column(do, seed)
+            picture = picture_panel(first)
         with gr.Column(scale=4, min_width=280, elem_id="sliders"):
-            stage.sliders.extend(make_slider(do, i) for i in range(do.sliders))
-    return sources, stage
+            sliders = [direction_slider(callbacks, number) for number in range(callbacks.slider_count)]
+    states = {
+        "face": gr.State(first["face"], time_to_live=HOUR),
+        "inversion": gr.State(0, time_to_live=HOUR),  # number of the current inversion; a change starts refining
+    }
+    return states | sources | picture | {"sliders": sliders}
 
 
-def source_column(do: Callbacks, seed: int) -> Sources:
-    """Upload, how it is fitted, made-up faces, examples, models."""
+def photo_panel(callbacks: Callbacks) -> dict[str, Any]:
+    """The upload, and how its face is chosen, aligned and inverted; hidden while there is no photo."""
     upload = PhotoInput(
         label="Your photo",
         sources=["upload", "webcam", "clipboard"],
@@ -106,32 +52,76 @@ def source_column(do: Callbacks, seed: int) -> Sources:
         elem_id="upload",
         buttons=[],
     )
-    upload.max_bytes = do.max_bytes
-    fit = photo_panel()
+    upload.max_bytes = callbacks.max_bytes
+    with gr.Accordion("The face in the photo", open=False, visible=False, elem_id="fit") as panel:
+        faces = gallery(label="Which face? The largest is first", visible=False, columns=4, elem_id="faces")
+        closeness = gr.Radio(
+            [(name.capitalize(), name) for name in CLOSENESS],
+            value=BALANCED,
+            label="Inversion",
+            info="The closer the rebuilt face, the less room for edits.",
+            elem_id="closeness",
+        )
+        tune = gr.Checkbox(
+            False,
+            visible=False,
+            label="Tune the model to this face",
+            info="Closer still, and slow; the change is kept for this face alone.",
+            elem_id="tune",
+        )
+        aligned = gr.Checkbox(
+            False, label="Already aligned", info="Take the picture's middle as it is.", elem_id="aligned-before"
+        )
+        nudges = [
+            gr.Slider(
+                *(least, most, getattr(NO_NUDGE, field)),
+                step=step,
+                label=label,
+                buttons=["reset"],
+                elem_id=f"nudge-{field}",
+            )
+            for label, field, least, most, step in NUDGES
+        ]
+        stop = gr.Button("Stop refining", elem_id="stop-refining")
+    single = {"photo_panel": panel, "faces": faces, "closeness": closeness, "tune": tune, "aligned": aligned}
+    lists = {"nudges": nudges, "photo_options": [aligned, *nudges, closeness, tune]}
+    return {"upload": upload, "stop_refining": stop} | single | lists
+
+
+def gallery(pictures: list[str] | None = None, **options: Any) -> gr.Gallery:
+    """Small pictures to choose from."""
+    return gr.Gallery(pictures, allow_preview=False, object_fit="cover", buttons=[], **options)
+
+
+def face_sources(seed: int) -> dict[str, Any]:
+    """Random faces and examples."""
     with gr.Row(equal_height=False, elem_id="face-row"):
         number = gr.Number(seed, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
-        roll = gr.Button("Random face", elem_id="random", min_width=130)
-    examples = gr.Gallery(
-        [str(path) for path in EXAMPLES],
-        label="Examples",
-        allow_preview=False,
-        columns=3,
-        object_fit="cover",
-        elem_id="examples",
-        buttons=[],
-    )
-    return Sources(upload, number, roll, examples, fit, model_panel(do.shelf.first))
+        random = gr.Button("Random face", elem_id="random", min_width=130)
+    examples = gallery([str(path) for path in EXAMPLES], label="Examples", columns=3, elem_id="examples")
+    return {"seed": number, "random": random, "examples": examples}
 
 
-def stage_column(do: Callbacks, seed: int) -> Stage:
-    """The picture, what can be done with it, and the photo beside its inversion; sliders come later."""
-    first = do.random_face(None, seed, VIEWS[0], True, False)
-    session = gr.State(first["session"], time_to_live=HOUR)
-    source, fit = (gr.State(None, time_to_live=HOUR) for _ in range(2))
+def model_panel(first: str) -> dict[str, Any]:
+    """The model in use, and others that can be fetched and used."""
+    with gr.Accordion(f"Model: {first}", open=False, elem_id="models") as panel:
+        model = gr.Dropdown(offered_models(), value=first, label="Model", filterable=False, elem_id="model")
+        info = gr.Markdown(elem_id="about-model", elem_classes="caption")
+        button = gr.Button("In use", interactive=False, elem_id="use-model")
+    timer = gr.Timer(POLL, active=False)
+    return {"model_panel": panel, "model": model, "model_info": info, "model_button": button, "model_timer": timer}
+
+
+def picture_panel(first: dict[str, Any]) -> dict[str, Any]:
+    """The edited picture, its view and locality, and the photo beside its inversion; `first` holds their values."""
     with gr.Column(elem_id="stage"):
-        shown = {"interactive": False, "buttons": ["fullscreen"]}
         picture = InlineImage(
-            first["picture"], label="Edited face", elem_id="picture", alt_text="The edited face", **shown
+            first["picture"],
+            label="Edited face",
+            elem_id="picture",
+            alt_text="The edited face",
+            interactive=False,
+            buttons=["fullscreen"],
         )
         swipe = InlineCompare(
             label="Before and after", elem_id="swipe", visible=False, buttons=["fullscreen"], max_height=720
@@ -153,25 +143,26 @@ def stage_column(do: Callbacks, seed: int) -> Stage:
         )
     with gr.Row():
         reset = gr.Button("Reset all", elem_id="reset", min_width=120)
-        save = gr.Button("Download", variant="primary", elem_id="download", min_width=120)
+        download = gr.Button("Download", variant="primary", elem_id="download", min_width=120)
     with gr.Row(equal_height=True):
         hidden = {"interactive": False, "visible": False, "buttons": [], "min_width": 120}
         photo = InlineImage(label="Your photo, aligned", elem_id="aligned", **hidden)
         rebuilt = InlineImage(label="Rebuilt by the model", elem_id="rebuilt", **hidden)
     note = gr.Markdown(first["note"], elem_id="note", elem_classes="caption")
-    shows = (picture, swipe, meter, photo, rebuilt, note, [], view, detail, protect, reset, save)
-    return Stage(session, source, fit, gr.State(0), *shows)
+    shown = {"picture": picture, "swipe": swipe, "meter": meter, "aligned_photo": photo, "rebuilt": rebuilt}
+    chosen = {"view": view, "display": [view, detail, protect], "reset": reset, "download": download}
+    return shown | chosen | {"note": note, "download_url": gr.Textbox(visible=False)}
 
 
-def make_slider(do: Callbacks, number: int) -> gr.Slider:
-    """Slider `number` of the pool: a shipped direction's, or a spare one, hidden."""
-    shipped = do.editor().directions
-    words = slider_words(shipped[number]) if number < len(shipped) else {"minimum": -1, "maximum": 1}
+def direction_slider(callbacks: Callbacks, number: int) -> gr.Slider:
+    """Slider `number`: of a direction of the first model, or a hidden spare one."""
+    directions = callbacks.editor().directions
+    used = number < len(directions)
     return AmountSlider(
-        **words,
+        **(slider_properties(directions[number]) if used else {"minimum": -1, "maximum": 1}),
         value=0.0,
         step=0.1,
-        visible=number < len(shipped),
+        visible=used,
         interactive=True,
         buttons=["reset"],
         elem_id=f"slider-{number}",

@@ -1,9 +1,9 @@
-"""Network work on a GPU that is lent call by call, as on ZeroGPU Spaces; everywhere else these are plain calls.
+"""Runs the editor's network calls on a GPU that is lent for one call at a time, as on ZeroGPU Spaces.
 
-session, amounts  --pickled-->  a forked process with the GPU, one method of `Editor`  --pickled-->  picture
+session, amounts  --pickled-->  one method of `Editor` in a forked process with the GPU  --pickled-->  picture
 
-Imported before torch, because the `spaces` package wants to be first. What goes there and back is on the CPU and holds
-no model; errors other than Gradio's lose their words on the way, so a `UserError` travels as a result.
+Arguments and results are on the CPU and hold no model. The `spaces` package must be imported before torch. It drops the
+message of every error but Gradio's own, so a `UserError` is returned as a result and raised on this side.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lelsd_core.editor import Edit, Editor, Session
 from lelsd_core.errors import UserError
 
 Duration = float | Callable[..., float]
-SECONDS: Mapping[str, Duration] = {  # what a visitor's quota must still hold; estimates with room to spare
+SECONDS: Mapping[str, Duration] = {  # upper estimates, which a visitor's quota must still hold
     "edit": 5,
     "render": 5,
     "preview": 5,
@@ -39,87 +39,79 @@ SECONDS: Mapping[str, Duration] = {  # what a visitor's quota must still hold; e
 }
 
 
-def lent() -> bool:
-    """Whether this is a machine whose GPU is lent call by call."""
+def is_lent() -> bool:
+    """Whether this machine's GPU is lent for one call at a time."""
     return spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def gpu(seconds: Duration) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator for network work that takes about so many seconds; does nothing without the `spaces` package."""
+def on_lent_gpu(task: Callable[..., Any], seconds: Duration) -> Callable[..., Any]:
+    """A function or generator function, run on the lent GPU; the task itself without the `spaces` package."""
     if spaces is None:
-        return lambda task: task
-    return lambda task: (of_generator if isgeneratorfunction(task) else of_function)(task, seconds)
+        return task
 
-
-def of_function(task: Callable[..., Any], seconds: Duration) -> Callable[..., Any]:
-    """A function on the lent GPU."""
-
-    @spaces.GPU(duration=seconds)
     @wraps(task)
-    def there(*arguments: Any, **options: Any) -> Any:
+    def call(*arguments: Any, **options: Any) -> Any:
         try:
             with report_out_of_memory():
                 return task(*arguments, **options)
-        except UserError as problem:
-            return problem
+        except UserError as error:
+            return error
 
-    return wraps(task)(lambda *arguments, **options: told(there(*arguments, **options)))
-
-
-def of_generator(task: Callable[..., Iterator[Any]], seconds: Duration) -> Callable[..., Iterator[Any]]:
-    """A generator on the lent GPU."""
-
-    @spaces.GPU(duration=seconds)
     @wraps(task)
-    def there(*arguments: Any, **options: Any) -> Iterator[Any]:
+    def iterate(*arguments: Any, **options: Any) -> Iterator[Any]:
         try:
             with report_out_of_memory():
                 yield from task(*arguments, **options)
-        except UserError as problem:
-            yield problem
+        except UserError as error:
+            yield error
 
-    @wraps(task)
-    def here(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for result in there(*arguments, **options):
-            yield told(result)
+    is_generator = isgeneratorfunction(task)
+    remote = spaces.GPU(duration=seconds)(iterate if is_generator else call)
 
-    return here
+    def call_remote(*arguments: Any, **options: Any) -> Any:
+        return raise_error(remote(*arguments, **options))
+
+    def iterate_remote(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for result in remote(*arguments, **options):
+            yield raise_error(result)
+
+    return wraps(task)(iterate_remote if is_generator else call_remote)
 
 
-def told(result: Any) -> Any:
-    """The result, unless it is an error that travelled as one: then that is raised."""
+def raise_error(result: Any) -> Any:
+    """The result itself, unless it is a `UserError`, which is raised."""
     if isinstance(result, UserError):
         raise result
     return result
 
 
 class LentEditor(Editor):
-    """An editor whose network work is done on the lent GPU, for pages that are served to many.
+    """An editor that runs its networks on the lent GPU.
 
     Args:
-        editor: the models, where the GPU will be.
-        seed, first: the face that is there when the page opens, made before: nothing can be lent yet.
+        editor: the models, on the device of the lent GPU.
+        seed, first: the random face that the page opens with, rendered beforehand, when no GPU can be lent.
     """
 
     def __init__(self, editor: Editor, seed: int, first: Session) -> None:
         vars(self).update(vars(editor))
-        self.work = {name: gpu(seconds)(getattr(editor, name)) for name, seconds in SECONDS.items()}
+        self.remote = {name: on_lent_gpu(getattr(editor, name), seconds) for name, seconds in SECONDS.items()}
         self.seed, self.first = seed, first
         for name in SECONDS.keys() - {"edit", "paste", "random_face"}:
-            setattr(self, name, self.work[name])
+            setattr(self, name, self.remote[name])
 
     def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
-        """See `Editor.edit`; sliders at rest need no network."""
-        edit = self.work["edit"] if any(amounts.values()) else super().edit
+        """See `Editor.edit`; amounts of 0 need no network."""
+        edit = self.remote["edit"] if any(amounts.values()) else super().edit
         return edit(session, amounts, protect=protect)
 
     def paste(
         self, session: Session, photo: Image.Image, edited: Image.Image, amounts: Mapping[str, float], *, how: str
     ) -> Image.Image:
         """See `Editor.paste`; only replacing a face needs a network."""
-        paste = self.work["paste"] if how == "replace" else super().paste
+        paste = self.remote["paste"] if how == "replace" else super().paste
         return paste(session, photo, edited, amounts, how=how)
 
     def random_face(self, seed: int) -> Session:
         """See `Editor.random_face`."""
-        return self.first if seed == self.seed else self.work["random_face"](seed)
+        return self.first if seed == self.seed else self.remote["random_face"](seed)

@@ -1,9 +1,9 @@
-"""The models of one running page: one is there when it opens, others are prepared behind it and offered when ready.
+"""Loads generators in background threads and reports progress.
 
-    absent --start--> fetching --> loading --> filling: sliders appear one by one --> ready
-                         └───────────┴────────────┴──> failed, in a sentence; start tries again
+    absent --start--> fetching --> loading --> filling: directions appear one by one --> ready
+                         └───────────┴────────────┴──> failed, with a message; `start` tries again
 
-An `Editor` never changes, so a model that gets another slider gets another `Editor`; sessions catch up with it.
+An `Editor` never changes. A model with another direction gets a new `Editor`, and sessions are updated from it.
 """
 
 from __future__ import annotations
@@ -22,64 +22,44 @@ from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.galleries.local import fill_gallery, gallery_folder
 from lelsd_core.registry import load_editor
-from lelsd_core.weights.catalogue import find_network, generator_spec
+from lelsd_core.weights.catalogue import find_network, generator_names, generator_spec
 from lelsd_core.weights.hub import Progress, ensure, fetch, missing
 
 if TYPE_CHECKING:
     import torch
 
-
 SHIPPED, FLAGSHIP = "digiface-64", "ffhq-1024"
-SLOW = 0.5  # seconds a picture from which a person is told
+SLOW = 0.5  # seconds for a picture above which users are informed
+BUSY = ("fetching", "loading", "filling")  # stages of a model that is being prepared
+USABLE = ("filling", "ready")  # stages of a model that has an editor
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """Where a model stands.
+    """Progress of a model.
 
     Args:
-        name: the generator's.
+        name: of the generator.
         stage: "absent", "fetching", "loading", "filling", "ready" or "failed".
-        words: one or two sentences for people.
-        share: of this stage, 0 to 1; None where nobody knows.
+        message: one or two sentences for the user.
+        share: of this stage, 0 to 1; None if unknown.
     """
 
     name: str
     stage: str
-    words: str
+    message: str
     share: float | None = None
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a page opens with, and what it prepares behind that, if anything."""
-
-    first: str
-    wanted: str | None = None
-
-
-def choose(*, cuda: bool, reachable: bool, offline: bool, cached: bool = False) -> Choice:
-    """What `--generator auto` means.
-
-    Args:
-        cuda: whether there is a GPU that makes the large model quick.
-        reachable: whether the Hub answers.
-        offline: whether the network may not be used.
-        cached: whether all files of the large model are on this machine, so that no network is needed.
-    """
-    available = cached or (reachable and not offline)
-    return Choice(SHIPPED, FLAGSHIP if cuda and available else None)
-
-
 class ModelManager:
-    """The models of one page, by name; safe to use from any thread.
+    """The models of one page, by generator name. Thread-safe.
 
     Args:
         first: the editor that the page opens with.
-        device: where others run.
-        directions: folder, or repository on the Hub, of a generator's directions, by its name; others fill their own
-            galleries.
+        device: for the other models.
+        directions: by generator name, the folder or Hub repository of its directions; without one, directions are
+            searched for and kept in the generator's own gallery.
     """
 
     def __init__(
@@ -91,12 +71,12 @@ class ModelManager:
     ) -> None:
         self.first, self.device, self.directions = first.generator.name, device, dict(directions or {})
         self._editors = {self.first: first}
-        self._states = {self.first: ModelState(self.first, "ready", ready_words(first), 1.0)}
+        self._states = {self.first: ModelState(self.first, "ready", ready_message(first), 1.0)}
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
     def start(self, name: str) -> None:
-        """Prepare a model in the background, unless that is under way or done. UserError for an unknown name."""
+        """Prepare a model in the background, unless this is under way or done. UserError for an unknown name."""
         state = self.state(name)
         with self._lock:
             if self._states.get(name, state).stage not in ("absent", "failed"):
@@ -105,97 +85,103 @@ class ModelManager:
         threading.Thread(target=self._prepare, args=[name], name=f"prepare {name}", daemon=True).start()
 
     def fill_first(self) -> None:
-        """Search sliders for the model that the page opened with, if none ship and none are published."""
+        """Search for directions of the first model, in this thread, if it has no published ones."""
         if generator_spec(self.first).directions is None:
             self._prepare(self.first)
 
     def state(self, name: str) -> ModelState:
-        """Where a model stands. UserError for an unknown name."""
+        """Progress of a model. UserError for an unknown name."""
         with self._lock:
             if name in self._states:
                 return self._states[name]
-        return ModelState(name, "absent", absent_words(name))
+        generator_spec(name)
+        megabytes = sum(find_network(part).megabytes for part in missing(name))
+        size = f"; {megabytes:.0f} MB are to be fetched" if megabytes else ""
+        return ModelState(name, "absent", f"{name} is not loaded{size}.")
 
     def states(self) -> tuple[ModelState, ...]:
-        """Of all models that were ever started, the first one first."""
+        """Progress of all models that were started, the first model first."""
         with self._lock:
             return tuple(self._states.values())
 
     def editor(self, name: str) -> Editor:
-        """A model with all sliders that it has by now. UserError while it is not loaded."""
+        """A model with all directions that it has so far. UserError while it is not loaded."""
         with self._lock:
             if name in self._editors:
                 return self._editors[name]
-        raise UserError(f"{name} cannot be used yet. {self.state(name).words}")
+        raise UserError(f"{name} cannot be used yet. {self.state(name).message}")
+
+    def describe(self, name: str) -> str:
+        """What a model is, with its licences, and its progress. UserError for an unknown name."""
+        spec, state = generator_spec(name), self.state(name)
+        share = "" if state.share is None or state.stage == "ready" else f" ({state.share:.0%})"
+        return f"{spec.about}. Weights: {spec.licence}. Training data: {spec.data}.\n\n{state.message}{share}"
 
     def close(self) -> None:
-        """Begin nothing new; what is under way ends at its next step."""
+        """Start nothing more; threads end at their next step."""
         self._closed.set()
 
-    def _tell(self, name: str, stage: str, words: str, share: float | None = None) -> None:
+    def _report(self, name: str, stage: str, message: str, share: float | None = None) -> None:
+        if self._closed.is_set() and stage != "failed":
+            raise ClosedError
         with self._lock:
-            self._states[name] = ModelState(name, stage, words, share)
+            self._states[name] = ModelState(name, stage, message, share)
 
-    def _put(self, name: str, editor: Editor) -> None:
+    def _set_editor(self, name: str, editor: Editor) -> None:
         with self._lock:
             self._editors[name] = editor
 
     def _prepare(self, name: str) -> None:
-        """Fetch, load, fill; the thread of one model. Whatever goes wrong, the other models stay as they are."""
+        """Fetch, load, fill: the thread of one model. Failures do not touch the other models."""
         try:
-            editor = self._loaded(name)
-            speed = speed_words(editor)
-            self._put(name, editor)
+            if name in self._editors:
+                editor = self._editors[name]
+            else:
+                self._fetch(name)
+                self._report(name, "loading", f"Loading {name}.")
+                editor = load_editor(name, self.device, directions=self.directions.get(name))
+            speed = speed_message(editor)
+            self._set_editor(name, editor)
             if not (self.directions.get(name) or generator_spec(name).directions):
                 editor = self._fill(name, editor)
-            if self._closed.is_set():
-                raise ClosedError
-            self._tell(name, "ready", ready_words(editor) + speed, 1.0)
+            self._report(name, "ready", ready_message(editor) + speed, 1.0)
         except ClosedError:
-            self._tell(name, "failed", f"{name} was stopped.")
-        except UserError as problem:
-            self._tell(name, "failed", str(problem))
-        except Exception as problem:
+            self._report(name, "failed", f"{name} was stopped.")
+        except UserError as error:
+            self._report(name, "failed", str(error))
+        except Exception as error:
             log.exception("%s could not be prepared", name)
-            self._tell(name, "failed", trouble_words(name, problem))
-
-    def _loaded(self, name: str) -> Editor:
-        """The models of a name, from this shelf or from their files."""
-        if name in self._editors:
-            return self._editors[name]
-        self._fetch(name)
-        self._tell(name, "loading", f"Loading {name}.")
-        return load_editor(name, self.device, directions=self.directions.get(name))
+            message = (
+                f"could not be prepared ({type(error).__name__}); the other models stay usable, the log says more."
+            )
+            if is_out_of_memory(error):
+                message = "does not fit into the memory of this machine; the other models stay usable."
+            self._report(name, "failed", f"{name} {message}")
 
     def _fetch(self, name: str) -> None:
-        """Everything that belongs to a model and is not here. UserError for what cannot be had."""
+        """Download everything that a model needs. UserError, before the first byte, if something cannot be had."""
 
-        def tell(progress: Progress) -> None:
-            if self._closed.is_set():
-                raise ClosedError
+        def report(progress: Progress) -> None:
             done, total = progress.done / 1e6, progress.total / 1e6
             share = done / total if total else None
-            self._tell(name, "fetching", f"Fetching {progress.name}: {done:.0f} of {total:.0f} MB.", share)
+            self._report(name, "fetching", f"Fetching {progress.name}: {done:.0f} of {total:.0f} MB.", share)
 
-        absent = missing(name)
-        ensure(name, report=tell)
-        if absent and generator_spec(name).shows_faces:
-            with suppress(UserError):  # another detector; what ships finds faces, too
+        is_new = bool(missing(name))
+        ensure(name, report=report)
+        if is_new and generator_spec(name).shows_faces:
+            with suppress(UserError):  # a second face detector; the one in checkpoints/ is enough
                 fetch("yunet")
 
     def _fill(self, name: str, editor: Editor) -> Editor:
-        """Search the sliders that a generator does not have yet, and offer each as it is found; the last editor."""
-        there = {direction.name for direction in editor.directions}
-        generator, segmenter = editor.generator, editor.segmenter
-        for news in fill_gallery(generator, segmenter, gallery_folder(generator.fingerprint)):
-            if self._closed.is_set():
-                raise ClosedError
-            if news.direction and news.direction.name not in there:
-                editor = editor.with_directions([news.direction])
-                self._put(name, editor)
-            share = (news.done + (news.share if news.share < 1 else 0)) / news.total
-            words = f"{how_many(len(editor.directions))} so far; {news.words or f'looking for {news.part}.'}"
-            self._tell(name, "filling", words, share)
+        """Search for the missing directions of a model and add each when it is found; returns the last editor."""
+        present = {direction.name for direction in editor.directions}
+        for progress in fill_gallery(editor.generator, editor.segmenter, gallery_folder(editor.generator.fingerprint)):
+            if progress.direction and progress.direction.name not in present:
+                editor = editor.with_directions([progress.direction])
+                self._set_editor(name, editor)
+            share = (progress.done + (progress.share if progress.share < 1 else 0)) / progress.total
+            message = progress.words or f"looking for {progress.part}."
+            self._report(name, "filling", f"{count_sliders(editor)} so far; {message}", share)
         return editor
 
 
@@ -203,44 +189,52 @@ class ClosedError(Exception):
     """The page is closing."""
 
 
-def absent_words(name: str) -> str:
-    """What it would take to have a model. UserError for an unknown name."""
-    generator_spec(name)
-    megabytes = sum(find_network(part).megabytes for part in missing(name))
-    return f"{name} is not loaded; {megabytes:.0f} MB are to be fetched." if megabytes else f"{name} is not loaded."
+def offered_models() -> list[str]:
+    """Names of all generators that have a segmenter."""
+    return [name for name in generator_names() if generator_spec(name).segmenter]
 
 
-def how_many(sliders: int) -> str:
+def opening_seed(name: str) -> int:
+    """Seed of the random face that a generator opens with. UserError for an unknown name."""
+    return generator_spec(name).first_seed
+
+
+def background_model(*, cuda: bool, online: bool, cached: bool = False) -> str | None:
+    """The model that `--generator auto` prepares behind the page: the large one, if a GPU and its files are there.
+
+    Args:
+        cuda: whether there is a GPU.
+        online: whether the Hub may be used and answers.
+        cached: whether all files of the large model are on this machine.
+    """
+    return FLAGSHIP if cuda and (online or cached) else None
+
+
+def count_sliders(editor: Editor) -> str:
     """1 slider, 2 sliders."""
-    return f"{sliders} slider{'' if sliders == 1 else 's'}"
+    count = len(editor.directions)
+    return f"{count} slider{'' if count == 1 else 's'}"
 
 
-def ready_words(editor: Editor) -> str:
-    """What a loaded model offers."""
-    name, count = editor.generator.name, len(editor.directions)
-    return f"{name} is ready, with {how_many(count)}." if count else f"{name} is ready; no sliders were found for it."
+def ready_message(editor: Editor) -> str:
+    """That a model is loaded, and how many sliders it has."""
+    sliders = f", with {count_sliders(editor)}" if editor.directions else "; no sliders were found for it"
+    return f"{editor.generator.name} is ready{sliders}."
 
 
-def speed_words(editor: Editor) -> str:
-    """How long a picture takes here, where a person would notice; "" where not."""
-    seconds = seconds_a_picture(editor)
+def speed_message(editor: Editor) -> str:
+    """How long a picture takes on this machine, if it is slow; otherwise ""."""
+    seconds = seconds_per_picture(editor)
     if seconds < SLOW:
         return ""
-    sketched = editor.generator.running_layer(editor.preview_size) is not None
-    rough = f"; a sketch of {editor.preview_size} pixels follows the slider" if sketched else ""
-    return f" A picture takes about {seconds:.1f} s on this machine{rough}."
+    has_preview = editor.generator.running_layer(editor.preview_size) is not None
+    preview = f"; a sketch of {editor.preview_size} pixels follows the slider" if has_preview else ""
+    return f" A picture takes about {seconds:.1f} s on this machine{preview}."
 
 
-def seconds_a_picture(editor: Editor) -> float:
-    """How long one whole picture takes on this machine: the second of two."""
+def seconds_per_picture(editor: Editor) -> float:
+    """Time of one picture; the second of two, so that loading and warming up do not count."""
     for _ in range(2):
-        began = time.perf_counter()
+        start = time.perf_counter()
         editor.random_face(0)
-    return time.perf_counter() - began
-
-
-def trouble_words(name: str, problem: Exception) -> str:
-    """A sentence for what nobody expected; the log has the rest."""
-    if is_out_of_memory(problem):
-        return f"{name} does not fit into the memory of this machine; the other models stay usable."
-    return f"{name} could not be prepared ({type(problem).__name__}); the other models stay usable, the log says more."
+    return time.perf_counter() - start

@@ -1,47 +1,107 @@
-"""The page: masthead and tabs; what is on them is in `edit_tab` and `discover_tab`, what events do in `wiring`."""
+"""The page: its tabs, and which event calls which callback.
+
+a new face: the encoder's guess --a change of "inversion"--> refined step by step, until done or another face comes
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
-from demo.callbacks import Callbacks
+from demo.callbacks import EDITED, MODEL, NEW_FACE, REFINED, Callbacks
+from demo.components import event
 from demo.discover_tab import discover_tab
 from demo.edit_tab import HOUR, edit_tab
 from demo.models import ModelManager
 from demo.theme import ABOUT
-from demo.wiring import wire_faces, wire_models, wire_stage
 from lelsd_core.images import MAX_BYTES
 
-SPARE = 8  # sliders for directions found on the page
-LEAST = 24  # sliders in all: other models have more parts
+SPARE_SLIDERS = 8  # for directions discovered on the page
+MIN_SLIDERS = 24  # other models have more parts
 MASTHEAD = """<h1>Change one part of a face</h1>
 <p>Every slider moves one part and leaves the rest alone.
 Start with your photo or a made-up face, or discover a new slider yourself.</p>"""
+PRIVATE = {"api_visibility": "private"}
+QUIET = {"show_progress": "hidden", **PRIVATE}
+QUEUED = {"concurrency_id": "models", **PRIVATE}  # networks that run for long: one event at a time
+SAVE = """(url) => { const a = document.createElement('a'); a.href = url;
+a.download = 'edited.' + (url.startsWith('data:image/jpeg') ? 'jpg' : 'png');
+document.body.appendChild(a); a.click(); a.remove(); }"""
+# Gradio's sliders fire `release` for pointers only; this makes the release of a key count, too
+KEYS = """() => { document.addEventListener('keyup', (event) => {
+if (event.target.matches('#sliders input[type=range]'))
+  event.target.dispatchEvent(new PointerEvent('pointerup', {bubbles: true})); }); }"""
 
 
 def build_page(
-    shelf: ModelManager, *, seed: int = 0, live: bool = True, queue_size: int = 32, max_bytes: int = MAX_BYTES
+    manager: ModelManager, *, seed: int = 0, live: bool = True, queue_size: int = 32, max_bytes: int = MAX_BYTES
 ) -> gr.Blocks:
-    """The whole page around the models of a shelf.
+    """Build the whole page.
 
     Args:
-        shelf: the models; the page opens with the first.
-        seed: the made-up face that is there when the page opens.
-        live: slider moves skip the queue (one machine of one's own); False on shared GPUs that need it.
-        queue_size: how many events may wait.
-        max_bytes: the largest photo that is read.
+        manager: the models; the page opens with the first.
+        seed: of the random face that the page opens with.
+        live: whether slider events skip the queue; False on ZeroGPU, which reads the queue.
+        queue_size: events that may wait.
+        max_bytes: size limit of an uploaded photo.
     """
-    do = Callbacks(shelf, max(len(shelf.editor(shelf.first).directions) + SPARE, LEAST), max_bytes)
+    slider_count = max(len(manager.editor(manager.first).directions) + SPARE_SLIDERS, MIN_SLIDERS)
+    callbacks = Callbacks(manager, slider_count, max_bytes)
     with gr.Blocks(title="Local face editing", analytics_enabled=False, delete_cache=(600, HOUR)) as page:
         gr.HTML(MASTHEAD, elem_id="masthead")
         with gr.Tabs(selected="edit") as tabs:
             with gr.Tab("Edit", id="edit"):
-                sources, stage = edit_tab(do, seed)
+                components = edit_tab(callbacks, seed) | {"tabs": tabs}
             with gr.Tab("Discover a new direction", id="discover"):
-                search = discover_tab(do, stage, tabs)
+                components |= discover_tab(callbacks, components, QUEUED)
             with gr.Tab("About", id="about"):
                 gr.Markdown(ABOUT)
-        wire_faces(do, sources, stage)
-        wire_stage(do, stage, live)
-        wire_models(do, page, sources, stage, search.parts)
+        connect_faces(callbacks, components)
+        connect_sliders(callbacks, components, live)
+        connect_models(callbacks, components, page)
+        page.load(None, js=KEYS, **PRIVATE)
+        page.unload(callbacks.stop_refining)
     return page.queue(max_size=queue_size, api_open=False, default_concurrency_limit=1)
+
+
+def connect_faces(callbacks: Callbacks, c: dict[str, Any]) -> None:
+    """New faces from all sources; each cancels the refinement of the face before."""
+    refining = c["inversion"].change(
+        **event(callbacks.refine, c, REFINED),
+        trigger_mode="always_last",
+        show_progress="minimal",
+        show_progress_on=[c["note"]],
+        **QUEUED,
+    )
+    refining.success(**event(callbacks.show, c, EDITED), **QUIET)
+    new = {"cancels": [refining], "show_progress_on": [c["note"]], **QUEUED}
+    last = {"trigger_mode": "always_last", **new}  # by default Gradio drops events while the same one runs
+    c["upload"].input(**event(callbacks.open_photo, c, NEW_FACE), **last)
+    c["examples"].select(**event(callbacks.open_example, c, NEW_FACE), **last)
+    c["seed"].submit(**event(callbacks.random_face, c, NEW_FACE), **new)
+    c["random"].click(**event(callbacks.random_clear_face, c, NEW_FACE), **new)
+    c["faces"].select(**event(callbacks.choose_face, c, NEW_FACE), **last)
+    gr.on([part.input for part in c["photo_options"]], **event(callbacks.reopen, c, NEW_FACE), **last)
+    c["stop_refining"].click(callbacks.stop_refining, cancels=[refining], queue=False, **PRIVATE)
+
+
+def connect_sliders(callbacks: Callbacks, c: dict[str, Any], live: bool) -> None:
+    """Sliders, views, reset and download; `live` slider events skip the queue."""
+    moves = {"queue": not live, "trigger_mode": "always_last", **QUIET}
+    gr.on([slider.input for slider in c["sliders"]], **event(callbacks.preview, c, EDITED), **moves)
+    gr.on([slider.release for slider in c["sliders"]], **event(callbacks.show_after_preview, c, EDITED), **moves)
+    gr.on([part.input for part in c["display"]], **event(callbacks.switch_view, c, EDITED), **QUIET)
+    zeros = f"() => Array({len(c['sliders'])}).fill(0)"
+    reset = c["reset"].click(None, None, c["sliders"], js=zeros, **PRIVATE)
+    reset.then(**event(callbacks.show, c, EDITED), **QUIET)
+    download = c["download"].click(**event(callbacks.download, c, ["download_url"]), **PRIVATE)
+    download.then(None, c["download_url"], None, js=SAVE, **PRIVATE)
+
+
+def connect_models(callbacks: Callbacks, c: dict[str, Any], page: gr.Blocks) -> None:
+    """Other models: their progress while they are prepared, and their use."""
+    page.load(**event(callbacks.page_opened, c, MODEL), **QUIET)
+    gr.on([c["model"].input, c["model_timer"].tick], **event(callbacks.model_status, c, MODEL), **QUIET)
+    changed = dict.fromkeys([*NEW_FACE, *MODEL, "parts"])
+    c["model_button"].click(**event(callbacks.use_model, c, changed), show_progress_on=[c["note"]], **QUEUED)

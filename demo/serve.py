@@ -1,4 +1,4 @@
-"""A page that is built, served: first on this machine, then, if asked for, with a public link."""
+"""Serves the page: first on this machine, then, if asked for, with a public link."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from demo.options import Settings
 from demo.theme import CSS, THEME
 from lelsd_core.errors import UserError
 
-PATIENCE = 60  # seconds that a public link may take
+LINK_TIMEOUT = 60  # seconds to wait for a public link
 MEGABYTE = 1_000_000
 
 
 def serve(page: gr.Blocks, settings: Settings) -> None:
-    """Serve the page until it is stopped. UserError if it cannot be served there."""
+    """Serve the page until it is stopped. UserError if the address cannot be used."""
     try:
         page.launch(
             server_name=settings.host,
@@ -36,30 +36,30 @@ def serve(page: gr.Blocks, settings: Settings) -> None:
             prevent_thread_lock=True,
             quiet=True,
         )
-    except OSError as problem:
-        raise UserError(f"The page cannot be served at {settings.host}; try another --port ({problem}).") from None
+    except OSError as error:
+        raise UserError(f"The page cannot be served at {settings.host}; try another --port ({error}).") from None
     print(f"* Running on local URL:  {page.local_url}", flush=True)
     if settings.share and "SPACE_ID" not in os.environ:  # a Space is public already
         threading.Thread(target=announce_link, args=[page], daemon=True).start()
     page.block_thread()
 
 
-def announce_link(page: gr.Blocks, seconds: float = PATIENCE) -> None:
+def announce_link(page: gr.Blocks, seconds: float = LINK_TIMEOUT) -> None:
     """Print the public link, or why there is none."""
     try:
         print(f"* Running on public URL: {public_link(page, seconds)} (for up to a week)", flush=True)
-    except UserError as problem:
-        print(f"{problem} The page stays up at {page.local_url}", flush=True)
+    except UserError as error:
+        print(f"{error} The page stays up at {page.local_url}", flush=True)
 
 
 def public_link(page: gr.Blocks, seconds: float) -> str:
-    """A public address of a page that is up. UserError with the reason if none is made in that many seconds."""
-    answer: list[str | Exception] = []
-    late = threading.Event()
+    """Make a public address for a running page. UserError with the reason if there is none after so many seconds."""
+    results: list[str | Exception] = []
+    timed_out = threading.Event()
 
-    def ask() -> None:
+    def connect() -> None:
         try:
-            answer.append(
+            results.append(
                 networking.setup_tunnel(
                     local_host=page.server_name,
                     local_port=page.server_port,
@@ -68,26 +68,26 @@ def public_link(page: gr.Blocks, seconds: float) -> str:
                     share_server_tls_certificate=None,
                 )
             )
-        except Exception as problem:  # whatever it is, the page goes on without a link
-            answer.append(problem)
-        if late.is_set():  # it was said that there is none
+        except Exception as error:  # of any kind: the page goes on without a link
+            results.append(error)
+        if timed_out.is_set():  # the link was reported as missing
             for tunnel in CURRENT_TUNNELS:
                 tunnel.kill()
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    if not answer:
-        late.set()
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not results:
+        timed_out.set()
         raise UserError(f"No public link: Gradio's share service did not answer within {seconds:g} s.")
-    if isinstance(answer[0], Exception):
-        raise UserError(f"No public link: Gradio's share service cannot be used ({reason_of(answer[0])}).")
-    page.share, page.share_url = True, urlparse(answer[0])._replace(scheme=page.share_server_protocol).geturl()
+    if isinstance(results[0], Exception):
+        raise UserError(f"No public link: Gradio's share service cannot be used ({reason_of(results[0])}).")
+    page.share, page.share_url = True, urlparse(results[0])._replace(scheme=page.share_server_protocol).geturl()
     return page.share_url
 
 
-def reason_of(problem: BaseException) -> str:
-    """What an error says first, in its innermost cause."""
-    while problem.__cause__ is not None:
-        problem = problem.__cause__
-    return next(iter(str(problem).splitlines()), "") or type(problem).__name__
+def reason_of(error: BaseException) -> str:
+    """First line of the error's innermost cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -27,7 +27,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser. Without any on this machine Playwright's own error tells how to get one."""
+    """A browser. Without any on this machine, Playwright's own error says how to install one."""
     system = next(filter(None, map(shutil.which, NAMES)), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=system, args=FLAGS)
@@ -62,7 +62,7 @@ def served(page: gr.Blocks) -> Iterator[str]:
 def upload(page: Page, path: Path) -> None:
     """Give the page a photo and wait until its inversion is done."""
     page.set_input_files("#upload input[type=file]", path)
-    note, told = page.locator("#note"), ""
+    note, text = page.locator("#note"), ""
     expect(note).to_contain_text("Rebuilt in", timeout=SLOW)
-    while told != (told := note.inner_text()):  # it counts the seconds up
+    while text != (text := note.inner_text()):  # it changes with each refined session
         page.wait_for_timeout(1500)

@@ -101,7 +101,7 @@ def test_a_photo_is_edited_and_a_new_slider_is_found_and_used(browser, address, 
 
 
 def write_bad_files(folder: Path) -> dict[str, str]:
-    """Files that cannot be edited, and what the page should say of each."""
+    """Files that cannot be edited, and the message for each."""
     Image.new("RGB", (300, 300), "green").save(folder / "green.png")
     (folder / "notes.png").write_text("not a picture")
     (folder / "cut.png").write_bytes(ASTRONAUT.read_bytes()[:100_000])
@@ -116,7 +116,7 @@ def write_bad_files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_bad_input_is_told_and_the_face_stays(browser, address, tmp_path):
+def test_bad_input_is_reported_and_the_face_stays(browser, address, tmp_path):
     page, problems = watched_page(browser)
     page.goto(address)
     expect(page.locator("#picture img")).to_be_visible(timeout=SLOW)

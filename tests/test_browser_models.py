@@ -56,7 +56,7 @@ def test_a_model_is_fetched_finds_its_sliders_and_takes_the_photo_over(hub, quic
         assert problems == []
 
 
-def test_a_model_that_cannot_be_had_is_told_and_the_page_goes_on(hub, quick, editor):
+def test_a_model_that_cannot_be_fetched_is_reported_and_the_page_goes_on(hub, quick, editor):
     hub({E4E: [Fault(status=404, times=99)]})
     with served(build_page(ModelManager(editor), seed=45)) as address, chromium() as browser:
         page, problems = watched_page(browser)

@@ -39,10 +39,10 @@ def test_from_a_photo_to_sliders_that_stay(
     server = hub()
     models = ModelManager(editor)
     megabytes = sum(map(len, files.values())) / 1e6
-    assert models.state(NAME).words == f"{NAME} is not loaded; {megabytes:.0f} MB are to be fetched."
+    assert models.state(NAME).message == f"{NAME} is not loaded; {megabytes:.0f} MB are to be fetched."
     models.start(NAME)
     state = settled(models)
-    assert state.stage == "ready", state.words
+    assert state.stage == "ready", state.message
     assert any("face_detection_yunet" in path for _, path, _ in server.requests)  # is not there, and does no harm
     large = models.editor(NAME)
     assert (large.generator.name, large.generator.resolution) == (NAME, 32)
@@ -66,7 +66,7 @@ def test_from_a_photo_to_sliders_that_stay(
     monkeypatch.setattr(gallery, "discover", None)  # a second start searches nothing
     again = ModelManager(editor)
     again.start(NAME)
-    assert settled(again).words == state.words
+    assert settled(again).message == state.message
     assert len(server.requests) == seen  # and fetches nothing
     for ours, theirs in zip(again.editor(NAME).directions, large.directions, strict=True):
         assert torch.equal(ours.vector, theirs.vector)
@@ -87,7 +87,7 @@ def test_a_failed_download_leaves_the_page_as_it_was(hub, editor: Editor, fault:
     models.start(NAME)
     state = settled(models)
     assert state.stage == "failed"
-    assert "e4e-tiny could not be fetched" in state.words or words in state.words
+    assert "e4e-tiny could not be fetched" in state.message or words in state.message
     assert models.editor("digiface-64") is editor
     with pytest.raises(UserError, match="cannot be used yet"):
         models.editor(NAME)

@@ -1,4 +1,4 @@
-"""The page on a GPU that is lent call by call: what goes there and back survives pickling, errors keep their words."""
+"""The page on a GPU that is lent for one call at a time: values survive pickling, errors keep their messages."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ import torch
 from PIL import Image
 
 from demo import gpu
-from demo.callbacks import VIEWS, Callbacks
-from demo.discoveries import Discoveries
+from demo.callbacks import VIEWS, Callbacks, Face
+from demo.discover_tab import DiscoverCallbacks
 from demo.gpu import SECONDS, LentEditor
 from demo.models import ModelManager
 from demo.page import build_page
 from lelsd_core.editor import Editor, InversionOptions
 from lelsd_core.errors import UserError
 from lelsd_core.inversion import BALANCED
+from lelsd_core.seeds import HELD_OUT
 
 ROOT = Path(__file__).parents[1]
 SEED = 45
-HOW = (VIEWS[0], True, False)
+DISPLAY = (VIEWS[0], True, False)
+REQUEST = SimpleNamespace(session_hash="test")
 
 
 def carried(thing):
-    """What arrives of a thing in another process."""
+    """A copy as another process receives it."""
     return pickle.loads(bytes(ForkingPickler.dumps(thing)))
 
 
@@ -43,6 +45,7 @@ class Lender:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, float]] = []
+        self.running = 0  # generators
 
     def GPU(self, duration):  # noqa: N802
         def decorate(task):
@@ -57,8 +60,12 @@ class Lender:
             def generator(*arguments, **options):
                 self.note(task, duration, arguments, options)
                 results = self.run(task, *carried((arguments, options)))
-                while (result := self.run(next, (results, None), {})) is not None:
-                    yield carried(result)
+                self.running += 1
+                try:
+                    while (result := self.run(next, (results, None), {})) is not None:
+                        yield carried(result)
+                finally:
+                    self.running -= 1
 
             return generator if isgeneratorfunction(task) else function
 
@@ -106,21 +113,39 @@ def test_an_edit_is_what_it_is_on_a_gpu_of_ones_own(lent, lender, editor):
 
 
 def test_a_photo_a_search_and_a_new_slider_go_there_and_back(lent, lender, astronaut, monkeypatch):
-    monkeypatch.setattr("demo.discoveries.MEASURED_ON", range(500_000, 500_008))
-    do = Callbacks(ModelManager(lent), len(lent.directions) + 1)
-    session = do.open_photo(lent.first, astronaut, BALANCED, *HOW)["session"]
-    *_, last = Discoveries(do).discover(session, ["eyes"], 2, 1)
+    monkeypatch.setattr("demo.discover_tab.CALIBRATION_SEEDS", HELD_OUT[:8])
+    callbacks = Callbacks(ModelManager(lent), len(lent.directions) + 1)
+    discover = DiscoverCallbacks(callbacks)
+    face = callbacks.open_photo(REQUEST, Face(lent.first), astronaut, BALANCED, DISPLAY)["face"]
+    *_, last = discover.discover(face, ["eyes"], 2, 1)
     assert last["strip"].width > 0
-    longer = Discoveries(do).keep(session, last["found"], "mine")["session"]
-    assert longer.directions[-1].name == "mine"
-    assert do.download(longer, None, *HOW, 1.0).startswith("data:image/png")
-    do.roll(longer, *HOW)
-    lent.paste(longer, astronaut, longer.original, {}, how="replace")
-    lent.preview(longer, {})
+    longer = discover.add_slider(face, last["direction"], "mine")["face"]
+    assert longer.session.directions[-1].name == "mine"
+    assert callbacks.download(longer, DISPLAY, [1.0])["download_url"].startswith("data:image/png")
+    callbacks.random_clear_face(REQUEST, longer, DISPLAY)
+    lent.paste(longer.session, astronaut, longer.session.original, {}, how="replace")
+    lent.preview(longer.session, {})
     assert {call for call, _ in lender.calls} == SECONDS.keys() - {"edit"}
     durations = dict(lender.calls)
     assert durations["discover"] == pytest.approx(10.2), "asked for by its steps"
     assert all(0 < seconds <= 60 for seconds in durations.values())
+
+
+def test_each_event_of_an_inversion_has_the_gpu_to_itself(lent, lender, editor, astronaut):
+    callbacks = Callbacks(ModelManager(lent), len(lent.directions))
+    updates = callbacks.open_photo(REQUEST, Face(lent.first), astronaut, BALANCED, DISPLAY)
+    assert [call for call, _ in lender.calls] == ["invert"]
+    assert lender.running == 0, "the GPU is given back when the event ends"
+    refining = callbacks.refine(REQUEST, updates["face"], updates["inversion"])
+    refined = next(refining)["face"].session
+    assert lender.running == 1
+    ours = editor.invert(astronaut)
+    next(ours)
+    assert refined.codes.equal(next(ours).codes)
+    callbacks.stop_refining(REQUEST)
+    assert list(refining) == []
+    assert lender.running == 0
+    assert [call for call, _ in lender.calls] == ["invert", "invert"]
 
 
 def test_every_networks_method_of_the_editor_is_looked_after():
@@ -145,15 +170,15 @@ def test_errors_keep_their_words(lent, astronaut, monkeypatch):
 def test_without_the_package_nothing_is_wrapped_and_nothing_is_lent(monkeypatch):
     monkeypatch.setattr(gpu, "spaces", None)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    assert gpu.gpu(5)(len) is len
-    assert not gpu.lent()
+    assert gpu.on_lent_gpu(len, 5) is len
+    assert not gpu.is_lent()
 
 
 @pytest.mark.parametrize(("value", "expected"), [("true", True), ("1", True), ("", False), ("false", False)])
 def test_a_gpu_is_lent_where_the_space_says_so(monkeypatch, value, expected):
     monkeypatch.setattr(gpu, "spaces", SimpleNamespace())
     monkeypatch.setenv("SPACES_ZERO_GPU", value)
-    assert gpu.lent() is expected
+    assert gpu.is_lent() is expected
 
 
 def test_the_package_is_imported_before_torch(tmp_path):

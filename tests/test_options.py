@@ -1,4 +1,4 @@
-"""What the page can be told: by flags, by the environment, and how it says no."""
+"""Options of the page: from flags, from the environment, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from demo.options import Settings, check_address, flag_of, read_settings
 from lelsd_core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-GIVEN = {  # one value of each setting, as a flag, as a variable, and as it is read
+VALUES = {  # one value of each setting, as a flag, as a variable, and as it is read
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("8080", 8080),
     "share": ("", True),
@@ -28,19 +28,19 @@ GIVEN = {  # one value of each setting, as a flag, as a variable, and as it is r
 }
 
 
-def test_every_setting_is_looked_at_here():
-    assert GIVEN.keys() == {part.name for part in fields(Settings)}
+def test_this_file_tests_every_setting():
+    assert VALUES.keys() == {part.name for part in fields(Settings)}
 
 
-def test_nothing_needs_to_be_told():
+def test_every_setting_has_a_default():
     assert read_settings([], {}) == Settings()
     assert Settings().share is False
     assert Settings().host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("name", VALUES)
 def test_a_setting_is_a_flag_and_a_variable_and_the_flag_wins(name):
-    text, value = GIVEN[name]
+    text, value = VALUES[name]
     flag = [flag_of(name), *([text] if text else [])]
     assert getattr(read_settings(flag, {}), name) == value
     assert getattr(read_settings([], {f"LELSD_{name.upper()}": text or "true"}), name) == value
@@ -64,7 +64,7 @@ def test_a_space_needs_no_configuration():
     assert read_settings([], {"SPACE_ID": "me/faces", "GRADIO_SERVER_NAME": "1.2.3.4"}).host == "1.2.3.4"
 
 
-def test_several_people_may_come_in():
+def test_several_logins_are_read():
     assert read_settings(["--auth", "a:b", "--auth", "c:d"], {}).auth == (("a", "b"), ("c", "d"))
     assert read_settings([], {"LELSD_AUTH": "a:b\nc:d\n"}).auth == (("a", "b"), ("c", "d"))
 
@@ -82,21 +82,21 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_makes_no_sense_is_told(case):
+def test_invalid_values_are_refused(case):
     flags, environment, words = WRONG[case]
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         read_settings(flags, environment)
-    assert words in str(told.value)
+    assert words in str(error.value)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid", "no..where", "x" * 70])
-def test_an_address_that_is_not_of_this_machine_is_told_before_anything_is_loaded(host):
+def test_an_address_of_another_machine_is_refused(host):
     with pytest.raises(UserError, match=r"--host takes an address of this machine"):
         check_address(Settings(host=host))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
-def test_an_address_of_this_machine_is_taken(host):
+def test_an_address_of_this_machine_is_accepted(host):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -105,11 +105,11 @@ def test_an_address_of_this_machine_is_taken(host):
 
 
 @pytest.mark.parametrize("login", ["hunter2", ":hunter2", "hunter2:"])
-def test_a_wrong_login_is_told_and_never_repeated(login):
+def test_an_invalid_login_is_refused_and_never_repeated(login):
     for flags, environment in ((["--auth", login], {}), ([], {"LELSD_AUTH": login})):
-        with pytest.raises(UserError, match="USER:PASSWORD") as told:
+        with pytest.raises(UserError, match="USER:PASSWORD") as error:
             read_settings(flags, environment)
-        assert "hunter2" not in str(told.value)
+        assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize("flags", [["--port", "many"], ["--queue-size", "x"], ["--wat"], ["--host"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -11,23 +12,25 @@ import pytest
 from gradio.data_classes import FileData, ImageData
 from PIL import Image
 
-from demo.callbacks import LARGE, SIDE, VIEWS, WHOLE, Callbacks, data_url
-from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
+from demo.callbacks import FACE_SIZE, VIEWS, WHOLE, Callbacks, Face
+from demo.components import LARGE, AmountSlider, InlineCompare, InlineImage, PhotoInput, components_of, data_url, event
+from demo.discover_tab import MAX_NAME, DiscoverCallbacks
 from demo.models import ModelManager
-from demo.news import answering, every
 from demo.page import build_page
-from demo.photo_panel import photo_panel
-from demo.words import describe_locality, slider_words
+from demo.words import describe_locality, slider_properties
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Locality
 from lelsd_core.errors import UserError
 from lelsd_core.inversion import BALANCED, CLOSENESS
+from lelsd_core.seeds import HELD_OUT
 
-HOW = (VIEWS[0], True, False)  # view, keep the photo's detail, protect the rest
+DISPLAY = (VIEWS[0], True, False)  # view, keep the photo's detail, protect the rest
+DEFAULTS = (False, 0.0, 0.0, 1.0, 0.0, BALANCED, False)  # options of a photo as it is opened
+REQUEST = SimpleNamespace(session_hash="test")
 
 
 @pytest.fixture(scope="module")
-def do(editor) -> Callbacks:
+def callbacks(editor) -> Callbacks:
     return Callbacks(ModelManager(editor), len(editor.directions) + 8)
 
 
@@ -37,24 +40,33 @@ def config(editor):
 
 
 @pytest.fixture(scope="module")
-def opened(do, editor, astronaut) -> dict:
-    """What the page hears when the astronaut's photo is opened."""
-    return do.open_photo(editor.random_face(45), astronaut, BALANCED, *HOW)
+def face(editor) -> Face:
+    """A random face."""
+    return Face(editor.random_face(45))
 
 
-def part_of(config, elem_id: str) -> dict:
+@pytest.fixture(scope="module")
+def opened(callbacks, face, astronaut) -> dict:
+    """The updates when the astronaut's photo is opened."""
+    return callbacks.open_photo(REQUEST, face, astronaut, BALANCED, DISPLAY)
+
+
+def component_of(config, elem_id: str) -> dict:
     """A component of the page by its id."""
     return next(c for c in config["components"] if c["props"].get("elem_id") == elem_id)
 
 
 def events_of(config, elem_id: str) -> list[dict]:
     """The events that a component starts."""
-    number = part_of(config, elem_id)["id"]
+    number = component_of(config, elem_id)["id"]
     return [d for d in config["dependencies"] if any(target[0] == number for target in d["targets"])]
 
 
-def test_every_slider_answers_at_once_and_when_it_is_let_go_with_its_last_value(config, do):
-    for i in range(do.sliders):
+# ---------------------------------------------------------------------------------------------------- wiring
+
+
+def test_every_slider_answers_at_once_and_when_it_is_released_with_its_last_value(config, callbacks):
+    for i in range(callbacks.slider_count):
         events = [d for d in events_of(config, f"slider-{i}") if d["backend_fn"]]
         assert sorted(name for event in events for _, name in event["targets"][:1]) == ["input", "release"]
         assert all(event["trigger_mode"] == "always_last" for event in events)
@@ -63,187 +75,224 @@ def test_every_slider_answers_at_once_and_when_it_is_let_go_with_its_last_value(
 
 def test_shipped_sliders_are_shown_with_their_names_and_spare_ones_are_hidden(config, editor):
     for i, direction in enumerate(editor.directions):
-        props = part_of(config, f"slider-{i}")["props"]
+        props = component_of(config, f"slider-{i}")["props"]
         assert props["visible"]
         assert props["label"].lower() == direction.name
         assert (props["minimum"], props["maximum"], props["value"]) == (direction.low, direction.high, 0)
         assert direction.ends[0] in props["info"]
-    assert not part_of(config, f"slider-{len(editor.directions)}")["props"]["visible"]
+    assert not component_of(config, f"slider-{len(editor.directions)}")["props"]["visible"]
 
 
-def test_nothing_is_offered_to_strangers(config):
+def test_no_event_is_a_public_api(config):
     assert all(d["api_visibility"] == "private" for d in config["dependencies"])
 
 
-def test_a_face_is_there_when_the_page_opens(config):
-    value = part_of(config, "picture")["props"]["value"]
+def test_the_page_opens_with_a_face(config):
+    value = component_of(config, "picture")["props"]["value"]
     assert value["url"].startswith("data:image/jpeg;base64,")
 
 
-def test_a_new_face_gives_up_whatever_is_still_refined_for_another(config):
+def test_a_new_face_cancels_the_refinement_of_another(config):
     (refining,) = [d for d in config["dependencies"] if any(name == "change" for _, name in d["targets"])]
     for elem_id in ("upload", "examples", "seed", "random", "faces", "aligned-before", "nudge-turn", "closeness"):
         assert any(refining["id"] in event["cancels"] for event in events_of(config, elem_id)), elem_id
 
 
-def test_a_photo_fills_the_page_at_once_and_then_better(do, opened):
-    assert opened["picture"].size == (SIDE, SIDE)
+def test_the_panel_offers_every_closeness(config):
+    assert [choice[1] for choice in component_of(config, "closeness")["props"]["choices"]] == list(CLOSENESS)
+
+
+def test_events_pass_values_and_updates_by_name():
+    with gr.Blocks():
+        components = {"text": gr.Textbox(), "amounts": [gr.Slider(), gr.Slider()], "other": gr.Textbox()}
+
+    def callback(event, amounts, text):
+        return {"amounts": [2 * amount for amount in amounts], "text": f"{event} {text}"}
+
+    arguments = event(callback, components, ("text", "amounts"))
+    text, amounts = components["text"], components["amounts"]
+    assert (arguments["inputs"], arguments["outputs"]) == ([*amounts, text], [text, *amounts])
+    assert arguments["fn"]("clicked", 1, 2, "hello") == {amounts[0]: 2, amounts[1]: 4, text: "clicked hello"}
+    assert components_of(components, ["amounts"]) == amounts
+    (nothing,) = event(lambda text: {}, components, ["text"])["fn"]("hello").values()
+    assert nothing == gr.skip(), "Gradio rejects an empty dict"
+
+
+@pytest.mark.parametrize("error", [UserError("words for the user"), MemoryError()])
+def test_events_show_errors_that_users_can_fix_and_no_others(error):
+    def fail():
+        raise error
+
+    def fail_later():
+        yield {}
+        raise error
+
+    components = {"text": gr.Textbox(render=False)}
+    with pytest.raises(gr.Error, match=r"words for the user|not enough memory"):
+        event(fail, components, ["text"])["fn"]()
+    with pytest.raises(gr.Error, match=r"words for the user|not enough memory"):
+        list(event(fail_later, components, ["text"])["fn"]())
+    error = KeyError("a bug")
+    with pytest.raises(KeyError):
+        event(fail, components, ["text"])["fn"]()
+
+
+# ---------------------------------------------------------------------------------------------- photos and views
+
+
+def test_a_photo_fills_the_page_at_once_and_is_then_refined(callbacks, face, astronaut):
+    opened = callbacks.open_photo(REQUEST, face, astronaut, BALANCED, DISPLAY)
+    assert opened["picture"].size == (FACE_SIZE, FACE_SIZE)
     assert "One face was found" in opened["note"]
     assert WHOLE in [choice[0] if isinstance(choice, tuple) else choice for choice in opened["view"]["choices"]]
-    assert len(opened["sliders"]) == do.sliders
-    better = list(do.refine(opened["session"], opened["source"], opened["fit"]))
-    assert len(better) >= 2
-    assert better[-1]["session"].inversion_l1 < opened["session"].inversion_l1
-    assert better[-1]["rebuilt"].size == (SIDE, SIDE)
-    assert all("sliders" not in news for news in better), "sliders that were moved meanwhile stay"
+    assert len(opened["sliders"]) == callbacks.slider_count
+    refined = list(callbacks.refine(REQUEST, opened["face"], opened["inversion"]))
+    assert len(refined) >= 2
+    assert refined[-1]["face"].session.inversion_l1 < opened["face"].session.inversion_l1
+    assert refined[-1]["face"].detected is opened["face"].detected
+    assert refined[-1]["rebuilt"].size == (FACE_SIZE, FACE_SIZE)
+    assert all("sliders" not in updates for updates in refined), "sliders that were moved meanwhile stay"
 
 
-def test_sliders_that_were_found_are_there_for_the_next_photo(do, editor, astronaut):
-    session = editor.random_face(45).with_directions([editor.directions[0]])
-    after = do.open_photo(session, astronaut, BALANCED, *HOW)["session"]
+def test_discovered_sliders_stay_for_the_next_photo(callbacks, face, editor, astronaut):
+    session = face.session.with_directions([editor.directions[0]])
+    after = callbacks.open_photo(REQUEST, Face(session), astronaut, BALANCED, DISPLAY)["face"].session
     assert [d.name for d in after.directions] == [d.name for d in session.directions]
 
 
-def test_detail_keeps_the_photo_and_the_models_view_does_not(do, opened):
-    session, source = opened["session"], opened["source"]
-    kept = do.show(session, source, "Edited", True, False)["picture"]
-    assert np.array_equal(np.asarray(kept), np.asarray(session.photo))
-    rebuilt = do.show(session, source, "Edited", False, False)["picture"]
-    assert not np.array_equal(np.asarray(rebuilt), np.asarray(session.photo))
+def test_detail_keeps_the_photo_and_the_models_view_does_not(callbacks, opened):
+    photo = np.asarray(opened["face"].session.photo)
+    detailed = callbacks.show(opened["face"], ("Edited", True, False), ())["picture"]
+    assert np.array_equal(np.asarray(detailed), photo)
+    rebuilt = callbacks.show(opened["face"], ("Edited", False, False), ())["picture"]
+    assert not np.array_equal(np.asarray(rebuilt), photo)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_shows_something(do, editor, view):
-    news = do.show(editor.random_face(45), None, view, True, False, 2.0)
-    assert "%" in news["meter"]
-    shown = news["swipe"] if view == "Swipe" else [news["picture"]]
-    assert [picture.size for picture in shown] == [(SIDE, SIDE)] * len(shown)
+def test_every_view_shows_a_picture(callbacks, face, view):
+    updates = callbacks.switch_view(face, (view, True, False), [2.0])
+    assert "%" in updates["meter"]
+    shown, hidden = ("swipe", "picture") if view == "Swipe" else ("picture", "swipe")
+    assert (updates[shown]["visible"], updates[hidden]["visible"]) == (True, False)
+    value = updates[shown]["value"]
+    pictures = value if view == "Swipe" else [value]
+    assert [picture.size for picture in pictures] == [(FACE_SIZE, FACE_SIZE)] * len(pictures)
 
 
-def test_the_whole_photo_is_untouched_at_rest_and_changes_at_the_face_only(do, opened):
-    session, source = opened["session"], opened["source"]
-    rest = do.show(session, source, WHOLE, True, False)["picture"]
-    assert np.array_equal(np.asarray(rest), np.asarray(source.shown))
-    moved = do.show(session, source, WHOLE, True, False, *[d.high for d in session.directions])["picture"]
+def test_the_whole_photo_is_untouched_at_rest_and_changes_at_the_face_only(callbacks, opened):
+    face, display = opened["face"], (WHOLE, True, False)
+    rest = callbacks.show(face, display, ())["picture"]
+    assert np.array_equal(np.asarray(rest), np.asarray(face.detected.shown))
+    moved = callbacks.show(face, display, [d.high for d in face.session.directions])["picture"]
     change = np.abs(np.asarray(moved).astype(int) - np.asarray(rest)).max(2)
     assert change.max() > 8
     assert change[-40:].max() == 0, "below the frame"
 
 
-def test_protection_raises_the_share_inside_the_part(do, editor):
-    session = editor.random_face(45)
-    values = [d.high if d.name == "mouth" else 0.0 for d in session.directions]
-    shares = [do.show(session, None, "Edited", True, on, *values)["meter"] for on in (False, True)]
-    free, kept = (float(words.split("**")[1].rstrip("%")) for words in shares)
-    assert kept > free
+def test_protection_raises_the_share_inside_the_part(callbacks, face):
+    values = [d.high if d.name == "mouth" else 0.0 for d in face.session.directions]
+    meters = [callbacks.show(face, ("Edited", True, protect), values)["meter"] for protect in (False, True)]
+    free, protected = (float(meter.split("**")[1].rstrip("%")) for meter in meters)
+    assert protected > free
 
 
-def test_a_nudge_turns_the_face_and_keeps_sliders_and_choice(do, opened):
-    session, source, fit = opened["session"], opened["source"], opened["fit"]
-    again = do.refit(session, source, fit, False, 0.05, 0.0, 1.1, 10.0, "easier to edit", False, *HOW, 2.0)
+def test_a_nudge_turns_the_face_and_keeps_sliders_and_choice(callbacks, opened):
+    face = opened["face"]
+    options = (False, 0.05, 0.0, 1.1, 10.0, "easier to edit", False)
+    again = callbacks.reopen(REQUEST, face, options, DISPLAY, [2.0])
     assert "sliders" not in again
-    assert again["fit"].nudge.turn == 10.0
-    assert again["fit"].closeness == "easier to edit"
-    assert not np.allclose(again["session"].matrix, session.matrix)
-    assert again["turn"] != opened["turn"], "it is refined anew"
+    assert again["face"].options.nudge.turn == 10.0
+    assert again["face"].options.closeness == "easier to edit"
+    assert not np.allclose(again["face"].session.matrix, face.session.matrix)
+    assert again["inversion"] != opened["inversion"], "it is refined anew"
 
 
-def test_only_a_stylegan2_is_tuned_to_a_face(do, opened):
+def test_only_a_stylegan2_is_tuned_to_a_face(callbacks, opened):
     assert not opened["tune"]["visible"]
-    session, source, fit = opened["session"], opened["source"], opened["fit"]
-    with pytest.raises(gr.Error, match="Only a StyleGAN2 can be tuned"):
-        do.refit(session, source, fit, False, 0.0, 0.0, 1.0, 0.0, BALANCED, True, *HOW)
+    with pytest.raises(UserError, match="StyleGAN2"):
+        callbacks.reopen(REQUEST, opened["face"], (*DEFAULTS[:-1], True), DISPLAY, ())
 
 
-def test_a_photo_can_be_taken_as_it_is(do, opened):
-    session, source, fit = opened["session"], opened["source"], opened["fit"]
-    still = (0.0, 0.0, 1.0, 0.0, BALANCED, False, *HOW)
-    plain = do.refit(session, source, fit, True, *still)
+def test_a_photo_can_be_used_as_already_aligned(callbacks, opened):
+    plain = callbacks.reopen(REQUEST, opened["face"], (True, *DEFAULTS[1:]), DISPLAY, ())
     assert plain["aligned"] is True
-    assert plain["session"].matrix[0, 1] == 0
-    back = do.refit(plain["session"], plain["source"], plain["fit"], False, *still)
-    assert np.allclose(back["session"].matrix, session.matrix)
+    assert plain["face"].session.matrix[0, 1] == 0
+    back = callbacks.reopen(REQUEST, plain["face"], DEFAULTS, DISPLAY, ())
+    assert np.allclose(back["face"].session.matrix, opened["face"].session.matrix)
 
 
-def test_faces_of_a_group_can_be_chosen(do, editor, astronaut):
+def test_faces_of_a_group_can_be_chosen(callbacks, face, astronaut):
     group = Image.new("RGB", (1000, 560), "gray")
     group.paste(astronaut, (20, 20))
     group.paste(astronaut.resize((400, 400)), (560, 60))
-    news = do.open_photo(editor.random_face(45), group, BALANCED, *HOW)
-    assert len(news["faces"]["value"]) == 2
-    given = (news["session"], news["source"], news["fit"], False, 0.0, 0.0, 1.0, 0.0, BALANCED, False, *HOW)
-    other = do.choose_face(gr.SelectData(None, {"index": 1, "value": None}), *given)
-    assert other["fit"].face == 1
+    updates = callbacks.open_photo(REQUEST, face, group, BALANCED, DISPLAY)
+    assert len(updates["faces"]["value"]) == 2
+    second = gr.SelectData(None, {"index": 1, "value": None})
+    other = callbacks.choose_face(second, REQUEST, updates["face"], DEFAULTS, DISPLAY, ())
+    assert other["face"].options.face == 1
     assert "number 2" in other["note"]
-    assert not np.allclose(other["session"].matrix, news["session"].matrix)
+    assert not np.allclose(other["face"].session.matrix, updates["face"].session.matrix)
 
 
-def test_fitting_without_a_photo_changes_nothing(do, editor):
-    assert do.refit(editor.random_face(45), None, None, True, 0.1, 0.0, 1.0, 0.0, BALANCED, False, *HOW) == {}
-    assert list(do.refine(editor.random_face(45), None, None)) == []
+def test_an_example_is_opened(callbacks, face):
+    first = gr.SelectData(None, {"index": 0, "value": None})
+    assert callbacks.open_example(first, REQUEST, face, BALANCED, DISPLAY)["face"].detected is not None
 
 
-def test_the_panel_offers_every_closeness():
-    with gr.Blocks():
-        panel = photo_panel()
-    assert [choice[1] for choice in panel.closeness.choices] == list(CLOSENESS)
+def test_options_without_a_photo_change_nothing(callbacks, face):
+    assert callbacks.reopen(REQUEST, face, (True, *DEFAULTS[1:]), DISPLAY, ()) == {}
+    assert list(callbacks.refine(REQUEST, face, 0)) == []
 
 
-def test_a_face_that_cannot_be_found_is_told(do, editor):
-    with pytest.raises(gr.Error, match="No face was found"):
-        do.open_photo(editor.random_face(45), Image.new("RGB", (200, 200), "green"), BALANCED, *HOW)
+def test_a_photo_without_a_face_raises_user_error(callbacks, face):
+    with pytest.raises(UserError, match="No face was found"):
+        callbacks.open_photo(REQUEST, face, Image.new("RGB", (200, 200), "green"), BALANCED, DISPLAY)
 
 
-def test_an_unreadable_upload_is_told_by_the_event(do, editor, tmp_path):
+def test_an_unreadable_upload_is_reported_by_the_event(callbacks, face, tmp_path):
     path = tmp_path / "notes.png"
     path.write_text("not a picture")
-    upload = PhotoInput(label="Photo")
-    read = upload.preprocess(ImageData(path=str(path)))
-    assert isinstance(read, UserError)
-    with pytest.raises(gr.Error, match="not a picture that can be read"):
-        do.open_photo(editor.random_face(45), read, BALANCED, *HOW)
+    error = PhotoInput(label="Photo").preprocess(ImageData(path=str(path)))
+    assert isinstance(error, UserError)
+    with pytest.raises(UserError, match="not a picture that can be read"):
+        callbacks.open_photo(REQUEST, face, error, BALANCED, DISPLAY)
 
 
-def test_a_photo_above_the_pages_own_limit_is_told(editor, tmp_path, astronaut):
+def test_a_photo_above_the_pages_own_limit_is_refused(editor, tmp_path, astronaut):
     page = build_page(ModelManager(editor), max_bytes=100_000, queue_size=3)
     upload = next(block for block in page.blocks.values() if isinstance(block, PhotoInput))
     astronaut.save(tmp_path / "photo.png")
-    read = upload.preprocess(ImageData(path=str(tmp_path / "photo.png")))
-    assert "at most 0.1 MB are read" in str(read)
+    error = upload.preprocess(ImageData(path=str(tmp_path / "photo.png")))
+    assert "0.1 MB" in str(error)
     assert PhotoInput(label="Photo").preprocess(ImageData(path=str(tmp_path / "photo.png"))).size == astronaut.size
     assert page._queue.max_size == 3
 
 
-def test_a_cleared_upload_changes_nothing(do, editor):
+def test_a_cleared_upload_changes_nothing(callbacks, face):
     assert PhotoInput(label="Photo").preprocess(None) is None
-    assert do.open_photo(editor.random_face(45), None, BALANCED, *HOW) == {}
+    assert callbacks.open_photo(REQUEST, face, None, BALANCED, DISPLAY) == {}
 
 
-def test_news_reach_the_components_they_name():
-    with gr.Blocks():
-        named = {"one": gr.Textbox(), "many": [gr.Slider(), gr.Slider()]}
-        assert every(named) == [named["one"], *named["many"]]
-        placed = answering(lambda: {"many": [1, 2]}, named)()
-        assert placed == dict(zip(named["many"], [1, 2], strict=True))
-        (nothing,) = answering(dict, named)().values()
-        assert nothing == gr.skip(), "Gradio wants some answer"
+# ----------------------------------------------------------------------------------------------- hostile values
 
 
 @pytest.mark.parametrize("payload", [None, "", "abc", float("nan"), float("inf"), [1]])
-def test_a_slider_that_is_typed_wrong_means_zero(payload):
+def test_an_invalid_slider_value_is_zero(payload):
     assert AmountSlider(-1, 1).preprocess(payload) == 0.0
 
 
 @pytest.mark.parametrize("values", [(), (1e9,) * 99, (-1e9,), (float("nan"),)])
-def test_hostile_slider_values_stay_in_range(do, editor, values):
-    session = editor.random_face(45)
-    amounts = do.amounts(session, values)
-    assert all(d.low <= amounts.get(d.name, 0.0) <= d.high for d in session.directions)
+def test_hostile_slider_values_stay_in_range(callbacks, face, values):
+    amounts = callbacks.amounts(face.session, values)
+    assert all(d.low <= amounts.get(d.name, 0.0) <= d.high for d in face.session.directions)
 
 
 @pytest.mark.parametrize("seed", [None, -5, 2**40, float("nan"), "x"])
-def test_a_wrong_seed_still_gives_a_face(do, seed):
-    assert do.random_face(None, seed, *HOW)["note"].endswith("seed 0.")
+def test_an_invalid_seed_still_gives_a_face(callbacks, face, seed):
+    assert callbacks.random_face(REQUEST, face, seed, DISPLAY)["note"].endswith("seed 0.")
+
+
+# ------------------------------------------------------------------------------------------ pictures and sentences
 
 
 def test_outputs_are_inside_the_answer_and_never_files(astronaut):
@@ -260,23 +309,63 @@ def downloaded(url: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
 
 
-def test_a_download_is_a_png_of_the_edit(do, editor):
-    picture = downloaded(do.download(editor.random_face(45), None, *HOW, 2.0))
+def test_a_download_is_a_png_of_the_edit(callbacks, face):
+    picture = downloaded(callbacks.download(face, DISPLAY, [2.0])["download_url"])
     assert picture.format == "PNG"
-    assert picture.size == (SIDE, SIDE)
+    assert picture.size == (FACE_SIZE, FACE_SIZE)
 
 
-def test_a_download_of_the_whole_photo_has_its_size(do, opened):
-    session, source = opened["session"], opened["source"]
-    picture = downloaded(do.download(session, source, WHOLE, True, False))
-    assert np.array_equal(np.asarray(picture), np.asarray(source.photo))
+def test_a_download_of_the_whole_photo_has_its_size(callbacks, opened):
+    picture = downloaded(callbacks.download(opened["face"], (WHOLE, True, False), ())["download_url"])
+    assert np.array_equal(np.asarray(picture), np.asarray(opened["face"].detected.photo))
     assert downloaded(data_url(Image.new("RGB", (LARGE // 1000 + 1, 1000)))).format == "JPEG"
 
 
-def test_words_are_grammatical():
+def test_sentences_are_grammatical():
     direction = Direction("lips", "g", "f", "Z", np.zeros(1), ends=("less red", "red"))
-    assert slider_words(direction)["label"] == "Lips"
-    assert slider_words(direction)["info"].split(" ") == ["less\N{NO-BREAK SPACE}red", "red"]
+    assert slider_properties(direction)["label"] == "Lips"
+    assert slider_properties(direction)["info"].split(" ") == ["less\N{NO-BREAK SPACE}red", "red"]
     assert "Nothing is changed" in describe_locality(None)
     assert "hair and mouth, which cover 30.0%" in describe_locality(Locality(("hair", "mouth"), 0.5, 0.3))
+    assert "nose, hair and mouth, which" in describe_locality(Locality(("nose", "hair", "mouth"), 0.5, 0.3))
     assert "hair, which covers" in describe_locality(Locality(("hair",), 0.5, 0.3))
+
+
+# -------------------------------------------------------------------------------------------------- discovery
+
+
+def test_a_search_shows_its_curve_and_its_direction_becomes_a_slider(callbacks, face, monkeypatch):
+    monkeypatch.setattr("demo.discover_tab.CALIBRATION_SEEDS", HELD_OUT[:8])
+    discover = DiscoverCallbacks(callbacks)
+    updates = list(discover.discover(face, ["eyes"], 3, 1))[-1]
+    assert "Step **3** of 3" in updates["status"]
+    assert list(updates["curve"].columns) == ["step", "score"]
+    assert len(updates["curve"]) == 3
+    assert updates["strip"].width > 3 * 250
+    added = discover.add_slider(face, updates["direction"], "  my   <b>eyes</b> " + "x" * 99)
+    direction = added["face"].session.directions[-1]
+    assert direction.name.startswith("my <b>eyes</b>")
+    assert len(direction.name) <= MAX_NAME
+    assert direction.score is not None
+    assert added["direction"] is None
+    assert "%" in added["status"]
+    number = len(face.session.directions)
+    assert all(update == gr.skip() for update in added["sliders"][:number]), "other sliders stay"
+    assert added["sliders"][number]["visible"]
+
+
+def test_a_search_that_is_impossible_raises_user_error(callbacks, face):
+    discover = DiscoverCallbacks(callbacks)
+    with pytest.raises(UserError, match="part"):
+        next(discover.discover(face, [], 10, 1))
+    with pytest.raises(UserError, match="no direction yet"):
+        discover.add_slider(face, None, "x")
+    full = Face(face.session.with_directions([face.session.directions[0]] * 8))
+    with pytest.raises(UserError, match="sliders are in use"):
+        next(discover.discover(full, ["eyes"], 10, 1))
+
+
+def test_hostile_numbers_of_a_search_are_bounded(callbacks, face):
+    search = DiscoverCallbacks(callbacks).discover(face, ["eyes"], 1e12, -1e12)
+    assert "of 4000" in next(search)["status"]
+    search.close()

@@ -90,17 +90,17 @@ def free_port() -> int:
 
 
 def wait_for(happened, seconds: float = 120) -> None:
-    """Wait until something happened; a test that it never does for goes on and says so."""
+    """Wait until something happened, at most so many seconds."""
     end = time.monotonic() + seconds
     while not happened() and time.monotonic() < end:
         time.sleep(0.1)
 
 
-def test_without_a_public_link_the_reason_is_told_and_the_page_stays_up(served):
-    told = served.log.read_text()
-    assert re.search(r"No public link: Gradio's share service cannot be used \(.+\)\. The page stays up at http", told)
-    assert "Traceback" not in told
-    assert "lovelace" not in told
+def test_without_a_public_link_the_page_says_why_and_stays_up(served):
+    log = served.log.read_text()
+    assert re.search(r"No public link: Gradio's share service cannot be used \(.+\)\. The page stays up at http", log)
+    assert "Traceback" not in log
+    assert "lovelace" not in log
     assert served.client.get("/").status_code == 200
 
 
@@ -124,7 +124,7 @@ def test_a_photo_is_edited_behind_a_login_and_nothing_else_is_written(served):
         last = next(message for message in messages if message["msg"] == "process_completed")
     assert last["success"]
     first, *refused = [line for line in served.log.read_text().splitlines() if line.startswith("refused")]
-    assert first.endswith("guarded"), "the guard is awake"
+    assert first.endswith("guarded"), "the guard works"
     assert all("site-packages" in line and line.endswith(".pyi") for line in refused), refused
     assert served.process.poll() is None
 
@@ -152,14 +152,14 @@ def page() -> SimpleNamespace:
     )
 
 
-def test_a_public_link_is_told(page, monkeypatch, capsys):
+def test_a_public_link_is_printed(page, monkeypatch, capsys):
     monkeypatch.setattr(networking, "setup_tunnel", lambda **_: "http://abc.gradio.live")
     announce_link(page)
     assert "public URL: https://abc.gradio.live" in capsys.readouterr().out
     assert (page.share, page.share_url) == (True, "https://abc.gradio.live")
 
 
-def test_a_service_that_never_answers_is_not_waited_for_and_a_late_link_is_closed(page, monkeypatch):
+def test_a_service_that_does_not_answer_is_given_up_and_a_late_link_is_closed(page, monkeypatch):
     answer, tunnel = threading.Event(), Tunnel()
 
     def slow(**_):
@@ -177,7 +177,7 @@ def test_a_service_that_never_answers_is_not_waited_for_and_a_late_link_is_close
     assert CURRENT_TUNNELS == []
 
 
-def test_a_service_that_hangs_is_given_up(page, monkeypatch):
+def test_a_service_that_accepts_and_says_nothing_is_given_up(page, monkeypatch):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -203,10 +203,10 @@ def test_sliders_of_ones_own_must_be_of_the_chosen_generator(tmp_path, editor):
 
 
 def wrong_start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What `python app.py` says when it cannot start."""
+    """The result of a start that must fail."""
     command = [sys.executable, "app.py", "--offline", *arguments]
-    given = os.environ | environment
-    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=120)
+    environment = os.environ | environment
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize(
