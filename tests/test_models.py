@@ -45,8 +45,9 @@ def gallery() -> list[GalleryProgress]:
 def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What a manager uses of the rest of the project; tests change it."""
     world = SimpleNamespace(missing=("e4e-church",), fetch=fetch, load=lambda *_, **__: large(), gallery=gallery)
-    monkeypatch.setattr(module, "missing_files", lambda name: world.missing)
-    monkeypatch.setattr(module, "fetch", lambda name, report: world.fetch(name, report))
+    monkeypatch.setattr(module, "missing", lambda name: world.missing)
+    monkeypatch.setattr(module, "ensure", lambda name, report: [world.fetch(part, report) for part in world.missing])
+    monkeypatch.setattr(module, "fetch", lambda name: None)
     monkeypatch.setattr(module, "load_editor", lambda *arguments, **options: world.load(*arguments, **options))
     monkeypatch.setattr(module, "fill_gallery", lambda *_: iter(world.gallery()))
     return world
