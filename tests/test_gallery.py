@@ -128,7 +128,7 @@ class Many(Halves):
 
 def test_the_usual_parts_end_with_the_background_and_are_groups_where_there_are_many() -> None:
     halves = Halves()
-    halves.parts = ("background", "hair", "mouth")
+    halves.parts = Parts(("background", "hair", "mouth"))
     assert usual_parts(halves) == ("hair", "mouth", "background")
     assert usual_parts(Many()) == ("low", "high")
 

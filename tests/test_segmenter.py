@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from lelsd_core import DiscoverConfig, discover
 from lelsd_core.errors import UserError
+from lelsd_core.evaluation.heldout import evaluate
 from lelsd_core.registry import load_segmenter
 from lelsd_core.segmenters import Parts, Segmenter, adapt, part_mask, region
 from lelsd_core.segmenters.unet import build_parts_segmenter
 from lelsd_core.weights.catalogue import CHECKPOINTS
 from lelsd_core.weights.safetensors import read_safetensors
+from tests.toy import Painter
 
 PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothes")
 
@@ -93,3 +98,12 @@ def test_one_part_is_given_as_a_plain_string():
     assert torch.equal(part_mask(probabilities, PARTS, "eyes"), part_mask(probabilities, PARTS, ["eyes"]))
     parts = Parts(PARTS, {"face": ("eyes", "nose")})
     assert (parts.expand("face"), parts.channels("face"), parts.expand(())) == (("eyes", "nose"), [4, 5], ())
+
+
+def test_a_foreign_segmenter_works_in_a_search_and_an_evaluation():
+    config = DiscoverConfig(parts=("left",), steps=1, batch=2, samples=2)
+    *_, last = discover(Painter(), Foreign(), config)
+    direction = replace(last.directions[0], low=-1.0, high=1.0)
+    assert 0 < next(evaluate(Painter(), Foreign(), [direction], range(2))).score < 1
+    with pytest.raises(UserError, match="no part named 'lef'; did you mean left"):
+        next(discover(Painter(), Foreign(), replace(config, parts=("lef",))))

@@ -20,7 +20,7 @@ from lelsd_core.errors import check_file
 from lelsd_core.evaluation import calibration
 from lelsd_core.generators.base import Generator
 from lelsd_core.registry import load_generator, load_segmenter
-from lelsd_core.segmenters import Parts, Segmenter
+from lelsd_core.segmenters import Segmenter
 from lelsd_core.weights.catalogue import segmenter_of, spec_of
 
 
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     against = [Direction.load(path) for path in options.against]
     device = choose_device(options.device)
     segmenter = load_segmenter(segmenter_name, device, weights=options.segmenter_weights)
-    Parts(segmenter.parts).expand(config.parts)  # before the generator is fetched, which is larger
+    segmenter.parts.channels(config.parts)  # checks the names before the generator is fetched, which is larger
     generator = load_generator(options.generator, device)
     config = config.check(generator, segmenter)
     began = time.perf_counter()

@@ -87,15 +87,11 @@ class DiscoverConfig:
         """
         space = generator.space(self.space or generator.space_names[-1])
         generator.check_layers((*self.layers, *filter(None, [self.view])))
-        parts = getattr(segmenter.parts, "names", segmenter.parts)  # names of groups, too
-        choices = [(CHOICE_LABELS.get(name, name), getattr(self, name), values) for name, values in CHOICES.items()]
-        for kind, name, values in (*(("part", part, parts) for part in self.parts), *choices):
-            if name not in values:
-                raise UserError(unknown_name(kind, name, values))
-        if not self.parts:
-            raise UserError(f"No part was chosen; choose at least one of {', '.join(parts)}.")
-        if segmenter.needs:
-            segmenter.check(generator)
+        for name, values in CHOICES.items():
+            if getattr(self, name) not in values:
+                raise UserError(unknown_name(CHOICE_LABELS.get(name, name), getattr(self, name), values))
+        segmenter.parts.channels(self.parts)  # checks the names
+        segmenter.check(generator)
         self._check_numbers()
         slots = generator.expand_groups(self.slots, space.name)
         if not slots and any(slot.name.endswith("torgb") for slot in space.slots):

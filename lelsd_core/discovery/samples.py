@@ -121,7 +121,7 @@ class Samples:
         config, generator, names = self.config, self.generator, list(self.generator.layers)
         needed = {*config.layers, *self.segmenter.needs, config.view}
         layers = [name for name in names if name in needed]
-        image = not config.view and (not config.layers or getattr(self.segmenter, "needs_picture", True))
+        image = not config.view and (not config.layers or self.segmenter.needs_picture)
         if not config.layers or not torch.is_grad_enabled():
             return generator.synthesize(codes, config.space, keep=layers, image=image)
         scored = layers[: layers.index(max(config.layers, key=names.index)) + 1]

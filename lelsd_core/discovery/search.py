@@ -29,7 +29,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
 from lelsd_core.latents import LatentSpace
 from lelsd_core.seeds import EARLY_STOPPING, TRAINING
-from lelsd_core.segmenters import Segmenter
+from lelsd_core.segmenters import Segmenter, adapt
 
 MAX_UNSEEN = 64  # samples without the part after which the search gives up
 STOPPING_BATCH = 32  # samples rendered at a time, without gradients, for the held-out score
@@ -82,6 +82,7 @@ def discover(
         UserError: an unknown part, space, slot or layer, a number out of its range, a direction of another generator
             or space, a checkpoint of another search, or a part that no sample shows.
     """
+    segmenter = adapt(segmenter)
     config = config.check(generator, segmenter)
     existing = existing_vectors(against, generator, config)
     sphere = UnitSphere(generator.space(config.space), config, existing.to(generator.device))

@@ -16,7 +16,7 @@ from lelsd_core.discovery.config import MOST
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, held_out, measure_effect
 from lelsd_core.generators.base import Generator
-from lelsd_core.segmenters import Segmenter, part_mask
+from lelsd_core.segmenters import Segmenter, adapt, part_mask
 
 STEP = 0.5  # resolution of a slider's ends, for amounts up to `MOST`; stretched where a search used others
 STRIDES = (4 * STEP, STEP)  # tried one after the other
@@ -40,6 +40,7 @@ def calibrate(
     Raises:
         UserError: no sample shows the direction's parts.
     """
+    segmenter = adapt(segmenter)
     samples = held_out(generator, segmenter, direction.space, seeds)
     first = samples.first(RANGE_SAMPLES)
     if not part_mask(samples.probabilities, segmenter.parts, direction.parts).any():

@@ -17,7 +17,7 @@ from lelsd_core.device import by_rows
 from lelsd_core.directions import Direction
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import COMBINE, NO_CHANGE, locality_gain, localization_score, resized_mask
-from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
+from lelsd_core.segmenters import Segmenter, adapt, part_mask, segment_synthesis
 
 BATCH, PIXELS = 32, 2**21  # at most so many samples, and pixels, rendered at a time: 32 up to 256 across, 2 at 1024
 NORMAL_95 = 1.96  # standard errors on each side of a mean
@@ -139,7 +139,7 @@ class Evaluator:
     """
 
     def __init__(self, generator: Generator, segmenter: Segmenter, seeds: Sequence[int] | None = None) -> None:
-        self.generator, self.segmenter, self.seeds = generator, segmenter, seeds
+        self.generator, self.segmenter, self.seeds = generator, adapt(segmenter), seeds
         self.samples: dict[str, HeldOut] = {}
 
     def __call__(self, direction: Direction) -> Row:

@@ -26,7 +26,7 @@ from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.galleries.hub import fetch_folder, is_repository
 from lelsd_core.generators.base import Generator
 from lelsd_core.seeds import HELD_OUT
-from lelsd_core.segmenters import Parts, Segmenter
+from lelsd_core.segmenters import Segmenter, adapt
 from lelsd_core.weights.safetensors import write_text
 
 QUICK = DiscoverConfig(steps=100, batch=4, samples=64)
@@ -78,6 +78,7 @@ def fill_gallery(
     Raises:
         UserError: the config does not fit the generator, or the segmenter does not know a part.
     """
+    segmenter = adapt(segmenter)
     config = replace(config or QUICK, parts=usual_parts(segmenter) if parts is None else parts)
     config = config.check(generator, segmenter)
     done, total, missing = 0, len(config.parts), []
@@ -125,8 +126,7 @@ def search_part(
 
 def check_presence(part: str, samples: Samples) -> None:
     """UserError if the first samples show that no search for a part makes sense."""
-    parts = Parts(samples.segmenter.parts)
-    channels = torch.tensor([parts.index(name) for name in parts.expand(part)])
+    channels = torch.tensor(samples.segmenter.parts.channels(part))
     areas = []
     for number in range(max(1, PRESENCE_SAMPLES // samples.config.batch)):
         segmentation = samples.batch(number).segmentation
@@ -142,7 +142,7 @@ def check_presence(part: str, samples: Samples) -> None:
 
 def usual_parts(segmenter: Segmenter) -> tuple[str, ...]:
     """The parts worth a slider: all parts, background last; or groups of parts where there are very many parts."""
-    parts = Parts(segmenter.parts)
+    parts = segmenter.parts
     names: Sequence[str] = parts
     if len(parts) > MAX_PARTS:
         names = [name for name, members in parts.groups.items() if not any(m in parts.groups for m in members)]
