@@ -142,11 +142,11 @@ class YuNet:
                 _, rows = self.network.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
             if rows is not None and len(rows):
                 # A row holds the box, right eye (left in the picture), left eye, nose, mouth corners, score
-                found = [row[4:14].reshape(5, 2).astype(np.float64) / scale for row in rows]
-                exact = read_upright(photo, self.shipped.landmarks, found)
+                approximate = [row[4:14].reshape(5, 2).astype(np.float64) / scale for row in rows]
+                exact = read_upright(photo, self.shipped.landmarks, approximate)
                 return [
-                    Detection(about if points is None else points, float(row[14]))
-                    for row, about, points in zip(rows, found, exact, strict=True)
+                    Detection(before if points is None else points, float(row[14]))
+                    for row, before, points in zip(rows, approximate, exact, strict=True)
                 ]
         return self.shipped.detect(photo)
 
