@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from lelsd_core.directions import Direction
@@ -81,3 +84,11 @@ def test_names_that_do_not_exist_are_told_with_the_nearest():
 def test_a_generator_can_be_loaded_from_its_file_too():
     by_path = load_generator(CHECKPOINTS / CATALOGUE["digiface-64"].shipped.path)
     assert by_path.fingerprint == load_generator("digiface-64").fingerprint
+
+
+def test_loading_a_generator_does_not_load_opencv():
+    program = (
+        "import sys; from lelsd_core import load_generator; load_generator('digiface-64'); "
+        "sys.exit(int('cv2' in sys.modules or 'torchvision' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=CHECKPOINTS.parent).returncode == 0

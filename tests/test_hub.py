@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import pytest
 
-from lelsd_core.weights import hub as transfer
+from lelsd_core.weights import transfer
 from lelsd_core.weights.cache import hub_cache, local
 from lelsd_core.weights.hub import Progress, fetch
 from tests.hub_server import Fault
@@ -124,17 +124,17 @@ def test_a_slow_download_arrives(serve):
     ("fault", "reason"),
     [
         (Fault(status=404), "it is not there (404)"),
-        (Fault(status=401), "it is not there, or wants a token (401)"),
-        (Fault(status=403), "it is gated and wants a token (403)"),
-        (Fault(status=403, after=1, method="HEAD"), "it is gated and wants a token (403)"),
+        (Fault(status=401), "it is not there, or needs a token (401)"),
+        (Fault(status=403), "it is gated and needs a token (403)"),
+        (Fault(status=403, after=1, method="HEAD"), "it is gated and needs a token (403)"),
         (Fault(status=400, after=1, method="HEAD"), "it refused (400)"),
         (Fault(status=500), "its server has trouble (500)"),
         (Fault(status=503, method="GET"), "its server has trouble (503)"),
         (Fault(status=429), "its server asks to wait (429)"),
         (Fault(status=429, retry_after=3600), "its server asks to wait (429)"),
         (Fault(body=OTHER), f"its SHA-256 is {hashlib.sha256(OTHER).hexdigest()}, expected {SHA256}"),
-        (Fault(body=DATA + b"more"), "it sent 3,000,004 bytes, said 3,000,000"),
-        (Fault(body=DATA[:-4]), "the connection broke off"),
+        (Fault(body=DATA + b"more"), "it sent 3,000,004 bytes, expected 3,000,000"),
+        (Fault(body=DATA[:-4]), "it sent 2,999,996 bytes, expected 3,000,000"),
         (Fault(cut=0, method="GET"), "the connection broke off"),
         (Fault(size=7), "it has 7 bytes, expected 3,000,000"),
     ],

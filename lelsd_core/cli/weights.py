@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lelsd_core.weights.catalogue import Network
+from lelsd_core.errors import UserError, check_file, unknown_name
+from lelsd_core.weights.cache import faults_of, forget_hashes, local, sha256_at, sha256_of
+from lelsd_core.weights.catalogue import CATALOGUE, Network, find_network, generator_spec, needed_by
+from lelsd_core.weights.hub import Bar, check_possible, fetch, plan
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run one action."""
-    from lelsd_core.errors import UserError, unknown_name
-
     if options.action not in ACTIONS:
         raise UserError(unknown_name("action of weights", options.action, ACTIONS))
     return ACTIONS[options.action](options)
@@ -22,16 +22,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def convert(options: argparse.Namespace) -> dict[str, Any]:
     """IN OUT.safetensors: read a generator in any format, write it as this project's safetensors."""
-    from lelsd_core.errors import UserError, check_file
-
     if len(options.names) != 2:
         options.usage_error("convert takes two names: IN OUT.safetensors")
     original, target = (Path(name) for name in options.names)
     check_file(target, ".safetensors")
     if not original.exists():
         raise UserError(f"There is no file or folder {original} to convert.")
-    from lelsd_core.weights.cache import sha256_of
-    from lelsd_core.weights.checkpoints import convert as convert_file
+    from lelsd_core.weights.checkpoints import convert as convert_file  # these load torch, which a list does not need
     from lelsd_core.weights.checkpoints import weights_file
 
     source = weights_file(original)
@@ -44,8 +41,6 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
 
 def list_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Every network of the catalogue that has a file of its own, and whether that is on this machine."""
-    from lelsd_core.weights.catalogue import CATALOGUE
-
     if options.names:
         options.usage_error("list takes no names")
     rows = [row_of(network) for network in CATALOGUE.values() if network.has_own_file]
@@ -63,8 +58,6 @@ def list_weights(options: argparse.Namespace) -> dict[str, Any]:
 
 def row_of(network: Network) -> dict[str, Any]:
     """One network for people and programs."""
-    from lelsd_core.weights.cache import faults_of, local
-
     faults = faults_of(network.name)
     path = None if faults else local(network.name)
     files = [network.shipped] if network.shipped else [source.file for source in network.all_sources]
@@ -89,10 +82,6 @@ def row_of(network: Network) -> dict[str, Any]:
 
 def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Download networks by name, with all that they are used with unless --only."""
-    from lelsd_core.weights.cache import local
-    from lelsd_core.weights.catalogue import find_network, needed_by
-    from lelsd_core.weights.hub import Bar, check_possible, fetch, plan
-
     if not options.names:
         options.usage_error("fetch takes at least one NAME; `weights list` shows them")
     parts: dict[str, None] = {}
@@ -112,10 +101,6 @@ def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
 
 def verify(options: argparse.Namespace) -> dict[str, Any]:
     """Hash every file on this machine, or those that are named. UserError if one is damaged."""
-    from lelsd_core.errors import UserError
-    from lelsd_core.weights.cache import faults_of, forget_hashes, local, sha256_at
-    from lelsd_core.weights.catalogue import CATALOGUE, find_network
-
     networks = [find_network(name) for name in options.names] or list(CATALOGUE.values())
     forget_hashes()
     rows, faults = [], []
@@ -138,10 +123,8 @@ def verify(options: argparse.Namespace) -> dict[str, Any]:
 
 def push_directions(options: argparse.Namespace) -> dict[str, Any]:
     """REPO: publish a generator's directions; --dry-run shows what would be sent."""
-    from lelsd_core.errors import UserError
     from lelsd_core.galleries.hub import files_of, push
     from lelsd_core.registry import directions_of
-    from lelsd_core.weights.catalogue import generator_spec
 
     if len(options.names) != 1:
         options.usage_error("push-directions takes one name: OWNER/NAME of a repository on the Hub")

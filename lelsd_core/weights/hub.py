@@ -111,14 +111,15 @@ def ensure(name: str, segmenter: str | None = None, *, report: Report | None = N
         UserError: as for `plan` before anything is downloaded, as for `fetch` later.
     """
     names = plan(name, segmenter)
-    total, before = int(1e6 * sum(CATALOGUE[part].megabytes for part in names)), 0
+    total, before, latest = int(1e6 * sum(CATALOGUE[part].megabytes for part in names)), 0, 0
+
+    def report_sum(progress: Progress) -> None:
+        nonlocal latest
+        latest = max(latest, before + progress.done)
+        if report:
+            report(replace(progress, done=latest, total=max(latest, total)))
+
     for part in names:
-
-        def report_sum(progress: Progress, before: int = before) -> None:
-            done = before + progress.done
-            if report:
-                report(replace(progress, done=done, total=max(done, total)))
-
         before += fetch(part, report=report_sum).stat().st_size
 
 
