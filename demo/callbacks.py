@@ -353,4 +353,4 @@ def enlarged(picture: Image.Image) -> Image.Image:
 
 def part_names(editor: Editor) -> list[str]:
     """The parts that the editor's segmenter tells apart."""
-    return list(getattr(editor.segmenter.parts, "names", editor.segmenter.parts))
+    return list(editor.segmenter.parts.names)

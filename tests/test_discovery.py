@@ -11,7 +11,7 @@ from lelsd_core.discovery.config import REACH, DiscoverConfig
 from lelsd_core.discovery.search import UnitSphere, discover, draw_amounts
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import evaluate
-from lelsd_core.weights.catalogue import GENERATORS
+from lelsd_core.weights.catalogue import generator_spec
 from tests.bench.generators import random_stylegan2
 from tests.toy import QUICK, Blind, Halves, Painter, PictureHalves, inside, last_of
 
@@ -148,7 +148,7 @@ def test_micro_batches_hold_as_many_pictures_as_fit():
 
 
 def test_the_model_that_ships_learns_within_forty_steps(editor):
-    config = replace(GENERATORS["digiface-64"].discover, parts=("eyes",), steps=40)
+    config = replace(generator_spec("digiface-64").discover, parts=("eyes",), steps=40)
     *_, last = discover(editor.generator, editor.segmenter, config)
     row = next(evaluate(editor.generator, editor.segmenter, last.directions, range(500_000, 500_032)))
     assert row.gain > 10

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from demo.model_panel import usable
 
+from demo.models import offered_models
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
 from lelsd_core.weights import hub
@@ -56,10 +56,10 @@ def published(toys: Path, hub_server, monkeypatch) -> Callable[..., HubServer]:
 
 def test_models_without_a_segmenter_are_not_offered() -> None:
     assert "afhq-wild-512" in generator_names()
-    assert set(generator_names()) - set(usable()) == {"afhq-wild-512"}
+    assert set(generator_names()) - set(offered_models()) == {"afhq-wild-512"}
 
 
-@pytest.mark.parametrize("name", usable())
+@pytest.mark.parametrize("name", offered_models())
 def test_every_offered_model_is_fetched_completely(name: str, published) -> None:
     server, reports = published(), []
     parts = plan(name)
@@ -101,7 +101,7 @@ def test_a_missing_package_is_named_before_the_first_request(published, monkeypa
 def test_without_network_the_first_missing_part_is_named(published, monkeypatch) -> None:
     server = published()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name in set(usable()) - {"digiface-64"}:
+    for name in set(offered_models()) - {"digiface-64"}:
         with pytest.raises(UserError, match="the network is switched off"):
             load_editor(name)
     assert server.requests == []

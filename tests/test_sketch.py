@@ -19,9 +19,8 @@ from lelsd_core.generators import Generator
 from lelsd_core.images import to_pil
 from lelsd_core.inversion import SampleInverter, likeness_weights
 from lelsd_core.inversion.refine import LowResolution
-from lelsd_core.registry import directions_of, load_aligner, load_editor, load_generator
-from lelsd_core.segmenters.files import NETWORKS
-from lelsd_core.weights.catalogue import CATALOG, GENERATORS, INVERTERS, SEGMENTERS, generator_names, generator_spec
+from lelsd_core.registry import build_frame, directions_of, load_aligner, load_editor, load_generator
+from lelsd_core.weights.catalogue import CATALOGUE, generator_names, generator_spec, names_of
 from tests import official
 from tests.toy import PictureHalves
 
@@ -162,17 +161,17 @@ def test_random_codes_are_truncated_if_the_architecture_can(generator, editor) -
 @pytest.mark.parametrize("name", generator_names())
 def test_every_generator_names_what_there_is(name: str) -> None:
     spec = generator_spec(name)
-    assert spec.segmenter is None or spec.segmenter in {*SEGMENTERS, *NETWORKS}
-    assert spec.inverter is None or spec.inverter in INVERTERS or CATALOG[spec.inverter].kind == "inverter"
+    assert spec.segmenter is None or spec.segmenter in names_of("segmenter")
+    assert spec.inverter is None or spec.inverter in names_of("inverter")
     assert spec.licence
     assert spec.data
-    assert spec.frame.size == (64 if name in GENERATORS else CATALOG[name].resolution)
-    assert (spec.weights is None) == (name not in GENERATORS)
+    assert build_frame(spec, spec.resolution).size == spec.resolution
+    assert bool(spec.shipped) != bool(spec.sources)
 
 
 def test_what_has_no_segmenter_or_no_name_is_refused_before_anything_is_fetched(monkeypatch) -> None:
-    monkeypatch.setitem(CATALOG, "ffhq-1024", replace(CATALOG["ffhq-1024"], segmenter=None))
-    with pytest.raises(UserError, match="No segmenter is known for what ffhq-1024 paints"):
+    monkeypatch.setitem(CATALOGUE, "ffhq-1024", replace(CATALOGUE["ffhq-1024"], segmenter=None))
+    with pytest.raises(UserError, match="No segmenter is known"):
         load_editor("ffhq-1024")
     with pytest.raises(UserError, match="did you mean ffhq-1024"):
         load_editor("ffhq-1042")

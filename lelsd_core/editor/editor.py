@@ -36,7 +36,7 @@ from lelsd_core.inversion.pivotal import Tuning, check_tunable, tune
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.paste import PASTE
 from lelsd_core.seeds import FACES
-from lelsd_core.segmenters import Segmenter
+from lelsd_core.segmenters import Segmenter, adapt
 
 PREVIEW_SIZE = 256  # pixels
 DARK = -0.4  # mean of a picture in [-1, 1] below which a face is too dark
@@ -69,12 +69,12 @@ class Editor:
     ) -> None:
         for direction in directions:
             direction.check(generator)
-        self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, segmenter, aligner
+        self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, adapt(segmenter), aligner
         self.directions = tuple(directions)
         self.search_config = search_config or DiscoverConfig()
         self.metric_networks = metric_networks or MetricNetworks()
         self.preview_size = preview
-        self.renderer = Renderer(generator, segmenter, preview)
+        self.renderer = Renderer(generator, self.segmenter, preview)
         self.samples = LatestSamples()
 
     def __repr__(self) -> str:

@@ -97,7 +97,7 @@ def row(state: State, index: int) -> State:
     return State(state.x[rows], None if state.rgb is None else state.rgb[rows])
 
 
-def face_mask(probabilities: Tensor, parts: Sequence[str], edited: Sequence[str] = ()) -> np.ndarray | None:
+def face_mask(probabilities: Tensor, parts: Parts, edited: Sequence[str] = ()) -> np.ndarray | None:
     """The region that replaces a face in a photo: everything but background and clothes, plus all edited parts.
 
     Args:
@@ -108,8 +108,7 @@ def face_mask(probabilities: Tensor, parts: Sequence[str], edited: Sequence[str]
     Returns:
         (h, w) in [0, 1]; None if the segmenter has no background.
     """
-    names = Parts(parts)
-    if SURROUNDINGS[0] not in tuple(names):
+    if SURROUNDINGS[0] not in tuple(parts):
         return None
-    outside = [names.index(name) for name in SURROUNDINGS if name in tuple(names) and name not in names.expand(edited)]
+    outside = [parts.index(name) for name in SURROUNDINGS if name in tuple(parts) and name not in parts.expand(edited)]
     return (1 - probabilities[0, outside].sum(0)).float().cpu().numpy()
