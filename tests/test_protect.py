@@ -14,7 +14,7 @@ from lelsd_core.editor.protect import REACH, blend_outside, check_strength, face
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Synthesis
 from lelsd_core.images import to_tensor
-from lelsd_core.segmenters import part_mask
+from lelsd_core.segmenters import Parts, part_mask
 from tests.test_generators_contract import FILES, load
 
 NAMES = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")
@@ -167,6 +167,6 @@ def test_protected_layers_are_the_last_ones_of_the_fine_sizes(generator):
 def test_a_replaced_face_leaves_the_surroundings_unless_they_were_edited():
     parts = ("background", "skin", "clothes")
     seen = F.one_hot(torch.tensor([[[0, 1, 2]]]), 3).permute(0, 3, 1, 2).float()  # one row: each part once
-    assert face_mask(seen, parts).tolist() == [[0, 1, 0]]
-    assert face_mask(seen, parts, ("background",)).tolist() == [[1, 1, 0]]
-    assert face_mask(seen, ("wall", "skin", "clothes")) is None
+    assert face_mask(seen, Parts(parts)).tolist() == [[0, 1, 0]]
+    assert face_mask(seen, Parts(parts), ("background",)).tolist() == [[1, 1, 0]]
+    assert face_mask(seen, Parts(("wall", "skin", "clothes"))) is None
