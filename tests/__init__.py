@@ -1,4 +1,4 @@
-"""Tests. Environment variables that torch reads are set before it is imported: how threads wait, and their number."""
+"""Tests. What torch reads from the environment is set before it is imported: how its threads wait, and their number."""
 
 import os
 
