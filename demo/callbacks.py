@@ -237,11 +237,18 @@ class Callbacks:
         try:
             for session in sessions:
                 yield refined_updates(replace(face, session=keep_directions(face.session, session)))
-        finally:  # also when Gradio cancels the event
+        finally:  # also when Gradio drops the event
             sessions.close()
 
-    def stop_refining(self, request: gr.Request) -> None:
-        """End the visitor's inversion; also when the page is closed."""
+    def stop_refining(self, request: gr.Request, inversion: int) -> Updates:
+        """End an inversion, unless another one has taken its place."""
+        sessions = self.inversions.current(request.session_hash, inversion)
+        if sessions:
+            sessions.close()
+        return {}
+
+    def page_closed(self, request: gr.Request) -> None:
+        """End the visitor's inversion."""
         self.inversions.close(request.session_hash)
 
     def random_face(self, request: gr.Request, face: Face, seed: float | None, display: Display) -> Updates:

@@ -53,7 +53,9 @@ def event(callback: Callable[..., Any], components: Components, outputs: Iterabl
             arguments.append([next(values) for _ in component] if isinstance(component, list) else next(values))
         return callback(*arguments)
 
-    def by_component(updates: Updates) -> dict[Component, Any]:
+    def by_component(updates: Updates) -> dict[Component, Any] | None:
+        if not outputs:
+            return None
         changed: dict[Component, Any] = {}
         for name, value in updates.items():
             component = components[name]

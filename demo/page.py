@@ -61,29 +61,29 @@ def build_page(
         connect_sliders(callbacks, components, live)
         connect_models(callbacks, components, page)
         page.load(None, js=KEYS, **PRIVATE)
-        page.unload(callbacks.stop_refining)
+        page.unload(callbacks.page_closed)
     return page.queue(max_size=queue_size, api_open=False, default_concurrency_limit=1)
 
 
 def connect_faces(callbacks: Callbacks, c: dict[str, Any]) -> None:
-    """New faces from all sources; each cancels the refinement of the face before."""
-    refining = c["inversion"].change(
-        **event(callbacks.refine, c, REFINED),
-        trigger_mode="always_last",
-        show_progress="minimal",
-        show_progress_on=[c["note"]],
-        **QUEUED,
-    )
+    """New faces from all sources; each ends the refinement of the face before.
+
+    Gradio's own `cancels` is not used: it is late if events wait in the queue, and empties the outputs of the event.
+    """
+    options = [part.input for part in c["photo_options"]]
+    sources = [c["upload"].input, c["examples"].select, c["faces"].select, c["seed"].submit, c["random"].click]
+    stop = [*sources, *options, c["stop_refining"].click]
+    gr.on(stop, **event(callbacks.stop_refining, c), queue=False, trigger_mode="multiple", **QUIET)
+    shown = {"show_progress_on": [c["note"]], **QUEUED}
+    last = {"trigger_mode": "always_last", **shown}  # by default Gradio drops events while the same one runs
+    refining = c["inversion"].change(**event(callbacks.refine, c, REFINED), show_progress="minimal", **last)
     refining.success(**event(callbacks.show, c, EDITED), **QUIET)
-    new = {"cancels": [refining], "show_progress_on": [c["note"]], **QUEUED}
-    last = {"trigger_mode": "always_last", **new}  # by default Gradio drops events while the same one runs
     c["upload"].input(**event(callbacks.open_photo, c, NEW_FACE), **last)
     c["examples"].select(**event(callbacks.open_example, c, NEW_FACE), **last)
-    c["seed"].submit(**event(callbacks.random_face, c, NEW_FACE), **new)
-    c["random"].click(**event(callbacks.random_clear_face, c, NEW_FACE), **new)
     c["faces"].select(**event(callbacks.choose_face, c, NEW_FACE), **last)
-    gr.on([part.input for part in c["photo_options"]], **event(callbacks.reopen, c, NEW_FACE), **last)
-    c["stop_refining"].click(callbacks.stop_refining, cancels=[refining], queue=False, **PRIVATE)
+    c["seed"].submit(**event(callbacks.random_face, c, NEW_FACE), **shown)
+    c["random"].click(**event(callbacks.random_clear_face, c, NEW_FACE), **shown)
+    gr.on(options, **event(callbacks.reopen, c, NEW_FACE), **last)
 
 
 def connect_sliders(callbacks: Callbacks, c: dict[str, Any], live: bool) -> None:

@@ -142,7 +142,7 @@ def test_each_event_of_an_inversion_has_the_gpu_to_itself(lent, lender, editor, 
     ours = editor.invert(astronaut)
     next(ours)
     assert refined.codes.equal(next(ours).codes)
-    callbacks.stop_refining(REQUEST)
+    callbacks.stop_refining(REQUEST, updates["inversion"])
     assert list(refining) == []
     assert lender.running == 0
     assert [call for call, _ in lender.calls] == ["invert", "invert"]

@@ -92,10 +92,13 @@ def test_the_page_opens_with_a_face(config):
     assert value["url"].startswith("data:image/jpeg;base64,")
 
 
-def test_a_new_face_cancels_the_refinement_of_another(config):
-    (refining,) = [d for d in config["dependencies"] if any(name == "change" for _, name in d["targets"])]
+def test_a_new_face_ends_the_refinement_of_another_at_once(config):
+    number = component_of(config, "stop-refining")["id"]
+    (stop,) = [d for d in config["dependencies"] if (number, "click") in map(tuple, d["targets"])]
+    assert stop["queue"] is False, "it does not wait for what it ends"
+    ids = {component for component, _ in stop["targets"]}
     for elem_id in ("upload", "examples", "seed", "random", "faces", "aligned-before", "nudge-turn", "closeness"):
-        assert any(refining["id"] in event["cancels"] for event in events_of(config, elem_id)), elem_id
+        assert component_of(config, elem_id)["id"] in ids, elem_id
 
 
 def test_the_panel_offers_every_closeness(config):

@@ -143,8 +143,15 @@ def test_a_refinement_ends_when_the_visitor_does_something_else(callbacks, edito
     elif change == "clear":
         callbacks.random_clear_face(request("a"), updates["face"], DISPLAY)
     else:
-        callbacks.stop_refining(request("a"))
+        callbacks.stop_refining(request("a"), updates["inversion"])
     assert list(refining) == []
+
+
+def test_a_late_stop_leaves_the_next_inversion_alone(callbacks, editor, astronaut):
+    face = Face(editor.random_face(45))
+    first, second = (callbacks.open_photo(request("a"), face, astronaut, BALANCED, DISPLAY) for _ in range(2))
+    callbacks.stop_refining(request("a"), first["inversion"])
+    assert next(callbacks.refine(request("a"), second["face"], second["inversion"]))
 
 
 def test_a_cancelled_refinement_releases_its_generator(callbacks, editor, astronaut):
@@ -153,9 +160,9 @@ def test_a_cancelled_refinement_releases_its_generator(callbacks, editor, astron
     generator = weakref.ref(inversion._sessions)
     refining = callbacks.refine(request("a"), updates["face"], updates["inversion"])
     next(refining)
-    refining.close()  # as Gradio does with a cancelled event
+    refining.close()  # as Gradio does with an event of a closed page
     assert list(inversion) == []
-    callbacks.stop_refining(request("a"))
+    callbacks.page_closed(request("a"))
     del inversion, refining
     gc.collect()
     assert generator() is None
