@@ -138,7 +138,7 @@ def test_refusing_a_bomb_takes_little_memory(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from lelsd_core import UserError
-from lelsd_core.formats.generators import read_checkpoint
+from lelsd_core.weights.checkpoints import read_checkpoint
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in Path(sys.argv[1]).iterdir():
     try:
