@@ -13,7 +13,7 @@ import torch
 from lelsd_core import UserError, load_generator
 from lelsd_core.editor import Editor, InversionOptions, Session
 from lelsd_core.faces.frame import SquareFrame
-from lelsd_core.generators import StyleGAN2
+from lelsd_core.generators.stylegan2 import StyleGAN2
 from lelsd_core.inversion import SampleInverter
 from lelsd_core.inversion.pivotal import Tuning, initial_factors, tune
 from lelsd_core.registry import load_aligner

@@ -30,7 +30,8 @@ from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.heldout import evaluate
-from lelsd_core.generators import Generator, StyleGAN2, StyleGAN2Config
+from lelsd_core.generators.base import Generator
+from lelsd_core.generators.stylegan2 import StyleGAN2
 from lelsd_core.images import enlarge, to_pil
 from lelsd_core.registry import load_editor, load_generator, load_segmenter
 from lelsd_core.segmenters import Segmenter
@@ -236,4 +237,4 @@ def random_stylegan2(resolution: int) -> StyleGAN2:
         part = f"synthesis.b{size}.torgb"
         weights |= affine(part, before) | {f"{part}.weight": draw(3, before, 1, 1), f"{part}.bias": draw(3)}
         size *= 2
-    return StyleGAN2(StyleGAN2Config(), weights).eval()
+    return StyleGAN2(weights).eval()

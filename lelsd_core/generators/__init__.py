@@ -1,25 +1,17 @@
 """Generators: one file per architecture, all with the interface of `base`."""
 
 from lelsd_core.generators.base import Generator, Layer, State, Step, Synthesis
-from lelsd_core.generators.biggan import BigGAN, BigGANConfig
-from lelsd_core.generators.dcgan import DCGAN, DCGANConfig
+from lelsd_core.generators.biggan import BigGAN
+from lelsd_core.generators.dcgan import DCGAN
 from lelsd_core.generators.stylegan1 import StyleGAN1
-from lelsd_core.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from lelsd_core.generators.stylegan3 import StyleGAN3, StyleGAN3Config
+from lelsd_core.generators.stylegan2 import StyleGAN2
+from lelsd_core.generators.stylegan3 import StyleGAN3
 
-__all__ = [
-    "DCGAN",
-    "BigGAN",
-    "BigGANConfig",
-    "DCGANConfig",
-    "Generator",
-    "Layer",
-    "State",
-    "Step",
-    "StyleGAN1",
-    "StyleGAN2",
-    "StyleGAN2Config",
-    "StyleGAN3",
-    "StyleGAN3Config",
-    "Synthesis",
-]
+ARCHITECTURES: dict[str, type[Generator]] = {
+    "stylegan1": StyleGAN1,
+    "stylegan2": StyleGAN2,
+    "stylegan3": StyleGAN3,
+    "biggan": BigGAN,
+    "dcgan": DCGAN,
+}
+__all__ = ["ARCHITECTURES", "Generator", "Layer", "State", "Step", "Synthesis"]

@@ -24,32 +24,20 @@ LARGEST = 4096  # pixels: files that declare more are refused
 
 @dataclass(frozen=True)
 class Layer:
-    """Shape of one feature map.
+    """Shape of one feature map."""
 
-    Args:
-        name: "32.conv", "64.conv1".
-        channels: number of channels.
-        size: height and width of the part that shows the picture, in pixels.
-        margin: border pixels outside the picture on each side (StyleGAN3).
-    """
-
-    name: str
+    name: str  # "32.conv", "64.conv1"
     channels: int
-    size: int
-    margin: int = 0
+    size: int  # height and width of the part that shows the picture, in pixels
+    margin: int = 0  # border pixels outside the picture on each side (StyleGAN3)
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Data passed from one synthesis step to the next.
+    """Data passed from one synthesis step to the next."""
 
-    Args:
-        x: feature map (B, C, H, W), margin included.
-        rgb: running picture (B, 3, h, w) where the architecture has one (StyleGAN2).
-    """
-
-    x: Tensor
-    rgb: Tensor | None = None
+    x: Tensor  # feature map (B, C, H, W), margin included
+    rgb: Tensor | None = None  # running picture (B, 3, h, w) where the architecture has one (StyleGAN2)
 
 
 @dataclass(frozen=True)
@@ -79,15 +67,10 @@ class Synthesis:
 
 
 class TunablePart(Protocol):
-    """A layer whose weights can be tuned to a person (see `inversion.pivotal`).
+    """A layer whose weights can be tuned to a person (see `inversion.pivotal`)."""
 
-    Attributes:
-        weight_shape: (O, I, 3, 3) of a convolution, (3, C) of a layer that makes the picture.
-        bias: (O,) or (3,).
-    """
-
-    weight_shape: tuple[int, ...]
-    bias: Tensor
+    weight_shape: tuple[int, ...]  # (O, I, 3, 3) of a convolution, (3, C) of a layer that makes the picture
+    bias: Tensor  # (O,) or (3,)
 
     def changed(self, weight: Tensor, bias: Tensor) -> nn.Module:
         """A copy of the layer with changes added to its weight and bias, differentiable in the changes."""
@@ -105,6 +88,7 @@ class Generator(nn.Module, ABC):
         layers: feature maps by name, in synthesis order.
         steps: the synthesis steps, one for each layer.
         usual_truncation: a truncation that gives good pictures; None if the architecture's lifts have none.
+        load_options: the fields of `weights.checkpoints.Options` that the architecture takes.
     """
 
     name: str = ""
@@ -114,6 +98,7 @@ class Generator(nn.Module, ABC):
     layers: Mapping[str, Layer]
     steps: tuple[Step, ...]
     usual_truncation: float | None = None
+    load_options: tuple[str, ...] = ()
 
     @abstractmethod
     def sample(self, seeds: Sequence[int]) -> Tensor:
@@ -128,8 +113,7 @@ class Generator(nn.Module, ABC):
         """Codes of `space` -> codes of the next finer space."""
 
     def __repr__(self) -> str:
-        spaces = ", ".join(self.space_names)
-        return f"<{type(self).__name__} {self.name!r}: {self.resolution} pixels, spaces {spaces}>"
+        return f"<{type(self).__name__} {self.name!r}: {self.resolution} pixels, spaces {', '.join(self.space_names)}>"
 
     @property
     def device(self) -> torch.device:
@@ -166,21 +150,16 @@ class Generator(nn.Module, ABC):
         """Layers by "coarse", "middle" and "fine": thirds of the synthesis, for networks of any depth."""
         names = list(self.layers)
         first, second = round(len(names) / 3), round(2 * len(names) / 3)
-        return {
-            "coarse": tuple(names[:first]),
-            "middle": tuple(names[first:second]),
-            "fine": tuple(names[second:]),
-        }
+        return {"coarse": tuple(names[:first]), "middle": tuple(names[first:second]), "fine": tuple(names[second:])}
 
     def group_slots(self, group: str, space: str) -> tuple[str, ...]:
-        """Movable slots of a space that a group's layers read first; empty if the space has no layers (Z, W)."""
-        slots = self.space(space).slots
+        """Movable slots of a space that a group's layers read first; empty where the space has no layers (Z, W)."""
         first: dict[int, str] = {}
         for step in self.steps:
             for index in step.slots:
                 first.setdefault(self.slot_of(index, space), step.layer.name)
-        wanted = self.groups[group]
-        return tuple(s.name for i, s in enumerate(slots) if s.movable and first.get(i) in wanted)
+        slots = enumerate(self.space(space).slots)
+        return tuple(slot.name for i, slot in slots if slot.movable and first.get(i) in self.groups[group])
 
     def expand_groups(self, names: Iterable[str], space: str) -> tuple[str, ...]:
         """Slot names and patterns, each group's name replaced by its slots. UserError for a group without slots."""
@@ -218,7 +197,7 @@ class Generator(nn.Module, ABC):
         """
         if truncation is not None:
             raise ValueError(f"{self.name or 'this generator'} has no truncation in its lifts.")
-        first, last = self.space_names.index(self.space(source).name), self.space_names.index(self.space(target).name)
+        first, last = (self.spaces.index(self.space(name)) for name in (source, target))
         if last < first:
             raise ValueError(f"codes cannot be lifted from {source} to {target}: {target} is coarser.")
         if codes.ndim != 2 or codes.shape[1] != self.spaces[first].width:
@@ -254,16 +233,16 @@ class Generator(nn.Module, ABC):
             UserError: unknown layer or space.
             ValueError: wrong width, or neither a picture nor a layer is requested.
         """
-        self.check_layers((*keep, *((resume[0],) if resume else ())))
+        after, state = resume or (None, None)
+        self.check_layers(keep if after is None else (*keep, after))
         if not image and not keep:
             raise ValueError("nothing to synthesize: no picture and no layers were asked for.")
         finest = self.spaces[-1]
         slots = finest.split(self.lift(codes, space, finest.name))
         names = list(self.layers)
-        start = names.index(resume[0]) + 1 if resume else 0
-        state = resume[1] if resume else None
+        start = 0 if after is None else names.index(after) + 1
         stop = len(names) if image else max(names.index(name) for name in keep) + 1
-        states = {resume[0]: resume[1]} if resume and resume[0] in keep else {}
+        states = {after: state} if after in keep else {}
         for step in self.steps[start:stop]:
             state = step.run(state, tuple(slots[i] for i in step.slots))
             state = change(step.layer, state) if change else state
@@ -282,3 +261,28 @@ def check_sizes(sizes: Iterable[int]) -> None:
     for size in sizes:
         if not 1 <= size <= LARGEST:
             raise ValueError(f"a layer would be {size} pixels across; 1 to {LARGEST} can be")
+
+
+def normal_rows(seeds: Sequence[int], width: int) -> Tensor:
+    """Standard normal rows (len(seeds), width), each drawn on the CPU from its own seed."""
+    return torch.stack([torch.randn(width, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])
+
+
+def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, the prefix cut off."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in weights.items() if name.startswith(prefix + ".")}
+
+
+def scaled(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """x (B, C, H, W) times gain plus shift, each (B, C), in the type of x."""
+    return torch.addcmul(spread(shift, x), x, spread(gain, x))
+
+
+def spread(values: Tensor, like: Tensor) -> Tensor:
+    """(B, C) → (B, C, 1, 1) in the type of `like`."""
+    return values[:, :, None, None].to(like.dtype)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same numbers with the channels innermost, where convolutions are fastest."""
+    return x.contiguous(memory_format=torch.channels_last)

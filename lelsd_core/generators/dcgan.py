@@ -11,78 +11,51 @@ BatchNorm uses its stored statistics and is folded into the convolutions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lelsd_core.generators.base import Generator, Layer, State, Step, check_sizes
+from lelsd_core.generators.base import Generator, Layer, State, Step, channels_last, check_sizes, normal_rows, scaled
 from lelsd_core.latents import LatentSpace, Slot
 
 EPS = 1e-5  # torch's default for BatchNorm2d, which the tutorial uses
-
-
-@dataclass(frozen=True)
-class DCGANConfig:
-    """Sizes of a DCGAN; all but `prior` are inferred from its weights.
-
-    Args:
-        code_width: columns of z.
-        channels: channels of each layer, coarse to fine; the first layer is 4×4, each next one twice as large.
-        prior: standard deviation of the samples; below 1 gives less variety and fewer broken pictures.
-    """
-
-    code_width: int = 100
-    channels: tuple[int, ...] = (512, 256, 128, 64)
-    prior: float = 1.0
-
-    @classmethod
-    def of(cls, weights: Mapping[str, Tensor], prior: float = 1.0) -> DCGANConfig:
-        """Infers the sizes from a state dict of the tutorial."""
-        convolutions = [weights[name] for name in convolution_names(weights)]
-        return cls(convolutions[0].shape[0], tuple(w.shape[1] for w in convolutions[:-1]), prior)
-
-
-def convolution_names(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names of the transposed convolutions' weights, coarse to fine."""
-    names = [name for name, tensor in weights.items() if name.endswith(".weight") and tensor.ndim == 4]
-    return sorted(names, key=lambda name: int(name.split(".")[1]))
 
 
 class DCGAN(Generator):
     """A DCGAN generator in spaces Z and S.
 
     Args:
-        config: sizes of the network.
-        weights: state dict of the tutorial, with the statistics of BatchNorm.
+        weights: tutorial state dict, `main.0.weight` to the last convolution, BatchNorm statistics included.
+        prior: samples are prior · N(0, I); below 1 trades variety for fewer broken pictures.
     """
 
-    def __init__(self, config: DCGANConfig, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], *, prior: float = 1.0) -> None:
         super().__init__()
-        self.config = config
-        sizes = [4 * 2**i for i in range(len(config.channels))]
-        check_sizes(sizes)
-        names = convolution_names(weights)
-        for i, name in enumerate(names[:-1]):
-            weight, bias = fold_batch_norm(weights, name)
+        self.prior = prior
+        names = [name for name, tensor in weights.items() if name.endswith(".weight") and tensor.ndim == 4]
+        *inner, last = sorted(int(name.split(".")[1]) for name in names)
+        layers = []
+        for i, number in enumerate(inner):
+            weight, bias = fold_batch_norm(weights, number)
+            layers.append(Layer(f"{4 * 2**i}.conv", weight.shape[1], 4 * 2**i))
             if i == 0:  # a 1×1 input: one matrix, its columns ordered so that the result is channels-last
                 weight = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)  # (z, 4·4·C)
-            else:
-                weight = weight.contiguous(memory_format=torch.channels_last)
-            self.register_buffer(f"weight{i}", weight.contiguous() if i == 0 else weight)
+            self.register_buffer(f"weight{i}", channels_last(weight) if i else weight.contiguous())
             self.register_buffer(f"bias{i}", bias)
-        last = weights[names[-1]].float()
-        self.register_buffer("to_rgb", last.contiguous(memory_format=torch.channels_last))
-        layers = [Layer(f"{size}.conv", c, size) for size, c in zip(sizes, config.channels, strict=True)]
-        self.resolution = 2 * sizes[-1]
+        check_sizes(layer.size for layer in layers)
+        self.register_buffer("to_rgb", channels_last(weights[f"main.{last}.weight"].float()))
+        self.resolution = 2 * layers[-1].size
         self.layers = {layer.name: layer for layer in layers}
-        self.spaces = (LatentSpace("Z", (Slot("z", config.code_width),)), style_space(config, sizes))
         self.steps = tuple(self._step(i, layer) for i, layer in enumerate(layers))
+        width = len(self.weight0)
+        pairs = [Slot(f"{layer.size}.{kind}", layer.channels) for layer in layers for kind in ("gain", "bias")]
+        self.spaces = (
+            LatentSpace("Z", (Slot("z", width),)),
+            LatentSpace("S", (Slot("z", width, movable=False), *pairs)),
+        )
 
     def sample(self, seeds: Sequence[int]) -> Tensor:
-        rows = [torch.randn(self.config.code_width, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return (self.config.prior * torch.stack(rows)).to(self.device)
+        return (self.prior * normal_rows(seeds, self.spaces[0].width)).to(self.device)
 
     def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         return F.pad(codes, (0, self.spaces[1].width - space.width))
@@ -105,26 +78,15 @@ class DCGAN(Generator):
 
 
 def styled(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """ReLU of x (B, C, H, W) · (1 + gain) + shift, each (B, C)."""
-    gain, shift = 1 + gain.to(x.dtype), shift.to(x.dtype)
-    return torch.addcmul(shift[:, :, None, None], x, gain[:, :, None, None]).relu_()
+    """ReLU of x (B, C, H, W) under a gain and a bias (B, C) for each channel, both 0 for no change."""
+    return scaled(x, 1 + gain.to(x.dtype), shift).relu_()
 
 
-def style_space(config: DCGANConfig, sizes: Sequence[int]) -> LatentSpace:
-    """S: z, which is not movable, then a gain and a bias for each channel of each layer."""
-    pairs = [
-        Slot(f"{size}.{kind}", channels)
-        for size, channels in zip(sizes, config.channels, strict=True)
-        for kind in ("gain", "bias")
-    ]
-    return LatentSpace("S", (Slot("z", config.code_width, movable=False), *pairs))
-
-
-def fold_batch_norm(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """The convolution `name` with the BatchNorm after it folded in: weight (I, O, 4, 4) and bias (O,), float32."""
-    norm = f"main.{int(name.split('.')[1]) + 1}"
+def fold_batch_norm(weights: Mapping[str, Tensor], number: int) -> tuple[Tensor, Tensor]:
+    """Convolution `number` with the BatchNorm behind it folded in: weight (I, O, 4, 4) and bias (O,), float32."""
+    norm = f"main.{number + 1}"
     mean, var, gamma, beta = (
         weights[f"{norm}.{key}"].float() for key in ("running_mean", "running_var", "weight", "bias")
     )
     scale = gamma / (var + EPS).sqrt()
-    return weights[name].float() * scale[:, None, None], beta - mean * scale
+    return weights[f"main.{number}.weight"].float() * scale[:, None, None], beta - mean * scale

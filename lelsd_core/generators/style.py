@@ -8,14 +8,14 @@ Shechtman, "StyleSpace Analysis" (CVPR 2021) for S: the output of each affine ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Generator
+from lelsd_core.generators.base import Generator, normal_rows
 from lelsd_core.latents import LatentSpace, Slot
 
 MEAN_SAMPLES = 10_000  # for the mean W of a file that does not store it
@@ -45,11 +45,6 @@ class MappingNetwork(nn.Module):
             self.register_buffer(f"weight{i}", weight.contiguous())
             self.register_buffer(f"bias{i}", bias)
 
-    @property
-    def code_width(self) -> int:
-        """Columns of z."""
-        return self.weight0.shape[1]
-
     def forward(self, z: Tensor) -> Tensor:
         x = unit_moment(z)
         for i in range(self.depth):
@@ -61,34 +56,42 @@ class StyleGenerator(Generator):
     """A generator with spaces Z, W, W+ and S; subclasses add the synthesis steps.
 
     Args:
-        mapping: the mapping network.
-        mean: mean of W (D,); None estimates it from seeded samples.
-        rows: for each slot of S, the row of W+ that its affine map reads.
-        slots: the slots of S, in synthesis order.
+        mapping: its mapping network.
+        mean: mean of W (D,); drawn from seeded samples if None.
+        styles: for each slot of S, by name in synthesis order, weight (C, D) and bias (C,) of its affine map, as stored
+            under equalised learning rate.
+        rows: for each slot of S, the row of W+ it is made from.
+        held: names of slots of S that edits do not move.
     """
 
     usual_truncation = 0.7
     truncated_rows: int | None = None  # number of rows of W+ that are truncated; None = all
 
     def __init__(
-        self, mapping: MappingNetwork, mean: Tensor | None, rows: Sequence[int], slots: Sequence[Slot]
+        self,
+        mapping: MappingNetwork,
+        mean: Tensor | None,
+        styles: Mapping[str, tuple[Tensor, Tensor]],
+        rows: Sequence[int],
+        held: Collection[str] = (),
     ) -> None:
         super().__init__()
-        self.mapping = mapping
-        self.register_buffer("mean", mean_of_w(mapping) if mean is None else mean.float().reshape(-1))
-        self.rows = tuple(rows)
+        self.mapping, self.rows = mapping, tuple(rows)
+        z_width = mapping.weight0.shape[1]
+        if mean is None:
+            z = torch.randn(MEAN_SAMPLES, z_width, generator=torch.Generator().manual_seed(0))
+            mean = mapping(z.to(mapping.weight0)).mean(dim=0)
+        self.register_buffer("mean", mean.float().reshape(-1))
+        for i, (weight, bias) in enumerate(styles.values()):
+            self.register_buffer(f"affine_weight{i}", weight.float() * (1 / weight.shape[1] ** 0.5))
+            self.register_buffer(f"affine_bias{i}", bias.float())
         width = len(self.mean)
         self.spaces = (
-            LatentSpace("Z", (Slot("z", mapping.code_width),)),
+            LatentSpace("Z", (Slot("z", z_width),)),
             LatentSpace("W", (Slot("w", width),)),
             LatentSpace("W+", tuple(Slot(f"w{i}", width) for i in range(max(rows) + 1))),
-            LatentSpace("S", tuple(slots)),
+            LatentSpace("S", tuple(Slot(name, len(bias), name not in held) for name, (_, bias) in styles.items())),
         )
-
-    def add_affine(self, index: int, weight: Tensor, bias: Tensor, gain: float = 1.0) -> None:
-        """Adds the affine map of slot `index` of S: weight (C, D) with equalised learning rate, bias (C,)."""
-        self.register_buffer(f"affine_weight{index}", weight.float() * (gain / weight.shape[1] ** 0.5))
-        self.register_buffer(f"affine_bias{index}", bias.float())
 
     def sample(self, seeds: Sequence[int]) -> Tensor:
         return normal_rows(seeds, self.spaces[0].width).to(self.device)
@@ -129,17 +132,6 @@ def unit_moment(x: Tensor) -> Tensor:
     return x * (x.square().mean(dim=-1, keepdim=True) + 1e-8).rsqrt()
 
 
-def normal_rows(seeds: Sequence[int], width: int) -> Tensor:
-    """Standard normal rows (len(seeds), width), each drawn on the CPU from its own seed."""
-    return torch.stack([torch.randn(width, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])
-
-
-def mean_of_w(mapping: MappingNetwork) -> Tensor:
-    """Mean W (D,) of seeded samples."""
-    z = torch.randn(MEAN_SAMPLES, mapping.code_width, generator=torch.Generator().manual_seed(0))
-    return mapping(z.to(mapping.weight0)).mean(dim=0)
-
-
 def fixed_noise(mode: str, stored: Tensor | None, size: int, number: int, seed: int = 0) -> Tensor | None:
     """Noise (1, 1, size, size) of the network's layer `number`, or None if it is off.
 
@@ -156,18 +148,3 @@ def fixed_noise(mode: str, stored: Tensor | None, size: int, number: int, seed: 
         return stored.float().reshape(1, 1, size, size)
     generator = torch.Generator().manual_seed((seed if mode == "random" else 0) * 1000 + number)
     return torch.randn(1, 1, size, size, generator=generator)
-
-
-def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with a prefix, without the prefix."""
-    return {name[len(prefix) + 1 :]: tensor for name, tensor in weights.items() if name.startswith(prefix + ".")}
-
-
-def spread(values: Tensor, like: Tensor) -> Tensor:
-    """(B, C) → (B, C, 1, 1) in the type of `like`."""
-    return values[:, :, None, None].to(like.dtype)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """The tensor in channels-last memory layout, in which convolutions are fastest."""
-    return x.contiguous(memory_format=torch.channels_last)

@@ -11,22 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Layer, State, Step, check_sizes
-from lelsd_core.generators.style import (
-    SLOPE,
-    SQRT2,
-    MappingNetwork,
-    StyleGenerator,
-    below,
-    channels_last,
-    fixed_noise,
-    spread,
-)
-from lelsd_core.latents import Slot
+from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, scaled
+from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator, fixed_noise
 
 EPS = 1e-5  # torch's default for InstanceNorm2d
 FUSED = 128  # from this size on, the official network upsamples in a transposed convolution, with a flipped kernel
@@ -43,42 +32,45 @@ class StyleGAN1(StyleGenerator):
     """
 
     truncated_rows = 8
+    load_options = ("noise", "noise_seed")
 
     def __init__(self, weights: Mapping[str, Tensor], *, noise: str = "stored", noise_seed: int = 0) -> None:
-        blocks = block_sizes(weights)
-        check_sizes(blocks)
-        names = [f"{size}.conv{i}" for size in blocks for i in (0, 1)]
-        styles = [below(weights, f"g_style.style_layers.{size}x{size}_{i}.lin") for size in blocks for i in (0, 1)]
-        channels = [len(style["weight"]) // 2 for style in styles]
-        slots = [
-            Slot(f"{name}.{kind}", c) for name, c in zip(names, channels, strict=True) for kind in ("gain", "bias")
-        ]
-        rows = [row for row in range(len(names)) for _ in range(2)]
-        mean = weights.get("truncation.avg_latent")
-        super().__init__(MappingNetwork(mapping_of(weights), RATE), mean, rows, slots)
-        for i, style in enumerate(styles):
-            for half in range(2):
-                self.add_affine(2 * i + half, *(style[name].chunk(2)[half] for name in ("weight", "bias")))
+        blocks = "g_synthesis.blocks."
+        sizes = {int(name.removeprefix(blocks).split("x")[0]) for name in weights if name.startswith(blocks)}
+        check_sizes(sizes)
+        places = [(size, i) for size in sorted(sizes) for i in (0, 1)]
+        styles: dict[str, tuple[Tensor, Tensor]] = {}
+        for size, i in places:
+            style = below(weights, f"g_style.style_layers.{size}x{size}_{i}.lin")
+            halves = zip(style["weight"].chunk(2), style["bias"].chunk(2), strict=True)
+            styles |= zip((f"{size}.conv{i}.gain", f"{size}.conv{i}.bias"), halves, strict=True)
+        mapping = {  # as `MappingNetwork` takes it, whose gain of √2 reaches the biases too
+            name.replace("dense", "fc"): tensor / SQRT2 if name.endswith("bias") else tensor
+            for name, tensor in below(weights, "g_mapping").items()
+        }
+        rows = [i // 2 for i in range(len(styles))]
+        super().__init__(MappingNetwork(mapping, RATE), weights.get("truncation.avg_latent"), styles, rows)
         self.convolutions = nn.ModuleList()
-        for i in range(len(names)):
-            block = below(weights, f"g_synthesis.blocks.{blocks[i // 2]}x{blocks[i // 2]}")
-            fixed = fixed_noise(noise, None, blocks[i // 2], i, noise_seed)
-            self.convolutions.append(NormalisedConv(block, i, blocks[i // 2], fixed))
+        for number, (size, _) in enumerate(places):
+            block = below(weights, f"{blocks}{size}x{size}")
+            fixed = fixed_noise(noise, None, size, number, noise_seed)
+            self.convolutions.append(NormalisedConv(block, number, size, fixed))
         self.register_buffer("const", weights["g_synthesis.blocks.4x4.const"].float())
         to_rgb = weights["g_synthesis.torgb.weight"].float()
         self.register_buffer("to_rgb", to_rgb * to_rgb.shape[1] ** -0.5)
         self.register_buffer("rgb_bias", weights["g_synthesis.torgb.bias"].float())
-        layers = [Layer(name, c, int(name.split(".")[0])) for name, c in zip(names, channels, strict=True)]
+        widths = self.spaces[-1].widths[::2]
+        layers = [Layer(f"{size}.conv{i}", c, size) for (size, i), c in zip(places, widths, strict=True)]
         self.layers = {layer.name: layer for layer in layers}
-        self.resolution = blocks[-1]
-        self.steps = tuple(self._step(i, layer) for i, layer in enumerate(layers))
+        self.resolution = layers[-1].size
+        self.steps = tuple(self._step(number, layer) for number, layer in enumerate(layers))
 
-    def _step(self, i: int, layer: Layer) -> Step:
+    def _step(self, number: int, layer: Layer) -> Step:
         def run(state: State | None, slots: tuple[Tensor, ...]) -> State:
             x = state.x if state else self.const.expand(len(slots[0]), -1, -1, -1)
-            return State(self.convolutions[i](x, *slots))
+            return State(self.convolutions[number](x, *slots))
 
-        return Step(layer, (2 * i, 2 * i + 1), run)
+        return Step(layer, (2 * number, 2 * number + 1), run)
 
     def finish(self, state: State) -> Tensor:
         return F.conv2d(state.x, self.to_rgb, self.rgb_bias.to(self.to_rgb.dtype)).float()
@@ -119,7 +111,7 @@ class NormalisedConv(nn.Module):
         if self.noise is not None:
             x = x + (self.strength[:, None] * self.noise).unflatten(1, x.shape[2:]).to(x.dtype)
         x = F.instance_norm(F.leaky_relu_(x, SLOPE), eps=EPS)
-        return torch.addcmul(spread(shift, x), x, spread(1 + gain, x))
+        return scaled(x, 1 + gain, shift)
 
     def convolve(self, x: Tensor) -> Tensor:
         """The convolution without its bias, upsampling and blur included."""
@@ -137,15 +129,3 @@ def doubling_kernel(weight: Tensor) -> Tensor:
     """(O, I, 3, 3) → (I, O, 4, 4): nearest-neighbour upsampling and convolution as one transposed convolution."""
     wide = F.pad(weight.transpose(0, 1), (1, 1, 1, 1))
     return wide[..., 1:, 1:] + wide[..., :-1, 1:] + wide[..., 1:, :-1] + wide[..., :-1, :-1]
-
-
-def block_sizes(weights: Mapping[str, Tensor]) -> list[int]:
-    """Sizes of the file's blocks: 4, 8, 16, ..."""
-    prefix = "g_synthesis.blocks."
-    return sorted({int(name.removeprefix(prefix).split("x")[0]) for name in weights if name.startswith(prefix)})
-
-
-def mapping_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The mapping network's tensors for `MappingNetwork`, which multiplies biases by √2 as well."""
-    parts = below(weights, "g_mapping").items()
-    return {name.replace("dense", "fc"): t / SQRT2 if name.endswith("bias") else t for name, t in parts}

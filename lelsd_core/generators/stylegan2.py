@@ -12,86 +12,68 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Layer, State, Step, check_sizes
-from lelsd_core.generators.style import (
-    SLOPE,
-    SQRT2,
-    MappingNetwork,
-    StyleGenerator,
-    below,
-    channels_last,
-    fixed_noise,
-    spread,
-)
-from lelsd_core.latents import Slot
+from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, scaled, spread
+from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator, fixed_noise
 
 EPS = 1e-8
 Part = TypeVar("Part", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class StyleGAN2Config:
-    """Settings that are not in the weights; sizes are inferred from their shapes.
-
-    Args:
-        clamp: bound of the activations after each layer, None for none (files trained in half precision have 256).
-        rate: learning-rate multiplier of the mapping network.
-    """
-
-    clamp: float | None = None
-    rate: float = 0.01
 
 
 class StyleGAN2(StyleGenerator):
     """A StyleGAN2 generator in spaces Z, W, W+ and S.
 
     Args:
-        config: settings that are not in the weights.
         weights: state dict in StyleGAN2-ADA's layout.
+        clamp: bound of the activations after each layer, None for none (files trained in half precision have 256).
+        rate: learning-rate multiplier of the mapping network.
         noise: "stored", "random" or "off", see `fixed_noise`.
         noise_seed: for random noise.
         label: weights (classes,) of the classes of a conditional model.
     """
 
+    load_options = ("noise", "noise_seed", "class_index")
+
     def __init__(
         self,
-        config: StyleGAN2Config,
         weights: Mapping[str, Tensor],
         *,
+        clamp: float | None = None,
+        rate: float = 0.01,
         noise: str = "stored",
         noise_seed: int = 0,
         label: Tensor | None = None,
     ) -> None:
-        names = part_names(weights)
-        check_sizes(size_of(name) for name in names)
-        parts = [below(weights, f"synthesis.{prefix}") for prefix in names.values()]
-        slots = [Slot(name, part["affine.weight"].shape[0]) for name, part in zip(names, parts, strict=True)]
-        mapping = MappingNetwork(below(weights, "mapping"), config.rate, label)
-        super().__init__(mapping, weights.get("mapping.w_avg"), rows_of(names), slots)
-        self.config = config
+        ending = ".affine.weight"
+        prefixes = [name.removesuffix(ending) for name in weights if name.endswith(ending)]
+        unsorted = {prefix.removeprefix("synthesis.b"): below(weights, prefix) for prefix in prefixes}
+        parts = {name: unsorted[name] for name in sorted(unsorted, key=lambda name: (size_of(name), name))}
+        check_sizes(size_of(name) for name in parts)
+        rows = [0]  # of W+ that each part reads: a toRGB shares its row with the convolution after it
+        for name in parts:
+            rows.append(rows[-1] + (not name.endswith("torgb")))
+        styles = {name: (part["affine.weight"], part["affine.bias"]) for name, part in parts.items()}
+        mapping = MappingNetwork(below(weights, "mapping"), rate, label)
+        super().__init__(mapping, weights.get("mapping.w_avg"), styles, rows[:-1])
         kernel = weights["synthesis.resample_filter"].float() * 4
         self.register_buffer("up_kernel", kernel.expand(3, 1, 4, 4).contiguous())
         self.register_buffer("const", weights["synthesis.b4.const"].float()[None])
         self.parts = nn.ModuleDict()
-        for i, (name, part) in enumerate(zip(names, parts, strict=True)):
-            self.add_affine(i, part["affine.weight"], part["affine.bias"])
+        for i, (name, part) in enumerate(parts.items()):
             if name.endswith("torgb"):
-                self.parts[key(name)] = ToRGB(part, config.clamp)
+                self.parts[key(name)] = ToRGB(part, clamp)
                 continue
-            size = size_of(name)
-            stored = fixed_noise(noise, part.get("noise_const"), size, i, noise_seed)
-            up = kernel if name.endswith("conv0") else None
-            self.parts[key(name)] = StyledConv(part, stored, up, config.clamp)
-        self._lay_out(list(names))
+            stored = fixed_noise(noise, part.get("noise_const"), size_of(name), i, noise_seed)
+            self.parts[key(name)] = StyledConv(part, stored, kernel if name.endswith("conv0") else None, clamp)
+        self._lay_out()
 
-    def _lay_out(self, names: list[str]) -> None:
+    def _lay_out(self) -> None:
+        names = [slot.name for slot in self.spaces[-1].slots]
         convolutions = [name for name in names if not name.endswith("torgb")]
         layers = [Layer(name, self.parts[key(name)].weight_out, size_of(name)) for name in convolutions]
         self.layers = {layer.name: layer for layer in layers}
@@ -99,28 +81,19 @@ class StyleGAN2(StyleGenerator):
         self.steps = tuple(self._step(layer, names) for layer in layers)
 
     def _step(self, layer: Layer, names: list[str]) -> Step:
-        index = names.index(layer.name)
-        convolution = self.parts[key(layer.name)]
+        index, paints = names.index(layer.name), layer.name.endswith("conv1")
+        convolution, to_rgb = self.parts[key(layer.name)], self.parts[key(names[index + 1])] if paints else None
 
-        def start(state: State | None, batch: int) -> State:
-            return state or State(self.const.expand(batch, -1, -1, -1))
+        def run(state: State | None, slots: tuple[Tensor, ...]) -> State:
+            state = state or State(self.const.expand(len(slots[0]), -1, -1, -1))
+            x, rgb = convolution(state.x, slots[0]), state.rgb
+            if to_rgb is not None:
+                rgb = to_rgb(x, slots[1])
+                if state.rgb is not None:
+                    rgb = rgb + F.conv_transpose2d(state.rgb, self.up_kernel.float(), stride=2, padding=1, groups=3)
+            return State(x, rgb)
 
-        def grow(state: State | None, slots: tuple[Tensor, ...]) -> State:
-            state = start(state, len(slots[0]))
-            return State(convolution(state.x, slots[0]), state.rgb)
-
-        if layer.name.endswith("conv0"):
-            return Step(layer, (index,), grow)
-        to_rgb = self.parts[key(names[index + 1])]
-
-        def paint(state: State | None, slots: tuple[Tensor, ...]) -> State:
-            grown = grow(state, slots)
-            rgb = to_rgb(grown.x, slots[1])
-            if grown.rgb is not None:
-                rgb = rgb + F.conv_transpose2d(grown.rgb, self.up_kernel.float(), stride=2, padding=1, groups=3)
-            return State(grown.x, rgb)
-
-        return Step(layer, (index, index + 1), paint)
+        return Step(layer, (index, index + 1) if paints else (index,), run)
 
     def finish(self, state: State) -> Tensor:
         return state.rgb
@@ -136,7 +109,7 @@ class StyleGAN2(StyleGenerator):
     def with_parts(self, parts: Mapping[str, nn.Module]) -> StyleGAN2:
         twin = sharing(self)
         twin.parts = nn.ModuleDict({**self.parts, **{key(name): part for name, part in parts.items()}})
-        twin._lay_out([slot.name for slot in self.spaces[-1].slots])
+        twin._lay_out()
         return twin
 
 
@@ -184,7 +157,7 @@ class StyledConv(nn.Module):
             x = F.conv2d(x, self.blur, padding=1, groups=self.weight_out)
         else:
             x = F.conv2d(x, self.weight, padding=1)
-        x = torch.addcmul(spread(self.bias[None], x), x, spread(scale, x))
+        x = scaled(x, scale, self.bias[None])
         if self.noise is not None:
             x.add_(self.noise)
         x = F.leaky_relu_(x, SLOPE)
@@ -223,22 +196,6 @@ def sharing(module: Part, **buffers: Tensor) -> Part:
     twin = copy.copy(module)
     twin._modules, twin._buffers = dict(module._modules), {**module._buffers, **buffers}
     return twin
-
-
-def part_names(weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """Slot name → name in the file of every styled layer, in synthesis order: {"8.conv0": "b8.conv0"}."""
-    parts = {name.removesuffix(".affine.weight") for name in weights if name.endswith(".affine.weight")}
-    known = [part.removeprefix("synthesis.") for part in parts]
-    return {part[1:]: part for part in sorted(known, key=lambda part: (size_of(part[1:]), part))}
-
-
-def rows_of(names: Mapping[str, str]) -> list[int]:
-    """The row of W+ that each styled layer reads: a toRGB shares its row with the convolution after it."""
-    rows, row = [], 0
-    for name in names:
-        rows.append(row)
-        row += not name.endswith("torgb")
-    return rows
 
 
 def size_of(name: str) -> int:

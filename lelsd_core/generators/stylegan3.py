@@ -11,7 +11,7 @@ activations instead of one set of weights per picture, and gains are folded into
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,102 +19,83 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Layer, State, Step, check_sizes
-from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator, below, spread
-from lelsd_core.latents import Slot
+from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, scaled, spread
+from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator
 
 EPS = 1e-8
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sizes of one layer: its map, sampling rate, and the resampling factors around its leaky ReLU.
+    """One layer's sizes: the map it makes, its sampling rate, and the factors around its leaky ReLU."""
 
-    Args:
-        name: in the file, "L2_52_1024".
-        size: height and width of its map, margin included, in pixels.
-        rate: height and width of the picture in it, in pixels.
-        up, down: upsampling before the leaky ReLU and downsampling after it; 1 and 1 for the picture itself.
-    """
-
-    name: str
-    size: int
-    rate: int
-    up: int
-    down: int
-
-
-@dataclass(frozen=True)
-class StyleGAN3Config:
-    """Settings that are not in the weights.
-
-    Args:
-        input_size, input_rate, bandwidth: of the Fourier features, as in `Sampling`.
-        layers: sizes of each layer; the last one is the picture.
-        output_scale: factor from the last layer to the picture.
-        clamp: bound of the activations after each layer.
-        rate: learning-rate multiplier of the mapping network.
-    """
-
-    input_size: int
-    input_rate: float
-    bandwidth: float
-    layers: tuple[Sampling, ...]
-    output_scale: float = 0.25
-    clamp: float = 256.0
-    rate: float = 0.01
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> StyleGAN3Config:
-        """Builds it from the JSON of a safetensors header."""
-        return cls(**{**facts, "layers": tuple(Sampling(**layer) for layer in facts["layers"])})
+    name: str  # the file's, "L2_52_1024"
+    size: int  # pixels of its map, margin included
+    rate: int  # pixels across the picture
+    up: int  # upsampling before the leaky ReLU; 1 for the picture itself
+    down: int  # downsampling after it; 1 for the picture itself
 
 
 class StyleGAN3(StyleGenerator):
     """A StyleGAN3 generator in spaces Z, W, W+ and S; the slot of the input's rotation and shift is not movable.
 
     Args:
-        config: settings that are not in the weights.
         weights: state dict in NVIDIA's layout.
+        input_size, input_rate: pixels of the Fourier features' map, margin included, and across the picture.
+        bandwidth: of the Fourier features.
+        layers: fields of `Sampling` for each layer, the picture last.
+        output_scale: the picture is the last layer times this.
+        clamp: bound of the activations after each layer.
+        rate: learning-rate multiplier of the mapping network.
         label: weights (classes,) of the classes of a conditional model.
     """
 
-    def __init__(self, config: StyleGAN3Config, weights: Mapping[str, Tensor], *, label: Tensor | None = None) -> None:
-        sizes = [config.input_size, *(layer.size for layer in config.layers)]
-        check_sizes((*sizes, *(layer.up * layer.down for layer in config.layers)))
-        names = ["input", *(layer.name for layer in config.layers)]
-        parts = [below(weights, f"synthesis.{name}") for name in names]
-        slots = [
-            Slot(name, part["affine.weight"].shape[0], movable=name != "input")
-            for name, part in zip(names, parts, strict=True)
-        ]
-        mapping = MappingNetwork(below(weights, "mapping"), config.rate, label)
-        super().__init__(mapping, weights.get("mapping.w_avg"), range(len(names)), slots)
-        self.config = config
-        for i, part in enumerate(parts):
-            self.add_affine(i, part["affine.weight"], part["affine.bias"])
-        self.fourier = FourierInput(parts[0], config)
+    load_options = ("class_index",)
+
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        *,
+        input_size: int,
+        input_rate: float,
+        bandwidth: float,
+        layers: Sequence[Mapping[str, Any]],
+        output_scale: float = 0.25,
+        clamp: float = 256.0,
+        rate: float = 0.01,
+        label: Tensor | None = None,
+    ) -> None:
+        samplings = [Sampling(**layer) for layer in layers]
+        sizes = [input_size, *(sampling.size for sampling in samplings)]
+        check_sizes((*sizes, *(sampling.up * sampling.down for sampling in samplings)))
+        parts = {name: below(weights, f"synthesis.{name}") for name in ("input", *(each.name for each in samplings))}
+        styles = {name: (part["affine.weight"], part["affine.bias"]) for name, part in parts.items()}
+        mapping = MappingNetwork(below(weights, "mapping"), rate, label)
+        super().__init__(mapping, weights.get("mapping.w_avg"), styles, range(len(parts)), held=("input",))
+        self.output_scale = output_scale
+        self.fourier = FourierInput(parts.pop("input"), input_size, input_rate, bandwidth)
         self.convolutions = nn.ModuleList(
-            FilteredConv(part, size, layer, config.clamp)
-            for part, size, layer in zip(parts[1:], sizes, config.layers, strict=False)
+            FilteredConv(part, size, sampling, clamp)
+            for part, size, sampling in zip(parts.values(), sizes, samplings, strict=False)
         )
-        first = Layer("input", self.fourier.weight.shape[0], *inner(config.input_size, int(config.input_rate)))
-        layers = [
-            Layer(sampling.name, conv.channels, *inner(sampling.size, sampling.rate))
-            for sampling, conv in zip(config.layers, self.convolutions, strict=True)
-        ]
-        self.resolution = layers[-1].size
-        self.layers = {layer.name: layer for layer in (first, *layers)}
-        self.steps = (
-            Step(first, (0,), lambda _, slots: State(self.fourier(slots[0]))),
-            *(self._step(i, layer) for i, layer in enumerate(layers)),
-        )
+        maps = [("input", len(self.fourier.weight), input_size, int(input_rate))]
+        for sampling, convolution in zip(samplings, self.convolutions, strict=True):
+            maps.append((sampling.name, convolution.channels, sampling.size, sampling.rate))
+        self.layers = {}
+        for name, channels, size, across in maps:
+            margin = max(0, (size - across) // 2)
+            self.layers[name] = Layer(name, channels, size - 2 * margin, margin)
+        self.steps = tuple(self._step(i, layer) for i, layer in enumerate(self.layers.values()))
+        self.resolution = self.steps[-1].layer.size
 
     def _step(self, i: int, layer: Layer) -> Step:
-        return Step(layer, (i + 1,), lambda state, slots: State(self.convolutions[i](state.x, slots[0])))
+        def run(state: State | None, slots: tuple[Tensor, ...]) -> State:
+            return State(self.convolutions[i - 1](state.x, slots[0]) if i else self.fourier(slots[0]))
+
+        return Step(layer, (i,), run)
 
     def finish(self, state: State) -> Tensor:
-        return state.x.float() * self.config.output_scale
+        return state.x.float() * self.output_scale
 
 
 class FourierInput(nn.Module):
@@ -122,16 +103,16 @@ class FourierInput(nn.Module):
 
     Args:
         part: "freqs" (C, 2), "phases" (C,), "weight" (C, C), "transform" (3, 3).
-        config: size, sampling rate and bandwidth.
+        size, rate, bandwidth: of the map, as `StyleGAN3` takes them.
     """
 
-    def __init__(self, part: Mapping[str, Tensor], config: StyleGAN3Config) -> None:
+    def __init__(self, part: Mapping[str, Tensor], size: int, rate: float, bandwidth: float) -> None:
         super().__init__()
-        self.bandwidth, self.fade = config.bandwidth, config.input_rate / 2 - config.bandwidth
+        self.bandwidth, self.fade = bandwidth, rate / 2 - bandwidth
         for name in ("freqs", "phases", "transform"):
             self.register_buffer(name, part[name].float())
         self.register_buffer("weight", part["weight"].float() * len(part["weight"]) ** -0.5)
-        line = (torch.arange(config.input_size) + 0.5 - config.input_size / 2) / config.input_rate
+        line = (torch.arange(size) + 0.5 - size / 2) / rate
         y, x = torch.meshgrid(line, line, indexing="ij")
         self.register_buffer("grid", torch.stack([x, y], dim=-1))  # (S, S, 2)
 
@@ -165,25 +146,19 @@ class FilteredConv(nn.Module):
         self.channels, self.kernel = weight.shape[0], weight.shape[-1]
         self.up, self.down, self.plain = sampling.up, sampling.down, "up_filter" not in part
         gain = part["magnitude_ema"].float().rsqrt()
-        if self.plain:
-            self.register_buffer("energy", None)
-            weight = weight * (gain * weight[0].numel() ** -0.5)
-        else:
-            weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt() * weight[0].numel() ** -0.5
-            self.register_buffer("energy", weight.square().sum(dim=(2, 3)).T / gain.square())  # (I, O)
-        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
-        self.register_buffer("bias", part["bias"].float())
         self.clamp = clamp if self.plain else clamp / SQRT2  # √2 of the leaky ReLU is in the filter after it
-        if not self.plain:
-            self._add_filters(part["up_filter"].float() * self.up, part["down_filter"].float(), size, sampling)
-
-    def _add_filters(self, up: Tensor, down: Tensor, size: int, sampling: Sampling) -> None:
-        """Sets the filters, one copy per channel, and the range of the upsampled map that is used."""
-        taps = down.shape[-1]
-        self.wanted = (sampling.size - 1) * self.down + taps  # pixels that the downsampling reads
-        padding = self.wanted - (size + self.kernel - 1) * self.up + len(up) - 1
+        self.register_buffer("bias", part["bias"].float())
+        if self.plain:
+            self.register_buffer("weight", channels_last(weight * (gain * weight[0].numel() ** -0.5)))
+            return
+        weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt() * weight[0].numel() ** -0.5
+        self.register_buffer("energy", weight.square().sum(dim=(2, 3)).T / gain.square())  # (I, O)
+        self.register_buffer("weight", channels_last(weight))
+        up, down = part["up_filter"].float() * self.up, part["down_filter"].float()
+        taps, self.separable = down.shape[-1], down.ndim == 1
+        self.span = (sampling.size - 1) * self.down + taps  # upsampled pixels that the downsampling reads
+        padding = self.span - (size + self.kernel - 1) * self.up + len(up) - 1
         self.first = len(up) - 1 - (padding - 1 + self.up) // 2  # the odd pixel of padding goes in front
-        self.separable = down.ndim == 1
         down = down.flip(tuple(range(down.ndim))) * SQRT2 ** (1 / (3 - down.ndim))  # PyTorch correlates
         self.register_buffer("up_filter", up.expand(self.channels, 1, 1, len(up)).contiguous())
         self.register_buffer("down_filter", down.reshape(-1, taps).expand(self.channels, 1, -1, taps).contiguous())
@@ -196,7 +171,7 @@ class FilteredConv(nn.Module):
         if self.plain:
             return (x.float() + self.bias[:, None, None]).clamp(-self.clamp, self.clamp)
         scale = (style.square() @ self.energy + EPS).rsqrt()  # (B, O)
-        x = torch.addcmul(spread(self.bias[None], x), x, spread(scale, x))
+        x = scaled(x, scale, self.bias[None])
         x = self.upsample(self.upsample(x, 3), 2)
         x = F.leaky_relu_(x, SLOPE).clamp(-self.clamp, self.clamp)
         if not self.separable:
@@ -205,17 +180,11 @@ class FilteredConv(nn.Module):
         return F.conv2d(x, self.down_filter.transpose(2, 3), stride=(self.down, 1), groups=self.channels)
 
     def upsample(self, x: Tensor, dim: int) -> Tensor:
-        """Upsamples x along one of its last two dimensions: zero insertion, filter, and a crop to the range used."""
+        """x between zeros, filtered, along one of its last two dimensions; the stretch that the downsampling reads."""
         taps, across = self.up_filter.shape[-1], dim == 3
-        end = (x.shape[dim] - 1) * self.up + taps - self.first - self.wanted  # pixels too many behind
+        end = (x.shape[dim] - 1) * self.up + taps - self.first - self.span  # pixels too many behind
         crop = max(0, min(self.first, end))
         kernel = self.up_filter if across else self.up_filter.transpose(2, 3)
         stride, padding = ((1, self.up), (0, crop)) if across else ((self.up, 1), (crop, 0))
         x = F.conv_transpose2d(x, kernel, stride=stride, padding=padding, groups=self.channels)
-        return x.narrow(dim, self.first - crop, self.wanted)
-
-
-def inner(size: int, rate: int) -> tuple[int, int]:
-    """Size of the picture in a map, and of the margin on each side, in pixels."""
-    margin = max(0, (size - rate) // 2)
-    return size - 2 * margin, margin
+        return x.narrow(dim, self.first - crop, self.span)

@@ -5,7 +5,7 @@ file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,8 @@ from torch import Tensor
 
 from lelsd_core.device import AUTO
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.generators import (
-    DCGAN,
-    BigGAN,
-    BigGANConfig,
-    DCGANConfig,
-    Generator,
-    StyleGAN1,
-    StyleGAN2,
-    StyleGAN2Config,
-    StyleGAN3,
-    StyleGAN3Config,
-)
-from lelsd_core.weights.classes import class_weights
+from lelsd_core.generators import ARCHITECTURES, Generator
+from lelsd_core.weights.classes import Choice, class_weights
 from lelsd_core.weights.layouts import LAYOUTS, Extra, describe_foreign, describe_start, state_dict_of
 from lelsd_core.weights.nvidia import read_nvidia
 from lelsd_core.weights.safetensors import facts_of, read_all_tensors, read_safetensors, write_safetensors
@@ -52,71 +41,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Options:
-    """What is fixed when a generator is loaded.
+    """What is fixed when a generator is loaded."""
 
-    Args:
-        noise: StyleGAN: "stored", "random" (another fixed one, from `noise_seed`) or "off".
-        noise_seed: for random noise.
-        class_index: class of a conditional model: number, name, or {number or name: share} to interpolate.
-        truncation: BigGAN: 0 to 1, less variety for better pictures.
-        dtype: "float16" or "bfloat16" for the convolutions on a GPU; the CPU always computes in float32. "auto":
-            see `device.dtype_on`.
-    """
-
-    noise: str = "stored"
+    noise: str = "stored"  # StyleGAN: "stored", "random" (another fixed one, from `noise_seed`) or "off"
     noise_seed: int = 0
-    class_index: int | str | Mapping[int | str, float] | None = None
-    truncation: float | None = None
-    dtype: str | None = None
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """How one architecture is built from its tensors, config and options, and which options it takes."""
-
-    build: Callable[[Mapping[str, Tensor], dict[str, Any], Options], Generator]
-    takes: tuple[str, ...] = ()
-
-
-def build_stylegan2(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
-    noise = {"noise": options.noise, "noise_seed": options.noise_seed}
-    return StyleGAN2(StyleGAN2Config(**config), tensors, **noise, label=mapping_label(tensors, options))
-
-
-def build_stylegan3(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
-    return StyleGAN3(StyleGAN3Config.of(config), tensors, label=mapping_label(tensors, options))
-
-
-def mapping_label(tensors: Mapping[str, Tensor], options: Options) -> Tensor | None:
-    """Class weights for a mapping network that embeds classes; None for one that does not."""
-    if "mapping.embed.weight" not in tensors:
-        if options.class_index is not None:
-            raise UserError("This model has no classes; leave class_index out.")
-        return None
-    return class_weights(options.class_index, tensors["mapping.embed.weight"].shape[1], {})
-
-
-def build_stylegan1(tensors: Mapping[str, Tensor], _: dict[str, Any], options: Options) -> Generator:
-    return StyleGAN1(tensors, noise=options.noise, noise_seed=options.noise_seed)
-
-
-def build_biggan(tensors: Mapping[str, Tensor], config: dict[str, Any], options: Options) -> Generator:
-    label = class_weights(
-        options.class_index, tensors["embeddings.weight"].shape[1], dict(config.get("class_names") or {})
-    )
-    truncation = 0.4 if options.truncation is None else options.truncation
-    if not 0 <= truncation <= 1:
-        raise UserError(f"truncation of a BigGAN is between 0 and 1, got {truncation}.")
-    return BigGAN(BigGANConfig.of(config), tensors, label=label, truncation=truncation)
-
-
-ARCHITECTURES: Mapping[str, Architecture] = {
-    "stylegan1": Architecture(build_stylegan1, ("noise", "noise_seed")),
-    "stylegan2": Architecture(build_stylegan2, ("noise", "noise_seed", "class_index")),
-    "stylegan3": Architecture(build_stylegan3, ("class_index",)),
-    "biggan": Architecture(build_biggan, ("class_index", "truncation")),
-    "dcgan": Architecture(lambda tensors, config, _: DCGAN(DCGANConfig.of(tensors, **config), tensors)),
-}
+    class_index: Choice | None = None  # of a conditional model: number, name, or {number or name: share} to interpolate
+    truncation: float | None = None  # BigGAN: 0 to 1, less variety for better pictures
+    dtype: str | None = None  # "float16", "bfloat16" or "auto", see `device.dtype_on`; the CPU computes in float32
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -187,9 +118,13 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
         UserError: options that the network does not take, or tensors that do not fit together.
     """
     architecture = ARCHITECTURES[checkpoint.architecture]
-    check_options(options, checkpoint.architecture, architecture.takes)
+    check_options(options, checkpoint.architecture)
     try:
-        generator = architecture.build(checkpoint.tensors, checkpoint.config, options)
+        arguments = {name: getattr(options, name) for name in architecture.load_options if name != "class_index"}
+        if "class_index" in architecture.load_options:
+            arguments["label"] = label_of(checkpoint, options)
+        config = {name: value for name, value in checkpoint.config.items() if name != "class_names"}
+        generator = architecture(checkpoint.tensors, **config, **arguments)
         if not known:
             first, side = generator.spaces[0], generator.resolution
             image = run_on_shapes(lambda codes: generator.synthesize(codes, first.name).image, 1, first.width)
@@ -206,8 +141,24 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
     return generator
 
 
-def check_options(options: Options, architecture: str, takes: tuple[str, ...]) -> None:
+def class_embedding(tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """The embedding (E, classes) of a conditional model's classes."""
+    return tensors.get("embeddings.weight", tensors.get("mapping.embed.weight"))
+
+
+def label_of(checkpoint: Checkpoint, options: Options) -> Tensor | None:
+    """Weights of the classes of a conditional model; None for a model without classes."""
+    embedding = class_embedding(checkpoint.tensors)
+    if embedding is None:
+        if options.class_index is not None:
+            raise UserError("This model has no classes; leave class_index out.")
+        return None
+    return class_weights(options.class_index, embedding.shape[1], dict(checkpoint.config.get("class_names") or {}))
+
+
+def check_options(options: Options, architecture: str) -> None:
     """UserError for an unknown value, or an option that this architecture does not take."""
+    takes = ARCHITECTURES[architecture].load_options
     if options.noise not in ("stored", "random", "off"):
         raise UserError(unknown_name("noise", options.noise, ("stored", "random", "off")))
     if options.dtype not in (None, AUTO) and str(options.dtype).removeprefix("torch.") not in HALF:
@@ -231,10 +182,8 @@ def use_half(generator: Generator, dtype: str | None) -> None:
 def convert(source: Path, target: Path, sha256: str) -> dict[str, Any]:
     """Write a generator file as this project's safetensors; the facts in its header."""
     checkpoint = read_checkpoint(source)
-    takes = ARCHITECTURES[checkpoint.architecture].takes
-    classes = checkpoint.tensors.get("embeddings.weight", checkpoint.tensors.get("mapping.embed.weight"))
-    options = Options(class_index=0) if "class_index" in takes and classes is not None else Options()
-    generator = build_generator(checkpoint, options)
+    classes = class_embedding(checkpoint.tensors)
+    generator = build_generator(checkpoint, Options(class_index=None if classes is None else 0))
     facts = {
         "kind": "generator",
         "architecture": checkpoint.architecture,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lelsd_core.generators.biggan import BigGANConfig
-from lelsd_core.generators.stylegan3 import Sampling, StyleGAN3Config
 from lelsd_core.weights.torchfile import RefusedError
 
 Tensors = dict[str, Tensor]
@@ -118,26 +116,21 @@ def nvidia_stylegan2(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
 def nvidia_stylegan3(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     """StyleGAN3's G_ema, -t and -r alike."""
     network, inputs = extra.attributes["synthesis"], extra.attributes["synthesis.input"]
-    layers = [extra.attributes[f"synthesis.{name}"] for name in network["layer_names"]]
-    config = StyleGAN3Config(
-        input_size=first_of(inputs["size"]),
-        input_rate=float(inputs["sampling_rate"]),
-        bandwidth=float(inputs["bandwidth"]),
-        layers=tuple(
-            Sampling(
-                name,
-                first_of(layer["out_size"]),
-                first_of(layer["out_sampling_rate"]),
-                first_of(layer["up_factor"]),
-                first_of(layer["down_factor"]),
-            )
-            for name, layer in zip(network["layer_names"], layers, strict=True)
-        ),
-        output_scale=float(network["output_scale"]),
-        clamp=float(layers[0]["conv_clamp"] or "inf"),
-        rate=mapping_rate(extra),
-    )
-    return json.loads(json.dumps(asdict(config))), tensors
+    layers = {name: extra.attributes[f"synthesis.{name}"] for name in network["layer_names"]}
+    sizes = {"size": "out_size", "rate": "out_sampling_rate", "up": "up_factor", "down": "down_factor"}
+    config = {
+        "input_size": first_of(inputs["size"]),
+        "input_rate": float(inputs["sampling_rate"]),
+        "bandwidth": float(inputs["bandwidth"]),
+        "layers": [
+            {"name": name, **{ours: first_of(layer[theirs]) for ours, theirs in sizes.items()}}
+            for name, layer in layers.items()
+        ],
+        "output_scale": float(network["output_scale"]),
+        "clamp": float(next(iter(layers.values()))["conv_clamp"] or "inf"),
+        "rate": mapping_rate(extra),
+    }
+    return config, tensors
 
 
 def mapping_rate(extra: Extra) -> float:
@@ -166,7 +159,7 @@ def biggan(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     if not path.is_file():
         raise RefusedError("it is a BigGAN, and its config.json is missing beside it")
     facts = json.loads(path.read_text(encoding="utf-8"))
-    config = json.loads(json.dumps(asdict(BigGANConfig.of(facts))))
+    config = {name: facts[name] for name in ("z_dim", "layers", "attention_layer_position", "eps", "channel_width")}
     names = facts.get("id2label")
     return config | ({"class_names": names} if isinstance(names, dict) else {}), tensors
 
