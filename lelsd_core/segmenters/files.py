@@ -18,7 +18,7 @@ from lelsd_core.segmenters.features import build_feature_segmenter
 from lelsd_core.segmenters.unet import build_parts_segmenter
 from lelsd_core.weights.catalogue import Network
 from lelsd_core.weights.layouts import describe_foreign, describe_start, state_dict_of
-from lelsd_core.weights.safetensors import facts_of, read_all_tensors, read_safetensors
+from lelsd_core.weights.safetensors import read_any_safetensors, read_safetensors
 from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch, run_on_shapes
 
 EXPECTED = "a segmenter was expected: one of this project's .safetensors, BiSeNet's 79999_iter.pth, or a DeepLab .pth"
@@ -100,6 +100,5 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             return state_dict_of(read_torch(file, path.stat().st_size))[0], None
     if start[8:9] != b"{":
         raise RefusedError(f"it is {describe_start(start)}")
-    if facts_of(path) is not None:
-        return read_safetensors(path, "segmenter")
-    return read_all_tensors(path), None
+    tensors, facts = read_any_safetensors(path)
+    return (tensors, None) if facts is None else read_safetensors(path, "segmenter")

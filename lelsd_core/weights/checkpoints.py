@@ -5,7 +5,6 @@ file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  -
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,10 @@ from lelsd_core.generators import ARCHITECTURES, Generator
 from lelsd_core.weights.classes import Choice, class_weights
 from lelsd_core.weights.layouts import LAYOUTS, Extra, describe_foreign, describe_start, state_dict_of
 from lelsd_core.weights.nvidia import read_nvidia
-from lelsd_core.weights.safetensors import facts_of, read_all_tensors, read_safetensors, write_safetensors
+from lelsd_core.weights.safetensors import read_any_safetensors, read_safetensors, write_safetensors
 from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch, run_on_shapes
 
-EXPECTED = (
-    "a generator was expected: rosinality .pt, NVIDIA .pkl, StyleGAN1 .pt, a BigGAN folder, a DCGAN, or .safetensors"
-)
+FORMATS = "rosinality .pt, NVIDIA .pkl, StyleGAN1 .pt, a BigGAN folder, a DCGAN, or .safetensors"
 WEIGHTS_IN_FOLDER = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": None}
 
@@ -37,6 +34,12 @@ class Checkpoint:
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     about: str
+
+    @property
+    def class_count(self) -> int:
+        """Classes of a conditional model, 0 for others."""
+        embedding = self.tensors.get("embeddings.weight", self.tensors.get("mapping.embed.weight"))
+        return 0 if embedding is None else embedding.shape[1]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Options:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """A generator file as data, from any official format. UserError with one sentence if it is something else."""
-    with as_user_error(path.name, EXPECTED), open(path, "rb") as file:
+    with as_user_error(path.name, f"a generator was expected: {FORMATS}"), open(path, "rb") as file:
         length, start = path.stat().st_size, file.read(512)
         if start[8:9] == b"{":
             return read_safetensors_checkpoint(path)
@@ -69,8 +72,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_safetensors_checkpoint(path: Path) -> Checkpoint:
     """A safetensors file: this project's, or a BigGAN's beside its config.json."""
-    if facts_of(path) is None:
-        return to_checkpoint(read_all_tensors(path), Extra(folder=path.parent), path.stat().st_size)
+    tensors, facts = read_any_safetensors(path)
+    if facts is None:
+        return to_checkpoint(tensors, Extra(folder=path.parent), path.stat().st_size)
     tensors, facts = read_safetensors(path, "generator")
     architecture, config = facts.get("architecture"), facts.get("config", {})
     if architecture not in ARCHITECTURES or not isinstance(config, dict):
@@ -120,10 +124,14 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
     architecture = ARCHITECTURES[checkpoint.architecture]
     check_options(options, checkpoint.architecture)
     try:
-        arguments = {name: getattr(options, name) for name in architecture.load_options if name != "class_index"}
-        if "class_index" in architecture.load_options:
-            arguments["label"] = label_of(checkpoint, options)
-        config = {name: value for name, value in checkpoint.config.items() if name != "class_names"}
+        arguments = {name: getattr(options, name) for name in architecture.load_options}
+        config = dict(checkpoint.config)
+        names, count = dict(config.pop("class_names", None) or {}), checkpoint.class_count
+        if "class_index" in arguments:
+            index = arguments.pop("class_index")
+            if index is not None and not count:
+                raise UserError("This model has no classes; leave class_index out.")
+            arguments["label"] = class_weights(index, count, names) if count else None
         generator = architecture(checkpoint.tensors, **config, **arguments)
         if not known:
             first, side = generator.spaces[0], generator.resolution
@@ -141,21 +149,6 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
     return generator
 
 
-def class_embedding(tensors: Mapping[str, Tensor]) -> Tensor | None:
-    """The embedding (E, classes) of a conditional model's classes."""
-    return tensors.get("embeddings.weight", tensors.get("mapping.embed.weight"))
-
-
-def label_of(checkpoint: Checkpoint, options: Options) -> Tensor | None:
-    """Weights of the classes of a conditional model; None for a model without classes."""
-    embedding = class_embedding(checkpoint.tensors)
-    if embedding is None:
-        if options.class_index is not None:
-            raise UserError("This model has no classes; leave class_index out.")
-        return None
-    return class_weights(options.class_index, embedding.shape[1], dict(checkpoint.config.get("class_names") or {}))
-
-
 def check_options(options: Options, architecture: str) -> None:
     """UserError for an unknown value, or an option that this architecture does not take."""
     takes = ARCHITECTURES[architecture].load_options
@@ -170,10 +163,8 @@ def check_options(options: Options, architecture: str) -> None:
 
 def use_half(generator: Generator, dtype: str | None) -> None:
     """Convolutions and feature maps in half precision and channels-last. Codes and pictures stay float32."""
-    half = HALF[str(dtype).removeprefix("torch.")] if dtype is not None else None
-    if half is None:
-        return
-    for module in generator.modules():
+    half = None if dtype is None else HALF[str(dtype).removeprefix("torch.")]
+    for module in generator.modules() if half else ():
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.ndim == 4:
                 setattr(module, name, buffer.to(half, memory_format=torch.channels_last))
@@ -182,8 +173,7 @@ def use_half(generator: Generator, dtype: str | None) -> None:
 def convert(source: Path, target: Path, sha256: str) -> dict[str, Any]:
     """Write a generator file as this project's safetensors; the facts in its header."""
     checkpoint = read_checkpoint(source)
-    classes = class_embedding(checkpoint.tensors)
-    generator = build_generator(checkpoint, Options(class_index=None if classes is None else 0))
+    generator = build_generator(checkpoint, Options(class_index=0 if checkpoint.class_count else None))
     facts = {
         "kind": "generator",
         "architecture": checkpoint.architecture,
@@ -192,7 +182,7 @@ def convert(source: Path, target: Path, sha256: str) -> dict[str, Any]:
         "resolution": generator.resolution,
         "spaces": {space.name: space.width for space in generator.spaces},
         "layers": list(generator.layers),
-        "classes": 0 if classes is None else classes.shape[1],
+        "classes": checkpoint.class_count,
         "source": checkpoint.about,
         "source_file": source.name,
         "source_sha256": sha256,

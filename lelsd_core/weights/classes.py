@@ -6,7 +6,6 @@ Names are ImageNet's for a model of 1000 classes whose file holds no names.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -45,16 +44,11 @@ def class_number(choice: int | str, count: int, names: Mapping[str, str]) -> int
     text = str(choice)
     if text.isdecimal() and int(text) < count:
         return int(text)
-    known = {name.casefold(): int(number) for number, name in reversed(list((names or default_names(count)).items()))}
+    if not names and count == 1000:
+        names = {str(number): name for number, name in enumerate(IMAGENET.read_text(encoding="utf-8").splitlines())}
+    known = {name.casefold(): int(number) for number, name in reversed(list(names.items()))}
     if isinstance(choice, str) and text.casefold() in known and known[text.casefold()] < count:
         return known[text.casefold()]
     if isinstance(choice, str) and known:
         raise UserError(unknown_name("class", choice, known))
     raise UserError(f"There is no class {choice!r}; this model has classes 0 to {count - 1}.")
-
-
-@cache
-def default_names(count: int) -> dict[str, str]:
-    """ImageNet's names for a model of 1000 classes, none for others."""
-    lines = IMAGENET.read_text(encoding="utf-8").splitlines() if count == 1000 else []
-    return {str(number): name for number, name in enumerate(lines)}

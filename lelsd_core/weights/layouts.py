@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lelsd_core.generators.base import below
 from lelsd_core.weights.torchfile import RefusedError
 
 Tensors = dict[str, Tensor]
@@ -27,17 +28,11 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Extra:
-    """What a file holds beside its tensors.
+    """What a file holds beside its tensors."""
 
-    Args:
-        mean: the mean W, where it is stored beside the state dict.
-        attributes: plain attributes of each module, by module name (NVIDIA).
-        folder: of the file.
-    """
-
-    mean: Tensor | None = None
-    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    folder: Path | None = None
+    mean: Tensor | None = None  # the mean W, where it is stored beside the state dict
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by module name (NVIDIA)
+    folder: Path = Path()  # of the file
 
 
 @dataclass(frozen=True)
@@ -54,9 +49,8 @@ def rosinality(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     """rosinality/stylegan2-pytorch's g_ema, by its own table of names."""
     renamed = {rosinality_name(name): tensor for name, tensor in tensors.items()}
     renamed = {name: t[0] if t.ndim == 5 or name.endswith(".const") else t for name, t in renamed.items()}
-    renamed["synthesis.resample_filter"] = (
-        renamed["synthesis.resample_filter"] / 4
-    )  # theirs compensates for the inserted zeros
+    kernel = renamed["synthesis.resample_filter"]
+    renamed["synthesis.resample_filter"] = kernel / 4  # theirs makes up for the inserted zeros
     if extra.mean is not None:
         renamed["mapping.w_avg"] = extra.mean.reshape(-1, extra.mean.shape[-1]).mean(dim=0)
     return {}, renamed
@@ -79,10 +73,9 @@ def rosinality_name(name: str) -> str:
         owners = {"convs": convolution(int(number)), "to_rgbs": f"b{8 * 2 ** int(number)}.torgb"}
     if kind not in owners:
         raise RefusedError(f"it holds a tensor named {name!r}, which a StyleGAN2 does not have")
-    names = {"conv.modulation": "affine", "conv.weight": "weight", "noise.weight": "noise_strength"}
-    names |= {"activate.bias": "bias", "bias": "bias"}
     inside = ".".join(rest)
-    for theirs, ours in names.items():
+    names = {"conv.modulation": "affine", "conv.weight": "weight", "noise.weight": "noise_strength"}
+    for theirs, ours in (names | {"activate.bias": "bias"}).items():
         inside = inside.replace(theirs, ours) if inside.startswith(theirs) else inside
     return f"synthesis.{owners[kind]}.{inside}"
 
@@ -94,9 +87,7 @@ def convolution(number: int) -> str:
 
 def e4e(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     """The decoder in a file of encoder4editing: rosinality's names behind a prefix."""
-    prefix = "decoder."
-    inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return rosinality(inside, extra)
+    return rosinality(below(tensors, "decoder"), extra)
 
 
 def nvidia_stylegan2(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
@@ -145,17 +136,17 @@ def first_of(numbers: Any) -> int:
 
 def stylegan1(tensors: Tensors, _: Extra) -> tuple[Config, Tensors]:
     """The PyTorch port of StyleGAN, with the styles outside or inside its blocks."""
-    inside = re.compile(r"g_synthesis\.blocks\.(\d+x\d+)\.epi([12])\.style_mod\.lin\.")
-
-    def moved(name: str) -> str:
-        return inside.sub(lambda match: f"g_style.style_layers.{match[1]}_{int(match[2]) - 1}.lin.", name)
-
-    return {}, {moved(name): tensor for name, tensor in tensors.items()}
+    renamed = {}
+    for name, tensor in tensors.items():
+        if match := re.fullmatch(r"g_synthesis\.blocks\.(\d+x\d+)\.epi([12])\.style_mod\.lin\.(.*)", name):
+            name = f"g_style.style_layers.{match[1]}_{int(match[2]) - 1}.lin.{match[3]}"
+        renamed[name] = tensor
+    return {}, renamed
 
 
 def biggan(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     """Hugging Face's BigGAN-deep, whose sizes are in the config.json beside it."""
-    path = (extra.folder or Path()) / "config.json"
+    path = extra.folder / "config.json"
     if not path.is_file():
         raise RefusedError("it is a BigGAN, and its config.json is missing beside it")
     facts = json.loads(path.read_text(encoding="utf-8"))

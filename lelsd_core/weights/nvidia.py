@@ -13,7 +13,7 @@ import io
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -46,16 +46,6 @@ class Array:
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
-def record(meta: dict[str, Any]) -> dict[str, Any]:
-    """A persistent object without its source code."""
-    return {"class_name": str(meta.get("class_name")), "state": meta["state"]}
-
-
-def storage(data: bytes) -> Any:
-    """A storage from the bytes of `torch.save` inside the pickle."""
-    return read_torch(io.BytesIO(data), len(data))
-
-
 def tensor(source: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
     """A tensor that is a view of a storage."""
     numbers = source._untyped_storage  # the public attribute warns; these files hold typed storages
@@ -70,48 +60,36 @@ def dtype(code: str, *_: Any) -> Array:
     return Array(np.dtype(code))
 
 
-def scalar(kind: Array, data: bytes) -> Any:
-    """A numpy number, as Python's."""
-    return np.frombuffer(data, kind.value, count=1)[0].item()
-
-
-def allowed() -> dict[str, Callable[..., Any]]:
-    """Every name that a file may use, with its stand-in."""
-    names: dict[str, Callable[..., Any]] = {
-        "torch_utils.persistence _reconstruct_persistent_obj": record,
-        "torch.storage _load_from_bytes": storage,
-        "torch._utils _rebuild_tensor_v2": tensor,
-        "torch._utils _rebuild_parameter": lambda data, *_: data,
-        "collections OrderedDict": OrderedDict,
-        "dnnlib.util EasyDict": dict,
-        "builtins set": set,
-        "numpy dtype": dtype,
-        "numpy ndarray": Array,
-    }
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        names |= {f"{module} _reconstruct": lambda *_: Array(), f"{module} scalar": scalar}
-    return names
+STAND_INS: dict[str, Callable[..., Any]] = {  # for every name that a file may use
+    "torch_utils.persistence _reconstruct_persistent_obj": lambda meta: {"state": meta["state"]},  # no source code
+    "torch.storage _load_from_bytes": lambda data: read_torch(io.BytesIO(data), len(data)),
+    "torch._utils _rebuild_tensor_v2": tensor,
+    "torch._utils _rebuild_parameter": lambda data, *_: data,
+    "collections OrderedDict": OrderedDict,
+    "dnnlib.util EasyDict": dict,
+    "builtins set": set,
+    "numpy dtype": dtype,
+    "numpy ndarray": Array,
+    "numpy.core.multiarray _reconstruct": lambda *_: Array(),
+    "numpy.core.multiarray scalar": lambda kind, data: np.frombuffer(data, kind.value, count=1)[0].item(),
+}
 
 
 class Reader(pickle._Unpickler):  # the C unpickler allocates memory for any memo index in a file
     """Unpickles NVIDIA's networks and nothing else."""
 
-    def __init__(self, file: Bounded) -> None:
-        super().__init__(file)
-        self.names = allowed()
-
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("dnnlib.tflib"):
             raise RefusedError("it is a TensorFlow network of NVIDIA's, which its legacy.py turns into a PyTorch one")
-        if f"{module} {name}" not in self.names:
+        full_name = f"{module.replace('numpy._core.', 'numpy.core.')} {name}"  # numpy 2 and before
+        if full_name not in STAND_INS:
             raise RefusedError(f"it names {module}.{name}, which no PyTorch network of NVIDIA's does")
-        return self.names[f"{module} {name}"]
+        return STAND_INS[full_name]
 
     def reduce(self) -> None:
         """REDUCE: call one of the stand-ins."""
-        arguments = self.stack.pop()
-        function = self.stack[-1]
-        if not any(function is allowed_function for allowed_function in self.names.values()):
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if not any(function is stand_in for stand_in in STAND_INS.values()):
             raise RefusedError("it calls something that is not a part of a network")
         self.stack[-1] = function(*arguments)
 
@@ -149,23 +127,18 @@ def read_nvidia(file: BinaryIO, length: int) -> tuple[dict[str, Tensor], dict[st
         raise RefusedError("it holds no network named G_ema")
     tensors: dict[str, Tensor] = {}
     attributes: dict[str, dict[str, Any]] = {}
-    for prefix, state in modules(content["G_ema"], "", 0):
-        for name, value in {**state["_parameters"], **state["_buffers"]}.items():
-            if isinstance(value, Tensor):
-                tensors[prefix + name] = value
-        attributes[prefix.removesuffix(".")] = {
-            name: value.value if isinstance(value, Array) else value
-            for name, value in state.items()
-            if not name.startswith("_")
-        }
+
+    def collect(module: dict[str, Any], prefix: str, depth: int) -> None:
+        if depth > DEEPEST:
+            raise RefusedError("its modules are nested too deeply")
+        state = module["state"]
+        numbers = {**state["_parameters"], **state["_buffers"]}
+        tensors.update({prefix + name: value for name, value in numbers.items() if isinstance(value, Tensor)})
+        plain = {name: value for name, value in state.items() if not name.startswith("_")}
+        plain = {name: value.value if isinstance(value, Array) else value for name, value in plain.items()}
+        attributes[prefix.removesuffix(".")] = plain
+        for name, inner in state["_modules"].items():
+            collect(inner, f"{prefix}{name}.", depth + 1)
+
+    collect(content["G_ema"], "", 0)
     return tensors, attributes
-
-
-def modules(module: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(prefix, state) of a module and of those inside it."""
-    if depth > DEEPEST:
-        raise RefusedError("its modules are nested too deeply")
-    state = module["state"]
-    yield prefix, state
-    for name, inner in state["_modules"].items():
-        yield from modules(inner, f"{prefix}{name}.", depth + 1)

@@ -42,18 +42,28 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no file {path}; a {kind} in safetensors format was expected.")
-    check_header(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
-            if not isinstance(facts, dict) or facts.get("kind") != kind:
-                actual = facts.get("kind") if isinstance(facts, dict) else "a safetensors file of another project"
-                raise UserError(f"{path.name} is not a {kind} of this project: it is {actual}.")
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118, not a dict
+        tensors, facts = read_any_safetensors(path)
     except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as problem:
         raise UserError(
             f"{path.name} cannot be read as a safetensors {kind} ({problem}); the file is damaged or something else."
         ) from None
+    actual = "a safetensors file of another project" if facts is None else facts.get("kind")
+    if facts is None or actual != kind:
+        raise UserError(f"{path.name} is not a {kind} of this project: it is {actual}.")
+    return tensors, facts
+
+
+def read_any_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Tensors by name of any safetensors file, and the facts in its header if it is one of this project's."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > min(LONGEST_HEADER, path.stat().st_size - 8):  # checked before it is read
+        raise UserError(f"{path.name} is no safetensors file: its header would be {length} bytes long.")
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    return tensors, facts if isinstance(facts, dict) else None
 
 
 def load_tensors(network: Network, tensors: Mapping[str, Tensor], what: str) -> Network:
@@ -69,29 +79,6 @@ def is_ours(path: Path) -> bool:
     """Whether a file begins as a safetensors file does."""
     with open(path, "rb") as file:
         return file.read(9)[8:] == b"{"
-
-
-def check_header(path: Path) -> None:
-    """UserError if the header is longer than the file or than any header should be, before it is read."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > min(LONGEST_HEADER, path.stat().st_size - 8):
-        raise UserError(f"{path.name} is no safetensors file: its header would be {length} bytes long.")
-
-
-def facts_of(path: Path) -> dict[str, Any] | None:
-    """The facts in the header of a safetensors file; None if it is no file of this project."""
-    check_header(path)
-    with safe_open(path, framework="pt") as file:
-        facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
-    return facts if isinstance(facts, dict) else None
-
-
-def read_all_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of any safetensors file."""
-    check_header(path)
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:

@@ -21,9 +21,7 @@ import torch
 
 from lelsd_core.errors import UserError
 
-LEGACY_MAGIC = bytes.fromhex(
-    "8a0a6cfc9c46f9206aa850192e"
-)  # the pickled number that a file of torch before 1.6 starts with
+LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # a pickled number: files of torch before 1.6 begin with it
 ITEM_SIZES = {
     f"{name}Storage": size
     for size, names in {1: "Byte Char Bool Untyped", 2: "Half BFloat16 Short", 4: "Float Int", 8: "Double Long"}.items()
@@ -46,9 +44,8 @@ def as_user_error(name: str, expected: str) -> Iterator[None]:
         raise UserError(f"{name} was refused because {problem}; {expected}.") from None
     except Exception as problem:  # a damaged file can break a reader anywhere
         reason = " ".join(str(problem).split())[:120]
-        raise UserError(
-            f"{name} is damaged, incomplete or foreign ({type(problem).__name__}: {reason}); {expected}."
-        ) from None
+        kind = type(problem).__name__
+        raise UserError(f"{name} is damaged, incomplete or foreign ({kind}: {reason}); {expected}.") from None
 
 
 def run_on_shapes(network: Callable[[torch.Tensor], Any], *size: int) -> Any:
@@ -108,9 +105,8 @@ def measure_zip(file: BinaryIO, length: int) -> None:
 def measure_legacy(file: BinaryIO, length: int) -> None:
     """Refuse a pre-1.6 file whose storages or tensors are larger than the file."""
     run = DryRun(Bounded(file, length), lambda _: length)
-    for _ in range(3):  # magic number, protocol, system
+    for _ in range(4):  # magic number, protocol, system, content
         run.load()
-    run.load()
     if run.total > length:
         raise RefusedError("its tensors are larger than the file")
 
@@ -128,16 +124,11 @@ class Bounded:
 
 
 class DryRun(pickle._Unpickler):  # the C unpickler allocates memory for any memo index in a file; this one does not
-    """Reads a pickle with inert stand-ins and checks the sizes that it declares.
-
-    Args:
-        file: at the start of the pickle.
-        bytes_of: bytes that the file holds for a storage's key.
-    """
+    """Reads a pickle with inert stand-ins and checks the sizes that it declares."""
 
     def __init__(self, file: BinaryIO | Bounded, bytes_of: Callable[[str], int]) -> None:
         super().__init__(file)
-        self.bytes_of = bytes_of
+        self.bytes_of = bytes_of  # bytes that the file holds for a storage's key
         self.total = 0
 
     def find_class(self, module: str, name: str) -> Any:
