@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core import UserError, load_generator
+from lelsd_core.generators import DCGAN
 from lelsd_core.generators.biggan import statistic
 from lelsd_core.generators.stylegan1 import StyleGAN1
 from lelsd_core.weights.classes import class_number, class_weights
