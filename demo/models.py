@@ -23,7 +23,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.galleries.local import fill_gallery, gallery_folder
 from lelsd_core.registry import load_editor
 from lelsd_core.weights.catalogue import find_network, generator_names, generator_spec
-from lelsd_core.weights.hub import Progress, ensure, fetch, missing
+from lelsd_core.weights.hub import DownloadProgress, ensure, fetch, missing
 
 if TYPE_CHECKING:
     import torch
@@ -161,7 +161,7 @@ class ModelManager:
     def _fetch(self, name: str) -> None:
         """Download everything that a model needs. UserError, before the first byte, if something cannot be had."""
 
-        def report(progress: Progress) -> None:
+        def report(progress: DownloadProgress) -> None:
             done, total = progress.done / 1e6, progress.total / 1e6
             share = done / total if total else None
             self._report(name, "fetching", f"Fetching {progress.name}: {done:.0f} of {total:.0f} MB.", share)

@@ -12,7 +12,7 @@ import pytest
 
 from lelsd_core.weights import transfer
 from lelsd_core.weights.cache import hub_cache, local
-from lelsd_core.weights.hub import Progress, fetch
+from lelsd_core.weights.hub import DownloadProgress, fetch
 from tests.hub_server import Fault
 from tests.toy_hub import DATA, ONE, OTHER, REVISION, SHA256, TWO, leftovers, sentence
 
@@ -23,8 +23,8 @@ def test_a_file_comes_whole_with_progress_and_is_here_from_then_on(serve):
     path = fetch("toy", report=seen.append)
     assert path.read_bytes() == DATA
     assert path == hub_cache() / "models--one--weights" / "snapshots" / REVISION / "toy.pt"
-    assert seen[0] == Progress("toy", "toy.pt", 0, len(DATA))
-    assert seen[-1] == Progress("toy", "toy.pt", len(DATA), len(DATA))
+    assert seen[0] == DownloadProgress("toy", "toy.pt", 0, len(DATA))
+    assert seen[-1] == DownloadProgress("toy", "toy.pt", len(DATA), len(DATA))
     assert [p.done for p in seen] == sorted(p.done for p in seen)
     asked = len(server.requests)
     assert fetch("toy") == local("toy") == path

@@ -18,7 +18,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.weights import hub as download
 from lelsd_core.weights import transfer
 from lelsd_core.weights.cache import hub_cache, local
-from lelsd_core.weights.hub import Progress, fetch
+from lelsd_core.weights.hub import DownloadProgress, fetch
 from tests.hub_server import Fault, HubServer
 from tests.toy_hub import DATA, ONE, OTHER, SHA256, TWO, leftovers, sentence
 
@@ -75,7 +75,7 @@ def test_requests_at_the_same_time_share_a_failure_and_the_next_one_starts_anew(
 def test_a_report_that_raises_ends_the_download_and_what_arrived_stays(serve):
     serve()
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: DownloadProgress) -> None:
         if progress.done >= 2**21:
             raise KeyboardInterrupt
 

@@ -16,7 +16,7 @@ from demo.models import BUSY, ModelManager, ModelState, background_model
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.galleries.local import GalleryProgress
-from lelsd_core.weights.hub import Progress
+from lelsd_core.weights.hub import DownloadProgress
 from tests.toy import Halves, Painter, toy_editor
 
 NAME = "lsun-church-256"  # any published generator
@@ -32,7 +32,7 @@ def large() -> Editor:
 
 
 def gallery() -> list[GalleryProgress]:
-    """Progress of a gallery of two parts: one gets a direction, one never occurs."""
+    """DownloadProgress of a gallery of two parts: one gets a direction, one never occurs."""
     direction = replace(toy_editor(Painter(), Halves()).directions[0], low=-2.0)
     return [
         GalleryProgress("left", 0, 2, 0.5),
@@ -53,10 +53,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return world
 
 
-def fetch(name: str, report: Callable[[Progress], None]) -> None:
+def fetch(name: str, report: Callable[[DownloadProgress], None]) -> None:
     """A download in two reports."""
     for done in (100_000_000, 959_033_364):
-        report(Progress(name, "file.pt", done, 959_033_364))
+        report(DownloadProgress(name, "file.pt", done, 959_033_364))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ TROUBLES = {  # part of an exception's name -> reason
 
 
 @dataclass(frozen=True)
-class Progress:
+class DownloadProgress:
     """Progress of a download.
 
     Args:
@@ -69,7 +69,7 @@ class Progress:
     total: int
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[DownloadProgress], None]
 
 
 def missing(name: str, segmenter: str | None = None) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def ensure(name: str, segmenter: str | None = None, *, report: Report | None = N
     names = plan(name, segmenter)
     total, before, latest = int(1e6 * sum(CATALOGUE[part].megabytes for part in names)), 0, 0
 
-    def report_sum(progress: Progress) -> None:
+    def report_sum(progress: DownloadProgress) -> None:
         nonlocal latest
         latest = max(latest, before + progress.done)
         if report:
@@ -275,7 +275,7 @@ def download_all(name: str, reports: list[Report], source: HubSource | Torchvisi
 
         def report(done: int, total: int, file: File = file) -> None:
             for each in list(reports):
-                each(Progress(name, file.name, done, total))
+                each(DownloadProgress(name, file.name, done, total))
 
         path = download(source, file, report)
     return path
@@ -287,7 +287,7 @@ class Bar:
     def __init__(self) -> None:
         self.bars: dict[str, Any] = {}
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: DownloadProgress) -> None:
         from tqdm import tqdm
 
         if progress.file not in self.bars:
