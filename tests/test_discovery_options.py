@@ -14,7 +14,7 @@ from lelsd_core.__main__ import main
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import CHOICES, DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples, Samples
-from lelsd_core.discovery.search import SCHEDULES, UnitSphere, discover, row_space
+from lelsd_core.discovery.search import SCHEDULES, UnitSphere, discover
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
@@ -108,10 +108,15 @@ def test_r_by_slot_sees_what_the_whole_does_not():
     assert values["slot"] == pytest.approx(-0.5 * 2**0.5)
 
 
-def test_the_row_space_of_equal_and_empty_vectors_is_what_they_span():
-    assert len(row_space(torch.ones(3, 4), (4,))) == 1
-    assert len(row_space(torch.zeros(2, 4), (4,))) == 0
-    assert len(row_space(torch.ones(1, 4), (1, 3))) == 2
+def test_directions_to_avoid_that_are_equal_or_empty_count_once_or_not_at_all():
+    space = Pair().spaces[0]
+    for existing, norm, count in (
+        (torch.ones(3, 6), "whole", 1),
+        (torch.zeros(2, 6), "whole", 0),
+        (torch.zeros(0, 6), "slot", 0),
+        (torch.ones(1, 6), "slot", 2),
+    ):
+        assert UnitSphere(space, replace(QUICK, norm=norm), existing).existing.shape == (count, 6)
 
 
 def test_micro_batches_change_nothing_but_memory():
@@ -149,7 +154,7 @@ def test_the_untouched_samples_are_rendered_once_for_all_directions_and_discover
     painter, halves = Painter(), Halves()
     config = replace(QUICK, steps=8, count=2, samples=16).check(painter, halves)
     samples, made = Samples(painter, halves, config), []
-    samples.render_seeds, render = lambda seeds: made.append(seeds) or render(seeds), samples.render_seeds
+    painter.sample, sample = lambda seeds: made.append(seeds) or sample(seeds), painter.sample
     last_of(config, painter, halves, samples=samples)
     last_of(replace(config, parts=("right",)), painter, halves, samples=samples)
     assert made == [range(f, f + 4) for f in range(1_000_000, 1_000_016, 4)]

@@ -15,7 +15,8 @@ from lelsd_core.cli import progress_bar
 from lelsd_core.device import choose_device
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.search import EarlyStopping, discover
+from lelsd_core.discovery.samples import EarlyStopping
+from lelsd_core.discovery.search import discover
 from lelsd_core.errors import check_file
 from lelsd_core.evaluation import calibration
 from lelsd_core.generators.base import Generator
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if config.view:  # held-out scores on the running RGB that the search used, and on the whole picture
         vectors = torch.stack([direction.vector for direction in directions])
         for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):
-            score = EarlyStopping(generator, segmenter, replace(config, view=view)).score(vectors)
+            score = EarlyStopping(generator, segmenter, replace(config, view=view)).mean_score(vectors)
             print(f"held-out score on {label}: {score:.3f}")
     if options.checkpoint:
         Path(options.checkpoint).unlink(missing_ok=True)

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.search import EarlyStopping, discover, draw_amounts
+from lelsd_core.discovery.samples import EarlyStopping
+from lelsd_core.discovery.search import discover, draw_amounts
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import combined_mask, localization_score
 from lelsd_core.registry import load_generator, load_segmenter
@@ -66,13 +67,13 @@ def compare(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) 
     began = time.perf_counter()
     *_, vector = official_loop(generator, segmenter, replace(config, **RECIPE))
     official_s = time.perf_counter() - began
-    target = stopping.score(vector[None])
+    target = stopping.mean_score(vector[None])
     seconds, score, began = 0.0, 0.0, time.perf_counter()
     for progress in discover(generator, segmenter, replace(config, batch=RECIPE["batch"])):
         if progress.step % CHECK_EVERY and progress.step < progress.total:
             continue
         seconds += time.perf_counter() - began
-        score = stopping.score(progress.directions[0].vector[None])
+        score = stopping.mean_score(progress.directions[0].vector[None])
         if score >= target:
             break
         began = time.perf_counter()

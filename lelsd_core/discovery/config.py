@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -92,28 +91,26 @@ class DiscoverConfig:
                 raise UserError(unknown_name(CHOICE_LABELS.get(name, name), getattr(self, name), values))
         segmenter.parts.channels(self.parts)  # checks the names
         segmenter.check(generator)
-        self._check_numbers()
         slots = generator.expand_groups(self.slots, space.name)
         if not slots and any(slot.name.endswith("torgb") for slot in space.slots):
             slots = tuple(slot.name for slot in space.slots if slot.movable and not slot.name.endswith("torgb"))
         config = replace(self, space=space.name, slots=slots)
         config.check_room(space, 0)
-        return config._fit(generator, space)
+        return config._with_numbers(generator, space)
 
-    def _check_numbers(self) -> None:
-        """UserError for a number out of its range; amounts are checked once they are fitted."""
+    def _with_numbers(self, generator: Generator, space: LatentSpace) -> DiscoverConfig:
+        """The config with its numbers checked, and with amounts and micro-batches that fit the generator."""
         for name, minimum in MINIMUM.items():
             if getattr(self, name) < minimum:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {minimum}.")
         maps = len(self.layers) or 1
         if self.weights and (len(self.weights) != maps or min(self.weights) < 0 or sum(self.weights) <= 0):
             raise UserError(f"weights are {self.weights}; {maps} must be given, none below 0 and not all 0.")
-
-    def _fit(self, generator: Generator, space: LatentSpace) -> DiscoverConfig:
-        """The config with its amounts and micro-batches fitted to a generator. UserError for impossible amounts."""
         least, most = self.least, self.most
         if least is None or most is None:
-            distance = code_distance(generator, space, self.slots)
+            codes = generator.lift(generator.sample(TRAINING[:64]), generator.space_names[0], space.name).detach()
+            differences = (codes[::2] - codes[1::2]) * space.column_mask(self.slots).to(codes)  # of 32 random pairs
+            distance = float(differences.norm(dim=1).mean())
             stretch = REACH * distance / MOST if distance > 1e-3 else 1.0
             most = MOST * stretch if most is None else most
             if least is None:
@@ -132,10 +129,3 @@ class DiscoverConfig:
             where = "the narrowest slot" if self.norm == "slot" else f"space {self.space}"
             beside = f" beside {others} given" if others else ""
             raise UserError(f"count is {self.count}{beside}; {where} has room for {room} directions at right angles.")
-
-
-def code_distance(generator: Generator, space: LatentSpace, slots: Sequence[str]) -> float:
-    """Mean distance between the codes of two random samples, over the columns of the slots, from 32 pairs."""
-    codes = generator.lift(generator.sample(TRAINING[:64]), generator.space_names[0], space.name).detach()
-    differences = (codes[::2] - codes[1::2]) * space.column_mask(slots).to(codes)
-    return float(differences.norm(dim=1).mean())

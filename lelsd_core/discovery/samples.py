@@ -11,9 +11,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lelsd_core.device import first_that_fits
@@ -21,10 +22,11 @@ from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, State, Synthesis
 from lelsd_core.localization import NO_CHANGE, change_inside, combined_mask
-from lelsd_core.seeds import TRAINING
-from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
+from lelsd_core.seeds import EARLY_STOPPING, TRAINING
+from lelsd_core.segmenters import Parts, Segmenter, part_mask, segment_synthesis
 
 MAX_CACHED_BYTES = 2**30  # further batches are rendered again each time they are used
+STOPPING_BATCH = 32  # samples rendered at a time, without gradients, for the held-out score
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +61,9 @@ class Samples:
         self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig, first_seed: int = TRAINING.start
     ) -> None:
         self.generator, self.segmenter, self.config, self.first_seed = generator, segmenter, config, first_seed
+        self.batches = max(1, config.samples // config.batch)  # number of different ones
         self.cache: dict[int, Batch] = {}
-        self.bytes, self.lock = 0, threading.Lock()
+        self.lock = threading.Lock()
 
     def fits(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> bool:
         """Whether a search with these networks and this checked config can use these samples."""
@@ -68,31 +71,22 @@ class Samples:
         same = all(getattr(self.config, name) == getattr(config, name) for name in fields)
         return same and generator is self.generator and segmenter is self.segmenter
 
-    @property
-    def batches(self) -> int:
-        """Number of different batches."""
-        return max(1, self.config.samples // self.config.batch)
-
+    @torch.no_grad()
     def batch(self, number: int) -> Batch:
-        """Batch `number`, counted round the available ones."""
+        """Batch `number`, counted round the available ones; rendered one by one if memory is short."""
         number %= self.batches
         with self.lock:
             if number not in self.cache:
-                if self.bytes > MAX_CACHED_BYTES:
-                    self.bytes -= self.cache.pop(next(reversed(self.cache))).size
-                first = self.first_seed + number * self.config.batch
-                self.cache[number] = self.render_seeds(range(first, first + self.config.batch))
-                self.bytes += self.cache[number].size
+                if sum(batch.size for batch in self.cache.values()) > MAX_CACHED_BYTES:
+                    self.cache.popitem()  # the newest: all are used in turn, so that others are needed sooner
+                first, generator = self.first_seed + number * self.config.batch, self.generator
+                codes = generator.sample(range(first, first + self.config.batch))
+                codes = generator.lift(codes, generator.space_names[0], self.config.space)
+                sizes = (self.config.micro, 1)
+                parts = first_that_fits(*(lambda n=n: [self.render(rows) for rows in codes.split(n)] for n in sizes))
+                maps = tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True))
+                self.cache[number] = Batch(codes, maps, torch.cat([part.segmentation for part in parts]))
             return self.cache[number]
-
-    @torch.no_grad()
-    def render_seeds(self, seeds: Sequence[int]) -> Batch:
-        """The untouched samples of some seeds, in micro-batches; one by one where memory is short."""
-        codes = self.generator.lift(self.generator.sample(seeds), self.generator.space_names[0], self.config.space)
-        sizes = (self.config.micro, 1)
-        parts = first_that_fits(*(lambda n=n: [self.render(rows) for rows in codes.split(n)] for n in sizes))
-        maps = tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True))
-        return Batch(codes, maps, torch.cat([part.segmentation for part in parts])) if len(parts) > 1 else parts[0]
 
     def render(self, codes: Tensor) -> Batch:
         """Render and segment codes (B, D); the maps are differentiable, the segmentation is not.
@@ -111,8 +105,7 @@ class Samples:
         with torch.no_grad():
             segmentation = segment_synthesis(self.segmenter, replace(synthesis, image=image))
         if config.edges == "binary":
-            small = torch.uint8 if segmentation.shape[1] <= 256 else torch.int64
-            segmentation = segmentation.argmax(1).to(small)
+            segmentation = segmentation.argmax(1).to(torch.uint8 if segmentation.shape[1] <= 256 else torch.int64)
         maps = tuple(synthesis.features(name) for name in config.layers) or (synthesis.image,)
         return Batch(codes, maps, segmentation)
 
@@ -130,44 +123,66 @@ class Samples:
         if not (image or rest):
             return lower
         last = lower.states[scored[-1]]
-        state = State(last.x.detach(), None if last.rgb is None else last.rgb.detach())
+        resume = (scored[-1], State(last.x.detach(), None if last.rgb is None else last.rgb.detach()))
         with torch.no_grad():
-            resume = (scored[-1], state)
             upper = generator.synthesize(codes.detach(), config.space, keep=rest, resume=resume, image=image)
         return replace(upper, states={**lower.states, **upper.states})
 
+    def score(self, before: Batch, after: Batch, config: DiscoverConfig) -> tuple[Tensor, Tensor]:
+        """Localization scores of moved samples.
 
-def localization_scores(
-    before: Batch, after: Batch, parts: Sequence[str], config: DiscoverConfig
-) -> tuple[Tensor, Tensor]:
-    """Localization scores of moved samples.
+        Args:
+            before, after: B untouched samples, and the same ones moved.
+            config: parts, masks, difference and weights of the maps.
+
+        Returns:
+            Scores (B,) in [0, 1], weighted means over the maps; and 1 for each sample that counts, else 0. A sample
+            counts if its mask is not empty and every map changes; one that does not scores 0.
+        """
+        mask_of = label_mask if config.edges == "binary" else partial(part_mask, soft=True)
+        masks = [mask_of(batch.segmentation, self.segmenter.parts, config.parts) for batch in (before, after)]
+        mask = combined_mask(*masks, masks=config.masks, region=config.region)
+        counted = (mask.sum((1, 2, 3)) > 0) & ((masks[0] + masks[1]).sum((1, 2, 3)) > 0)
+        weights = config.weights or (1.0,) * len(before.maps)
+        score: Tensor | float = 0.0
+        for weight, map_before, map_after in zip(weights, before.maps, after.maps, strict=True):
+            inside, total = change_inside(map_before, map_after, mask, difference=config.difference)
+            counted = counted & (total.detach() > NO_CHANGE)
+            score = score + weight * (inside / (total + 1e-8))
+        return score / sum(weights), counted.to(mask)
+
+
+def label_mask(labels: Tensor, parts: Sequence[str], chosen: str | Sequence[str]) -> Tensor:
+    """The mask (B, 1, h, w) of chosen parts or groups, 1 where one of them is the label (B, h, w), which is binary."""
+    parts = Parts(parts)
+    channels = torch.tensor([parts.index(name) for name in parts.expand(chosen)], device=labels.device)
+    return torch.isin(labels.long(), channels).float()[:, None]
+
+
+class EarlyStopping(Samples):
+    """Held-out samples of a search; directions are scored on them with the search's own maps and masks.
 
     Args:
-        before, after: B untouched samples, and the same ones moved.
-        parts: the segmenter's part names.
-        config: parts, masks, difference and weights of the maps.
-
-    Returns:
-        Scores (B,) in [0, 1], weighted means over the maps; and 1 for each sample that counts, else 0. A sample counts
-        if its mask is not empty and every map changes; one that does not scores 0.
+        generator, segmenter: the networks.
+        config: checked; samples are moved by the middle of its amounts, both ways.
     """
-    masks = [config_mask(batch.segmentation, parts, config) for batch in (before, after)]
-    mask = combined_mask(*masks, masks=config.masks, region=config.region)
-    counted = (mask.sum((1, 2, 3)) > 0) & ((masks[0] + masks[1]).sum((1, 2, 3)) > 0)
-    weights = config.weights or (1.0,) * len(before.maps)
-    score: Tensor | float = 0.0
-    for weight, a, b in zip(weights, before.maps, after.maps, strict=True):
-        inside, total = change_inside(a, b, mask, difference=config.difference)
-        counted = counted & (total.detach() > NO_CHANGE)
-        score = score + weight * (inside / (total + 1e-8))
-    return score / sum(weights), counted.to(mask)
 
+    def __init__(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> None:
+        count = len(EARLY_STOPPING)
+        chunk = min(config.micro if config.micro < config.batch else STOPPING_BATCH, count)
+        config = replace(config, batch=chunk, samples=count, micro=chunk)
+        super().__init__(generator, segmenter, config, EARLY_STOPPING.start)
 
-def config_mask(segmentation: Tensor, parts: Sequence[str], config: DiscoverConfig) -> Tensor:
-    """The mask (B, 1, h, w) of the config's parts, from labels or probabilities."""
-    if config.edges == "binary":
-        segmentation = F.one_hot(segmentation.long(), len(parts)).permute(0, 3, 1, 2).float()
-    return part_mask(segmentation, parts, config.parts, soft=True)
+    @torch.no_grad()
+    def mean_score(self, vectors: Tensor) -> float:
+        """Mean localization score of directions (K, D) over both signs and all samples that count."""
+        total = counted = 0.0
+        amount = (self.config.least + self.config.most) / 2
+        for before in map(self.batch, range(self.batches)):
+            for vector, signed in product(vectors.to(before.codes), (-amount, amount)):
+                scores, shown = self.score(before, self.render(before.codes + signed * vector), self.config)
+                total, counted = total + float((scores * shown).sum()), counted + float(shown.sum())
+        return total / max(counted, 1.0)
 
 
 class LatestSamples:

@@ -10,8 +10,10 @@ Source: Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022 (arXiv:2111.12583), section
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -22,17 +24,19 @@ from torch.optim import lr_scheduler
 import lelsd_core
 from lelsd_core.device import gradient, is_out_of_memory
 from lelsd_core.directions import Direction
-from lelsd_core.discovery.checkpoint import RunState, search_task
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.samples import Batch, Samples, localization_scores
+from lelsd_core.discovery.samples import Batch, EarlyStopping, Samples
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
 from lelsd_core.latents import LatentSpace
-from lelsd_core.seeds import EARLY_STOPPING, TRAINING
+from lelsd_core.seeds import TRAINING
 from lelsd_core.segmenters import Segmenter, adapt
+from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 MAX_UNSEEN = 64  # samples without the part after which the search gives up
-STOPPING_BATCH = 32  # samples rendered at a time, without gradients, for the held-out score
+MIN_IMPROVEMENT = 0.002  # a held-out score must rise by this much to count as better
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam; with the numbers below, the content of a checkpoint
+NUMBERS = ("step", "seen", "left_out", "score", "best_score", "since")
 FACTS = ("slots", "view", "difference", "masks", "region", "edges", "norm", "count", "batch", "lr", "seed")
 SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], lr_scheduler.LRScheduler]] = {
     "cosine": lr_scheduler.CosineAnnealingLR,
@@ -84,55 +88,30 @@ def discover(
     """
     segmenter = adapt(segmenter)
     config = config.check(generator, segmenter)
-    existing = existing_vectors(against, generator, config)
-    sphere = UnitSphere(generator.space(config.space), config, existing.to(generator.device))
-    state, total = initial_state(sphere, config), config.steps * config.count
-    task = search_task(config, generator, segmenter, existing) if checkpoint else {}
+    state = SearchState(generator, segmenter, config, against)
     if checkpoint and Path(checkpoint).exists():
-        state.load(checkpoint, task)
+        state.load(checkpoint)
     if samples is None or not samples.fits(generator, segmenter, config):
         samples = Samples(generator, segmenter, config)
     stopping = EarlyStopping(generator, segmenter, config)
-    if state.finished(config):
-        yield progress_of(state, sphere, generator, segmenter, config)
-    while not state.finished(config):
+    if state.finished:
+        yield state.progress()
+    while not state.finished:
         k = state.step % config.count  # this step's direction
-        units = sphere.project(state.vectors)  # (K, D)
+        units = state.sphere.project(state.vectors)  # (K, D)
         before = samples.batch(state.step // config.count)
         amounts = draw_amounts(config, state.random).to(units)  # (B, 1)
-        score_gradient = score_step(samples, before, units[k].detach(), amounts, config, state)
-        loss = -(score_gradient * units[k]).sum() - config.apart * sphere.correlation(units)  # −J of Eq. 3
+        score_gradient = score_step(state, samples, before, units[k].detach(), amounts)
+        loss = -(score_gradient * units[k]).sum() - config.apart * state.sphere.correlation(units)  # −J of Eq. 3
         (state.vectors.grad,) = torch.autograd.grad(loss, state.vectors)
         state.optimizer.step()
         state.scheduler.step()
         state.step += 1
-        if config.patience and (state.step % (config.look * config.count) == 0 or state.step == total):
-            vectors = sphere.project(state.vectors.detach())
-            state.record(stopping.score(vectors), vectors)
-        if checkpoint and (state.step % every == 0 or state.finished(config)):
-            state.save(checkpoint, task)
-        yield progress_of(state, sphere, generator, segmenter, config)
-
-
-def existing_vectors(against: Sequence[Direction], generator: Generator, config: DiscoverConfig) -> Tensor:
-    """Vectors (G, D) of directions to avoid. UserError for another generator or space, or too many of them."""
-    for direction in against:
-        direction.check(generator)
-        if direction.space != config.space:
-            raise UserError(f"Direction {direction.name!r} is in {direction.space}, the new ones in {config.space}.")
-    space = generator.space(config.space)
-    config.check_room(space, len(against))
-    return torch.stack([d.vector.float() for d in against]) if against else torch.zeros(0, space.width)
-
-
-def initial_state(sphere: UnitSphere, config: DiscoverConfig) -> RunState:
-    """The state before the first step: random directions from the config's seed."""
-    random = torch.Generator().manual_seed(config.seed)
-    drawn = torch.randn(config.count, sphere.space.width, generator=random).to(sphere.writable.device)
-    vectors = sphere.project(drawn).requires_grad_()
-    optimizer = torch.optim.Adam([vectors], config.lr, betas=(0.9, 0.99))
-    scheduler = SCHEDULES[config.schedule](optimizer, config.steps * config.count)
-    return RunState(vectors, optimizer, scheduler, random, vectors.detach().clone(), config.micro)
+        if config.patience and (state.step % (config.look * config.count) == 0 or state.step == state.total):
+            state.record(stopping)
+        if checkpoint and (state.step % every == 0 or state.finished):
+            state.save(checkpoint)
+        yield state.progress()
 
 
 def draw_amounts(config: DiscoverConfig, random: torch.Generator) -> Tensor:
@@ -141,9 +120,7 @@ def draw_amounts(config: DiscoverConfig, random: torch.Generator) -> Tensor:
     return sizes * (2 * torch.randint(2, (config.batch, 1), generator=random) - 1)
 
 
-def score_step(
-    samples: Samples, before: Batch, unit: Tensor, amounts: Tensor, config: DiscoverConfig, state: RunState
-) -> Tensor:
+def score_step(state: SearchState, samples: Samples, before: Batch, unit: Tensor, amounts: Tensor) -> Tensor:
     """Move a batch by amounts (B, 1) along a direction (D,), render and score it: the mean score's gradient (D,).
 
     The state notes the score and how many samples counted. UserError if none of the first `MAX_UNSEEN` did. When memory
@@ -156,7 +133,7 @@ def score_step(
                 rows, leaf = slice(first, first + state.micro), unit.clone().requires_grad_()
                 untouched = before.rows(rows)
                 moved = samples.render(untouched.codes + amounts[rows] * leaf)
-                score, counted = localization_scores(untouched, moved, samples.segmenter.parts, config)
+                score, counted = samples.score(untouched, moved, state.config)
                 mean = (score * counted).sum() / counted.sum().clamp_min(1)
                 gradients.append(gradient(mean, leaf))
                 scores.append(float(mean.detach()))
@@ -169,9 +146,9 @@ def score_step(
     weights = counts if len(counts) > 1 else [1.0]  # of the micro-batches' means
     total = max(sum(weights), 1)
     state.score = sum(weight * score for weight, score in zip(weights, scores, strict=True)) / total
-    state.seen, state.left_out = state.seen + config.batch, state.left_out + config.batch - int(sum(counts))
+    state.seen, state.left_out = state.seen + len(amounts), state.left_out + len(amounts) - int(sum(counts))
     if state.seen >= MAX_UNSEEN and state.left_out == state.seen:
-        parts, name = " or ".join(config.parts), samples.generator.name
+        parts, name = " or ".join(state.config.parts), samples.generator.name
         raise UserError(
             f"None of the first {state.seen} samples of {name} shows {parts} in a way that a move changes; "
             f"choose another part, or a segmenter for the pictures of {name}."
@@ -179,30 +156,119 @@ def score_step(
     return sum(weight * slope for weight, slope in zip(weights, gradients, strict=True)) / total
 
 
-def progress_of(
-    state: RunState, sphere: UnitSphere, generator: Generator, segmenter: Segmenter, config: DiscoverConfig
-) -> Progress:
-    """The progress to report: current directions, or the best ones once a search with patience has finished."""
-    best = config.patience and state.finished(config)
-    vectors = state.best if best else sphere.project(state.vectors.detach())
-    samples = max(config.samples // config.batch, 1) * config.batch
-    facts = {name: getattr(config, name) for name in FACTS} | {
-        "layers": config.layers or ("picture",),
-        "amounts": (config.least, config.most),
-        "samples": (TRAINING.start, TRAINING.start + samples - 1),
-        "segmenter": segmenter.name,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "version": lelsd_core.__version__,
-        "steps": state.step,
-    }
-    name, rest = "-".join(config.parts), {"low": -config.most, "high": config.most, "facts": facts}
-    directions = tuple(
-        Direction(name, generator.name, generator.fingerprint, config.space, vector.clone(), config.parts, **rest)
-        for vector in vectors.cpu()
-    )
-    held_out = state.best_score if config.patience and state.best_score >= 0 else None
-    total = config.steps * config.count
-    return Progress(state.step, total, state.score, directions, state.seen, state.left_out, held_out)
+class SearchState:
+    """All that changes during a search, and its file: an interrupted search continues exactly where it was.
+
+    Args:
+        generator, segmenter: the networks.
+        config: checked.
+        against: directions to be orthogonal to. UserError for another generator or space, or too many of them.
+    """
+
+    def __init__(
+        self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig, against: Sequence[Direction]
+    ) -> None:
+        self.generator, self.segmenter, self.config = generator, segmenter, config
+        for direction in against:
+            direction.check(generator)
+            if direction.space != config.space:
+                raise UserError(
+                    f"Direction {direction.name!r} is in {direction.space}, the new ones in {config.space}."
+                )
+        space = generator.space(config.space)
+        config.check_room(space, len(against))
+        vectors = [direction.vector.float() for direction in against]
+        existing = torch.stack(vectors) if vectors else torch.zeros(0, space.width)
+        self.sphere = UnitSphere(space, config, existing.to(generator.device))
+        self.random = torch.Generator().manual_seed(config.seed)  # draws the start and the amounts
+        start = torch.randn(config.count, space.width, generator=self.random).to(generator.device)
+        self.vectors = self.sphere.project(start).requires_grad_()  # (K, D), the parameter that Adam updates
+        self.best = self.vectors.detach().clone()  # the directions with the best held-out score so far
+        self.best_score, self.since = -1.0, 0  # that score, -1 before the first; checks since then
+        self.total, self.step, self.score = config.steps * config.count, 0, 0.0  # score: mean over the last step
+        self.seen = self.left_out = 0  # samples used, and those among them that showed no part or no change
+        self.micro = config.micro  # samples rendered at a time; halved when memory runs out
+        self.optimizer = torch.optim.Adam([self.vectors], config.lr, betas=(0.9, 0.99))
+        self.scheduler = SCHEDULES[config.schedule](self.optimizer, self.total)
+        self.task = {  # what the search does, as plain JSON, to recognise its checkpoint by
+            "config": json.loads(json.dumps(asdict(config))),
+            "generator": generator.fingerprint or generator.name,
+            "segmenter": getattr(segmenter, "fingerprint", "") or segmenter.name,
+            "given": hashlib.sha256(existing.cpu().numpy().tobytes()).hexdigest() if against else "",
+        }
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, or the held-out score has stopped rising."""
+        return self.step >= self.total or 0 < self.config.patience <= self.since
+
+    def record(self, stopping: EarlyStopping) -> None:
+        """Compute the held-out score of the directions, and keep them if it is the best."""
+        vectors = self.sphere.project(self.vectors.detach())
+        score = stopping.mean_score(vectors)
+        if score > self.best_score + MIN_IMPROVEMENT:
+            self.best_score, self.best, self.since = score, vectors, 0
+        else:
+            self.since += 1
+
+    def progress(self) -> Progress:
+        """The progress to report: current directions, or the best ones once a search with patience has finished."""
+        config, generator = self.config, self.generator
+        best = config.patience and self.finished
+        vectors = self.best if best else self.sphere.project(self.vectors.detach())
+        samples = max(config.samples // config.batch, 1) * config.batch
+        facts = {name: getattr(config, name) for name in FACTS} | {
+            "layers": config.layers or ("picture",),
+            "amounts": (config.least, config.most),
+            "samples": (TRAINING.start, TRAINING.start + samples - 1),
+            "segmenter": self.segmenter.name,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "version": lelsd_core.__version__,
+            "steps": self.step,
+        }
+        name, rest = "-".join(config.parts), {"low": -config.most, "high": config.most, "facts": facts}
+        directions = tuple(
+            Direction(name, generator.name, generator.fingerprint, config.space, vector.clone(), config.parts, **rest)
+            for vector in vectors.cpu()
+        )
+        held_out = self.best_score if config.patience and self.best_score >= 0 else None
+        return Progress(self.step, self.total, self.score, directions, self.seen, self.left_out, held_out)
+
+    def save(self, path: str | Path) -> None:
+        """Write the state and the search that it belongs to; the file appears whole or not at all."""
+        moments = self.optimizer.state[self.vectors]
+        tensors = {"vectors": self.vectors, "best": self.best, "random": self.random.get_state()}
+        tensors |= {name: moments[name] for name in MOMENTS}
+        numbers = {name: getattr(self, name) for name in NUMBERS} | {"lr": self.optimizer.param_groups[0]["lr"]}
+        write_safetensors(path, tensors, {"kind": "discovery", "task": self.task, "numbers": numbers})
+
+    def load(self, path: str | Path) -> None:
+        """Continue from a file. UserError for a damaged file or one of another search."""
+        tensors, facts = read_safetensors(path, "discovery")
+        try:
+            saved, numbers = facts["task"], facts["numbers"]
+            saved["config"]["micro"] = self.task["config"]["micro"]  # changes the memory that is needed, not the result
+            different = [name for name, value in self.task.items() if saved.get(name) != value]
+            values = {name: type(getattr(self, name))(numbers[name]) for name in NUMBERS}
+            rate = float(numbers["lr"])
+            if not different:
+                if any(tensors[name].shape != self.vectors.shape for name in ("vectors", "best", *MOMENTS)):
+                    raise ValueError("shapes")
+                self.random.set_state(tensors["random"])
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as problem:
+            raise UserError(f"{Path(path).name} is not a whole checkpoint of a discovery: {problem}.") from None
+        if different:
+            raise UserError(
+                f"{Path(path).name} belongs to another discovery (another {' and '.join(different)}); "
+                "give another checkpoint file, or delete it to start afresh."
+            )
+        vars(self).update(values, best=tensors["best"].to(self.vectors))
+        with torch.no_grad():
+            self.vectors.copy_(tensors["vectors"])
+        moments = {name: tensors[name].to(self.vectors) for name in MOMENTS}
+        self.optimizer.state[self.vectors] = {"step": torch.tensor(float(self.step)), **moments}
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.scheduler.last_epoch = self.step
 
 
 class UnitSphere:
@@ -218,65 +284,30 @@ class UnitSphere:
     """
 
     def __init__(self, space: LatentSpace, config: DiscoverConfig, existing: Tensor) -> None:
-        self.space, self.by_slot = space, config.norm == "slot"
         self.writable = space.column_mask(config.slots).to(existing.device)
-        names = space.written(config.slots)
-        self.written = [slot.name in names for slot in space.slots]
-        self.existing = row_space(existing * self.writable, space.widths if self.by_slot else (space.width,))
+        self.widths, self.written = [space.width], [True]  # of the blocks of columns that get unit length
+        if config.norm == "slot":
+            names = space.written(config.slots)
+            self.widths, self.written = list(space.widths), [slot.name in names for slot in space.slots]
+        self.existing = torch.block_diag(*map(row_space, (existing * self.writable).split(self.widths, dim=1)))
 
     def project(self, vectors: Tensor) -> Tensor:
         """The nearest allowed directions of vectors (K, D)."""
         free = vectors * self.writable
         if len(self.existing):
             free = free - (free @ self.existing.T) @ self.existing
-        return self.space.unit_slots(free) if self.by_slot else self.space.unit(free)
+        return torch.cat([F.normalize(block, dim=-1) for block in free.split(self.widths, dim=-1)], dim=-1)
 
     def correlation(self, units: Tensor) -> Tensor:
         """R of Eq. 3 for unit vectors (K, D): 0 if they are orthogonal, else negative."""
-        slots = zip(self.space.split(units), self.written, strict=True)
-        parts = [part for part, written in slots if written] if self.by_slot else [units]
+        blocks = zip(units.split(self.widths, dim=-1), self.written, strict=True)
         identity = torch.eye(len(units), device=units.device)
-        return torch.stack([-0.5 * (part @ part.T - identity).norm() for part in parts]).mean()
+        return torch.stack([-0.5 * (block @ block.T - identity).norm() for block, written in blocks if written]).mean()
 
 
-def row_space(vectors: Tensor, widths: Sequence[int]) -> Tensor:
-    """Orthonormal rows (R, D) that span what vectors (G, D) span within each block of columns of these widths."""
-    rows, start = [vectors[:0]], 0
-    for width in widths:
-        if len(vectors):
-            _, sizes, basis = torch.linalg.svd(vectors[:, start : start + width], full_matrices=False)
-            basis = basis[sizes > 1e-5]
-            rows.append(F.pad(basis, (start, vectors.shape[1] - start - width)))
-        start += width
-    return torch.cat(rows)
-
-
-class EarlyStopping:
-    """Scores directions on held-out samples with a config's own maps and masks.
-
-    Args:
-        generator, segmenter: the networks.
-        config: checked; samples are moved by the middle of its amounts, both ways.
-        count: number of held-out samples.
-    """
-
-    def __init__(
-        self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig, count: int = len(EARLY_STOPPING)
-    ) -> None:
-        chunk = min(config.micro if config.micro < config.batch else STOPPING_BATCH, count)
-        held_out = replace(config, batch=chunk, samples=count, micro=chunk)
-        self.config, self.samples = config, Samples(generator, segmenter, held_out, EARLY_STOPPING.start)
-
-    @torch.no_grad()
-    def score(self, vectors: Tensor) -> float:
-        """Mean localization score of directions (K, D) over both signs and all samples that count."""
-        total = counted = 0.0
-        amount = (self.config.least + self.config.most) / 2
-        for number in range(self.samples.batches):
-            before = self.samples.batch(number)
-            for vector in vectors.to(before.codes):
-                for signed in (-amount, amount):
-                    after = self.samples.render(before.codes + signed * vector)
-                    scores, shown = localization_scores(before, after, self.samples.segmenter.parts, self.config)
-                    total, counted = total + float((scores * shown).sum()), counted + float(shown.sum())
-        return total / max(counted, 1.0)
+def row_space(vectors: Tensor) -> Tensor:
+    """Orthonormal rows (R, D) that span the same space as vectors (G, D)."""
+    if not len(vectors):
+        return vectors
+    _, sizes, basis = torch.linalg.svd(vectors, full_matrices=False)
+    return basis[sizes > 1e-5]
