@@ -13,7 +13,6 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lelsd_core.errors import UserError, unknown_name
@@ -21,17 +20,11 @@ from lelsd_core.errors import UserError, unknown_name
 
 @dataclass(frozen=True)
 class Slot:
-    """A named stretch of a code's columns.
+    """A named stretch of a code's columns."""
 
-    Args:
-        name: "w7", "32.conv0", "8.gain".
-        width: number of columns.
-        movable: False if no edit may change it (the z inside DCGAN's S).
-    """
-
-    name: str
-    width: int
-    movable: bool = True
+    name: str  # "w7", "32.conv0", "8.gain"
+    width: int  # number of columns
+    movable: bool = True  # False if no edit may change it (the z inside DCGAN's S)
 
 
 @dataclass(frozen=True)
@@ -77,11 +70,3 @@ class LatentSpace:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise UserError(unknown_name(f"slot in space {self.name}", pattern, names))
         return tuple(name for name in names if not only or any(fnmatchcase(name, pattern) for pattern in only))
-
-    def unit(self, vectors: Tensor) -> Tensor:
-        """Vectors (..., D) scaled to length 1 as a whole."""
-        return F.normalize(vectors, dim=-1)
-
-    def unit_slots(self, vectors: Tensor) -> Tensor:
-        """Vectors (..., D) scaled to length 1 within each slot; slots that are zero stay zero."""
-        return torch.cat([F.normalize(part, dim=-1) for part in self.split(vectors)], dim=-1)

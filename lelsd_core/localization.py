@@ -21,8 +21,7 @@ from torch import Tensor
 def cosine_distance(before: Tensor, after: Tensor) -> Tensor:
     """One minus the cosine between the feature vectors of each pixel, (B, C, H, W) -> (B, H, W) in [0, 2].
 
-    It is 0 where both vectors are zero and ½ where one is. Computed as half the squared distance of the unit vectors:
-    the same number without the rounding error of 1 − 1.
+    It is 0 where both are zero. Half the squared distance of the unit vectors, without the rounding error of 1 − 1.
     """
     return (F.normalize(after, dim=1, eps=1e-6) - F.normalize(before, dim=1, eps=1e-6)).square().sum(1) / 2
 

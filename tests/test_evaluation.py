@@ -12,7 +12,7 @@ from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation import calibration
 from lelsd_core.evaluation.calibration import MAX_CHANGE, STEP, calibrate, largest_amount
-from lelsd_core.evaluation.heldout import Evaluator, clustered_mean, evaluate, held_out, measure_effect
+from lelsd_core.evaluation.heldout import Evaluator, clustered_mean, evaluate, held_out
 from tests.bench.ablation import SETTINGS, ablate
 from tests.toy import Blind, Halves, Painter
 
@@ -45,23 +45,21 @@ def test_a_mixture_scores_its_share_of_the_squared_change():
 
 def test_brightening_tells_the_sign():
     samples = held_out(Painter(), Halves(), "Z", SEEDS)
-    up, down = (measure_effect(Painter(), Halves(), direction(0), samples, a).brightening for a in (1.0, -1.0))
+    up, down = (samples.effect(direction(0), a).brightening for a in (1.0, -1.0))
     torch.testing.assert_close(up, -down)
     torch.testing.assert_close(up, (Painter().patterns[0].mean() * torch.ones(16)), atol=1e-5, rtol=1e-3)
 
 
 def test_a_range_ends_before_the_picture_changes_too_much():
     samples = held_out(Painter(), Halves(), "Z", SEEDS)
-    high = largest_amount(Painter(), Halves(), direction(0), samples, 1)
-    assert measure_effect(Painter(), Halves(), direction(0), samples, high).change.mean() <= MAX_CHANGE
-    assert measure_effect(Painter(), Halves(), direction(0), samples, high + STEP).change.mean() > MAX_CHANGE
+    high = largest_amount(samples, direction(0), 1)
+    assert samples.effect(direction(0), high).change.mean() <= MAX_CHANGE
+    assert samples.effect(direction(0), high + STEP).change.mean() > MAX_CHANGE
 
 
 def test_a_range_never_passes_its_limit():
     faint = replace(direction(0), vector=direction(0).vector * 1e-3)
-    assert (
-        largest_amount(Painter(), Halves(), faint, held_out(Painter(), Halves(), "Z", SEEDS), -1) == -calibration.LIMIT
-    )
+    assert largest_amount(held_out(Painter(), Halves(), "Z", SEEDS), faint, -1) == -calibration.LIMIT
 
 
 @pytest.mark.parametrize("sign", [1, -1])

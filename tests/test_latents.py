@@ -7,6 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.search import UnitSphere
 from lelsd_core.errors import UserError
 from lelsd_core.latents import LatentSpace, Slot
 from lelsd_core.segmenters import Parts, part_mask
@@ -41,8 +43,12 @@ def test_a_pattern_that_fits_no_movable_slot_is_refused_with_the_known_names(pat
 def test_unit_vectors_have_length_one_as_a_whole_or_in_each_slot(sizes):
     space = LatentSpace("X", tuple(Slot(str(i), size) for i, size in enumerate(sizes)))
     vectors = torch.randn(3, space.width, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(space.unit(vectors).norm(dim=-1), torch.ones(3))
-    for part in space.split(space.unit_slots(vectors)):
+    whole, by_slot = (
+        UnitSphere(space, DiscoverConfig(norm=norm), torch.zeros(0, space.width)).project(vectors)
+        for norm in ("whole", "slot")
+    )
+    torch.testing.assert_close(whole.norm(dim=-1), torch.ones(3))
+    for part in space.split(by_slot):
         torch.testing.assert_close(part.norm(dim=-1), torch.ones(3))
 
 

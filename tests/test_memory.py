@@ -15,7 +15,7 @@ from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation.heldout import render
+from lelsd_core.evaluation.heldout import HeldOut
 from lelsd_core.registry import load_generator
 from tests import official
 from tests.toy import Halves, Painter, PictureHalves, toy_editor
@@ -127,10 +127,10 @@ def test_a_stylegan2_paints_a_smaller_picture_before_it_gives_up(monkeypatch, tm
 def test_held_out_figures_fall_back_to_single_pictures(monkeypatch):
     painter, halves = Painter(), Halves()
     codes = painter.sample(range(3))
-    whole = render(painter, halves, codes, "Z")
+    samples = HeldOut(painter, halves, "Z", codes)
     tight = Tight(painter.synthesize, 1)
     monkeypatch.setattr(painter, "synthesize", tight)
-    torch.testing.assert_close(render(painter, halves, codes, "Z"), whole)
+    torch.testing.assert_close(samples.render(codes), (samples.pictures, samples.probabilities))
     assert tight.batches == [3, 1, 1, 1]
 
 

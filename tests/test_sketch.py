@@ -40,7 +40,7 @@ def face(generator: Generator) -> torch.Tensor:
 
 def editor_of(generator: Generator, preview: int) -> Editor:
     """An editor for pictures that do not show faces, with one direction, "up"."""
-    vector = generator.space("S").unit(torch.ones(generator.space("S").width))
+    vector = torch.nn.functional.normalize(torch.ones(generator.space("S").width), dim=0)
     up = Direction("up", generator.name, generator.fingerprint, "S", vector)
     networks = generator, SampleInverter(generator), PictureHalves(), load_aligner(SquareFrame(32))
     return Editor(*networks, [up], preview=preview)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,12 @@ from lelsd_core.discovery.samples import EarlyStopping
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import check_file
 from lelsd_core.evaluation import calibration
-from lelsd_core.generators.base import Generator
 from lelsd_core.registry import load_generator, load_segmenter
-from lelsd_core.segmenters import Segmenter
 from lelsd_core.weights.catalogue import segmenter_of, spec_of
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Search, calibrate on held-out samples, save."""
+    """Search, calibrate on held-out samples, save; directions are named after their files."""
     out = Path(options.out)
     check_file(out, ".safetensors")
     if options.checkpoint:
@@ -48,7 +45,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     if progress.left_out:
         print(f"{progress.left_out} of {progress.seen} samples showed no part or no change and were left out.")
-    directions = save_calibrated(generator, segmenter, progress.directions, out)
+    directions = []
+    for number, direction in enumerate(progress.directions, start=1):
+        path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
+        direction = calibration.calibrate(generator, segmenter, replace(direction, name=path.stem))
+        direction.save(path)
+        directions.append(direction)
+        low, high = direction.facts["interval"]
+        print(
+            f"{path}: score {direction.score:.3f} ({low:.3f} to {high:.3f}) on {direction.area:.1%} of the picture, "
+            f"gain {direction.gain:.1f}"
+        )
     if config.view:  # held-out scores on the running RGB that the search used, and on the whole picture
         vectors = torch.stack([direction.vector for direction in directions])
         for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):
@@ -63,27 +70,3 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "left_out": progress.left_out,
     }
-
-
-def save_calibrated(
-    generator: Generator, segmenter: Segmenter, directions: Sequence[Direction], out: Path
-) -> list[Direction]:
-    """Calibrate directions, name them after their files, and save them.
-
-    Args:
-        generator, segmenter: the networks.
-        directions: as the search found them.
-        out: file of the first one; the others get -2, -3 ... before the ending.
-    """
-    saved = []
-    for number, direction in enumerate(directions, start=1):
-        path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-        direction = calibration.calibrate(generator, segmenter, replace(direction, name=path.stem))
-        direction.save(path)
-        saved.append(direction)
-        low, high = direction.facts["interval"]
-        print(
-            f"{path}: score {direction.score:.3f} ({low:.3f} to {high:.3f}) on {direction.area:.1%} of the picture, "
-            f"gain {direction.gain:.1f}"
-        )
-    return saved

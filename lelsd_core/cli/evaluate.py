@@ -21,8 +21,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     segmenter, device = segmenter_of(options.generator, options.segmenter), str(choose_device(options.device))
     directions = directions_of(options.generator, options.directions)
     rows = []
-    print(f"{'direction':12} {'part':12} {'score':>6} {'95 % interval':>13} {'area':>6} {'gain':>6} ", end="")
-    print(f"{'low':>6} {'high':>6} {'change':>13}")
+    print("direction    part          score 95 % interval   area   gain    low   high        change")
     build = partial(evaluator, options.generator, segmenter)
     for row in spread(build, directions, workers=options.workers, device=device):
         if isinstance(row, UserError):

@@ -19,7 +19,8 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import EarlyStopping
@@ -37,20 +38,40 @@ CHECK_EVERY = 5  # steps of this project's recipe between two held-out scores
 
 
 def official(name: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Compare both recipes on every part with every seed; the comparisons, and the median and largest ratio of seconds.
+    """Compare both recipes on every part with every seed; each renders its own samples.
 
-    `name`: a named generator with a segmenter.
+    Args:
+        name: a named generator with a segmenter.
+        device: where to run.
+
+    Returns:
+        The comparisons, and the median and largest ratio of seconds; infinite if the score never was as high.
     """
-    spec = generator_spec(name)
+    settings = generator_spec(name).discover
     segmenter, generator = load_segmenter(segmenter_of(name), device), load_generator(name, device)
     rows = []
     for part, seed in product(PARTS, SEEDS):
-        config = replace(spec.discover, parts=part, seed=seed).check(generator, segmenter)
-        row = {"part": part, "seed": seed, **compare(generator, segmenter, config)}
-        rows.append(row)
+        config = replace(settings, parts=part, seed=seed).check(generator, segmenter)
+        stopping = EarlyStopping(generator, segmenter, config)
+        began = time.perf_counter()
+        *_, vector = official_loop(generator, segmenter, replace(config, **RECIPE))
+        official_s = time.perf_counter() - began
+        target = stopping.mean_score(vector[None])
+        seconds, score, began = 0.0, 0.0, time.perf_counter()
+        for progress in discover(generator, segmenter, replace(config, batch=RECIPE["batch"])):
+            if progress.step % CHECK_EVERY and progress.step < progress.total:
+                continue
+            seconds += time.perf_counter() - began
+            score = stopping.mean_score(progress.directions[0].vector[None])
+            if score >= target:
+                break
+            began = time.perf_counter()
+        ratio = seconds / official_s if score >= target else float("inf")
+        row = {"part": part, "seed": seed, "official_score": target, "official_s": official_s}
+        rows.append(row | {"score": score, "seconds": seconds, "ratio": ratio})
         print(
-            f"{part} seed {seed}: official {row['official_score']:.4f} in {row['official_s']:.2f} s, "
-            f"ours {row['score']:.4f} in {row['seconds']:.2f} s, ratio {row['ratio']:.3f}",
+            f"{part} seed {seed}: official {target:.4f} in {official_s:.2f} s, "
+            f"ours {score:.4f} in {seconds:.2f} s, ratio {ratio:.3f}",
             flush=True,
         )
     ratios = [row["ratio"] for row in rows]
@@ -58,49 +79,25 @@ def official(name: str, device: torch.device | str = "cpu") -> dict[str, Any]:
     return {"generator": name, "races": rows, "ratio": statistics.median(ratios), "worst_ratio": max(ratios)}
 
 
-def compare(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> dict[str, float]:
-    """Scores and seconds: the official recipe to its end, then this project's until its score is as high.
-
-    Each renders its own samples. The ratio of seconds is infinite if the score never was as high.
-    """
-    stopping = EarlyStopping(generator, segmenter, config)
-    began = time.perf_counter()
-    *_, vector = official_loop(generator, segmenter, replace(config, **RECIPE))
-    official_s = time.perf_counter() - began
-    target = stopping.mean_score(vector[None])
-    seconds, score, began = 0.0, 0.0, time.perf_counter()
-    for progress in discover(generator, segmenter, replace(config, batch=RECIPE["batch"])):
-        if progress.step % CHECK_EVERY and progress.step < progress.total:
-            continue
-        seconds += time.perf_counter() - began
-        score = stopping.mean_score(progress.directions[0].vector[None])
-        if score >= target:
-            break
-        began = time.perf_counter()
-    ratio = seconds / official_s if score >= target else float("inf")
-    official_figures = {"official_score": target, "official_s": official_s}
-    return official_figures | {"score": score, "seconds": seconds, "ratio": ratio}
-
-
 def official_loop(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> Iterator[Tensor]:
     """The direction (D,) after each step of the official recipe with a checked config."""
-    generator, segmenter = trainable(generator), trainable(segmenter)
+    generator, segmenter = copy.deepcopy(generator), copy.deepcopy(segmenter)
+    for tensor in (*generator.parameters(), *generator.buffers(), *segmenter.parameters(), *segmenter.buffers()):
+        if tensor.is_floating_point():
+            tensor.requires_grad_()  # for all weights, as in the official loop
     space, random = generator.space(config.space), torch.Generator().manual_seed(config.seed)
     writable = space.column_mask(config.slots)
-    start = torch.randn(space.width, generator=random) * writable
-    vector = space.unit(start).requires_grad_()
+    vector = F.normalize(torch.randn(space.width, generator=random) * writable, dim=0).requires_grad_()
     optimizer = torch.optim.Adam([vector], config.lr)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [config.steps * i // 4 for i in (1, 2, 3)], 0.5)
     for step in range(config.steps):
         seeds = OFFICIAL[step * config.batch : (step + 1) * config.batch]
         codes = generator.lift(generator.sample(seeds), generator.space_names[0], config.space)
         moved = codes + draw_amounts(config, random) * (vector * writable)
-        before, after = (generator.synthesize(c, config.space) for c in (codes, moved))
+        before, after = generator.synthesize(codes, config.space), generator.synthesize(moved, config.space)
         with torch.no_grad():
-            masks = [
-                part_mask(segment_synthesis(segmenter, synthesis), segmenter.parts, config.parts)
-                for synthesis in (before, after)
-            ]
+            segmented = [segment_synthesis(segmenter, synthesis) for synthesis in (before, after)]
+        masks = [part_mask(probabilities, segmenter.parts, config.parts) for probabilities in segmented]
         mask = combined_mask(*masks, masks=config.masks)
         loss = -localization_score(before.image, after.image, mask).mean()
         optimizer.zero_grad()
@@ -108,14 +105,5 @@ def official_loop(generator: Generator, segmenter: Segmenter, config: DiscoverCo
         optimizer.step()
         schedule.step()
         with torch.no_grad():
-            vector.copy_(space.unit(vector * writable))
+            vector.copy_(F.normalize(vector * writable, dim=0))
         yield vector.detach().clone()
-
-
-def trainable(network: nn.Module) -> nn.Module:
-    """A copy whose weights all take gradients, as in the official loop."""
-    network = copy.deepcopy(network)
-    for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.is_floating_point():
-            tensor.requires_grad_()
-    return network

@@ -14,7 +14,7 @@ from dataclasses import replace
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import MOST
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, held_out, measure_effect
+from lelsd_core.evaluation.heldout import HeldOut, held_out
 from lelsd_core.generators.base import Generator
 from lelsd_core.segmenters import Segmenter, adapt, part_mask
 
@@ -42,27 +42,24 @@ def calibrate(
     """
     segmenter = adapt(segmenter)
     samples = held_out(generator, segmenter, direction.space, seeds)
-    first = samples.first(RANGE_SAMPLES)
     if not part_mask(samples.probabilities, segmenter.parts, direction.parts).any():
         parts = " or ".join(direction.parts)
         raise UserError(f"None of {len(samples.codes)} samples of {generator.name} shows {parts}; choose another part.")
     unit = direction.facts.get("amounts", (0.0, MOST))[1] / MOST  # searches with larger amounts stretch all steps
-    if measure_effect(generator, segmenter, direction, first, 2 * STEP * unit).brightening.mean() < 0:
+    if samples.effect(direction, 2 * STEP * unit, RANGE_SAMPLES).brightening.mean() < 0:
         direction = replace(direction, vector=-direction.vector)
-    low, high = (largest_amount(generator, segmenter, direction, first, signed) for signed in (-unit, unit))
+    low, high = (largest_amount(samples, direction, signed) for signed in (-unit, unit))
     direction = replace(direction, low=low, high=high)
-    row = evaluate_one(generator, segmenter, direction, samples)
+    row = samples.evaluate(direction)
     facts = {**direction.facts, "interval": row.interval, "left_out": row.left_out}
     return replace(direction, score=row.score, area=row.area, gain=row.gain, facts=facts)
 
 
-def largest_amount(
-    generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut, unit: float
-) -> float:
+def largest_amount(samples: HeldOut, direction: Direction, unit: float) -> float:
     """The largest plausible amount with the sign of `unit`: a multiple of `unit * STEP`, at least two of them."""
 
     def plausible(amount: float) -> bool:
-        effect = measure_effect(generator, segmenter, direction, samples, unit * amount)
+        effect = samples.effect(direction, unit * amount, RANGE_SAMPLES)
         small = effect.change.mean() <= MAX_CHANGE and effect.outside.mean() <= MAX_OUTSIDE
         return bool(small and effect.unchanged.mean() >= MIN_UNCHANGED)
 

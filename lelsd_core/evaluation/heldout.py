@@ -50,84 +50,88 @@ class Effect(NamedTuple):
     brightening: Tensor  # mean change inside the part; positive = brighter
 
 
-@dataclass(frozen=True, eq=False)
 class HeldOut:
-    """N rendered and segmented samples: codes (N, D) in a space, pictures, part probabilities (N, P, h, w)."""
+    """N samples, rendered and segmented once, on which directions are measured.
 
-    space: str
-    codes: Tensor
-    pictures: Tensor
-    probabilities: Tensor
+    Args:
+        generator, segmenter: the networks.
+        space: latent space of the codes, and of the directions to measure.
+        codes: (N, D).
+    """
 
-    def first(self, count: int) -> HeldOut:
-        """The first samples alone."""
-        return HeldOut(self.space, self.codes[:count], self.pictures[:count], self.probabilities[:count])
+    @torch.inference_mode()
+    def __init__(self, generator: Generator, segmenter: Segmenter, space: str, codes: Tensor) -> None:
+        self.generator, self.segmenter, self.space, self.codes = generator, segmenter, space, codes
+        self.batch = max(1, min(BATCH, PIXELS // generator.resolution**2))  # samples rendered at a time
+        batches = [self.render(batch) for batch in codes.split(self.batch)]
+        self.pictures, self.probabilities = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
+
+    def render(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, R, R) and part probabilities (B, P, h, w); one by one where memory is short."""
+
+        def render_batch(batch: Tensor) -> tuple[Tensor, Tensor]:
+            synthesis = self.generator.synthesize(batch, self.space, keep=self.segmenter.needs)
+            return synthesis.image, segment_synthesis(self.segmenter, synthesis)
+
+        return by_rows(render_batch, codes)
+
+    @torch.inference_mode()
+    def effect(self, direction: Direction, amount: float, count: int | None = None) -> Effect:
+        """Move the first `count` samples, or all, by an amount along a direction, and measure what changes."""
+        batches, parts = [], self.segmenter.parts
+        tensors = (self.codes, self.pictures, self.probabilities)
+        for codes, before, parts_before in zip(*(t[:count].split(self.batch) for t in tensors), strict=True):
+            after, parts_after = self.render(codes + amount * direction.vector.to(codes))
+            masks = [part_mask(probabilities, parts, direction.parts) for probabilities in (parts_before, parts_after)]
+            mask = COMBINE["average"](*masks)
+            change = after - before
+            inside = resized_mask(mask, change.shape[-2:])
+            squares, weights = change.square().mean(1, keepdim=True), 1 - inside
+            outside = (mask == 0)[:, 0]
+            unchanged = (parts_before.argmax(1) == parts_after.argmax(1)) & outside
+            effect = Effect(
+                score=localization_score(before, after, mask),
+                area=mask.mean((1, 2, 3)),
+                change=change.square().mean((1, 2, 3)).sqrt(),
+                outside=((squares * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1)).sqrt(),
+                unchanged=unchanged.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
+                brightening=(change * inside).mean((1, 2, 3)),
+            )
+            batches.append(effect)
+        return Effect(*map(torch.cat, zip(*batches, strict=True)))
+
+    def evaluate(self, direction: Direction) -> Row:
+        """The `Row` of a direction over both ends of its range."""
+        ends = [self.effect(direction, end) for end in (direction.low, direction.high)]
+        scores, areas = torch.stack([end.score for end in ends]), torch.stack([end.area for end in ends])  # (2, N)
+        shown = (areas > 0) & torch.stack([end.change > NO_CHANGE for end in ends])
+        score, error = clustered_mean(scores, shown)
+        area, _ = clustered_mean(areas, shown)
+        return Row(
+            direction=direction.name,
+            part=" ".join(direction.parts),
+            score=score,
+            area=area,
+            low=direction.low,
+            high=direction.high,
+            gain=locality_gain(score, area) if area else 0.0,
+            change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
+            interval=(max(0.0, score - NORMAL_95 * error), min(1.0, score + NORMAL_95 * error)),
+            left_out=int((~shown).sum()),
+        )
 
 
 @torch.inference_mode()
 def held_out(generator: Generator, segmenter: Segmenter, space: str, seeds: Sequence[int] | None = None) -> HeldOut:
-    """Render and segment held-out samples.
+    """Samples of some seeds, rendered and segmented.
 
     Args:
         generator, segmenter: the networks.
         space: latent space of the directions to measure.
         seeds: one for each sample; None = `lelsd_core.seeds.HELD_OUT`.
     """
-    seeds = lelsd_core.seeds.HELD_OUT if seeds is None else seeds
-    codes = generator.lift(generator.sample(seeds), generator.space_names[0], space)
-    batches = [render(generator, segmenter, batch, space) for batch in codes.split(batch_size(generator))]
-    return HeldOut(space, codes, *(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
-
-
-def batch_size(generator: Generator) -> int:
-    """Number of samples rendered at a time."""
-    return max(1, min(BATCH, PIXELS // generator.resolution**2))
-
-
-def render(generator: Generator, segmenter: Segmenter, codes: Tensor, space: str) -> tuple[Tensor, Tensor]:
-    """Pictures (B, 3, R, R) and part probabilities (B, P, h, w) of codes (B, D); one by one where memory is short."""
-
-    def render_batch(batch: Tensor) -> tuple[Tensor, Tensor]:
-        synthesis = generator.synthesize(batch, space, keep=segmenter.needs)
-        return synthesis.image, segment_synthesis(segmenter, synthesis)
-
-    return by_rows(render_batch, codes)
-
-
-@torch.inference_mode()
-def measure_effect(
-    generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut, amount: float
-) -> Effect:
-    """Move samples along a direction and measure what changes.
-
-    Args:
-        generator, segmenter: the networks.
-        direction: in the samples' space.
-        samples: N untouched samples.
-        amount: how far, the same for all.
-    """
-    batches = []
-    tensors = (samples.codes, samples.pictures, samples.probabilities)
-    for codes, before, parts_before in zip(*(t.split(batch_size(generator)) for t in tensors), strict=True):
-        moved = codes + amount * direction.vector.to(codes)
-        after, parts_after = render(generator, segmenter, moved, samples.space)
-        masks = [part_mask(p, segmenter.parts, direction.parts) for p in (parts_before, parts_after)]
-        mask = COMBINE["average"](*masks)
-        change = after - before
-        inside = resized_mask(mask, change.shape[-2:])
-        squares, weights = change.square().mean(1, keepdim=True), 1 - inside
-        outside = (mask == 0)[:, 0]
-        unchanged = (parts_before.argmax(1) == parts_after.argmax(1)) & outside
-        effect = Effect(
-            score=localization_score(before, after, mask),
-            area=mask.mean((1, 2, 3)),
-            change=change.square().mean((1, 2, 3)).sqrt(),
-            outside=((squares * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1)).sqrt(),
-            unchanged=unchanged.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
-            brightening=(change * inside).mean((1, 2, 3)),
-        )
-        batches.append(effect)
-    return Effect(*map(torch.cat, zip(*batches, strict=True)))
+    codes = generator.sample(lelsd_core.seeds.HELD_OUT if seeds is None else seeds)
+    return HeldOut(generator, segmenter, space, generator.lift(codes, generator.space_names[0], space))
 
 
 class Evaluator:
@@ -147,7 +151,7 @@ class Evaluator:
         direction.check(self.generator)
         if direction.space not in self.samples:
             self.samples[direction.space] = held_out(self.generator, self.segmenter, direction.space, self.seeds)
-        return evaluate_one(self.generator, self.segmenter, direction, self.samples[direction.space])
+        return self.samples[direction.space].evaluate(direction)
 
 
 def evaluate(
@@ -155,27 +159,6 @@ def evaluate(
 ) -> Iterator[Row]:
     """One `Row` for each direction; the other arguments, and the error, as for `Evaluator`."""
     yield from map(Evaluator(generator, segmenter, seeds), directions)
-
-
-def evaluate_one(generator: Generator, segmenter: Segmenter, direction: Direction, samples: HeldOut) -> Row:
-    """The `Row` of a direction over both ends of its range, on samples (of `held_out`) in its space."""
-    ends = [measure_effect(generator, segmenter, direction, samples, end) for end in (direction.low, direction.high)]
-    scores, areas = torch.stack([end.score for end in ends]), torch.stack([end.area for end in ends])  # (2, N)
-    shown = (areas > 0) & torch.stack([end.change > NO_CHANGE for end in ends])
-    score, error = clustered_mean(scores, shown)
-    area, _ = clustered_mean(areas, shown)
-    return Row(
-        direction=direction.name,
-        part=" ".join(direction.parts),
-        score=score,
-        area=area,
-        low=direction.low,
-        high=direction.high,
-        gain=locality_gain(score, area) if area else 0.0,
-        change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
-        interval=(max(0.0, score - NORMAL_95 * error), min(1.0, score + NORMAL_95 * error)),
-        left_out=int((~shown).sum()),
-    )
 
 
 def clustered_mean(values: Tensor, counted: Tensor) -> tuple[float, float]:

@@ -19,7 +19,7 @@ import torch
 
 from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.samples import Samples
+from lelsd_core.discovery.samples import Samples, label_mask
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.calibration import calibrate
@@ -91,47 +91,33 @@ def fill_gallery(
             missing.append(part)
     samples = Samples(generator, segmenter, config)
     for part in missing:
-        for share, direction, words in search_part(folder, replace(config, parts=part), samples):
-            done += share == 1
-            yield GalleryProgress(part, done, total, share, direction, words)
-
-
-def search_part(
-    folder: Path, config: DiscoverConfig, samples: Samples
-) -> Iterator[tuple[float, Direction | None, str]]:
-    """Find and save the direction of the config's one part.
-
-    Yields the share of the work that is done; with 1.0 the direction, a message why there is none, or both.
-    """
-    (part,), generator, segmenter = config.parts, samples.generator, samples.segmenter
-    try:
-        check_presence(part, samples)
-        for progress in discover(generator, segmenter, config, samples=samples):
-            yield 0.9 * progress.step / progress.total, None, ""
-        direction = replace(progress.directions[0], name=part)
-        direction = calibrate(generator, segmenter, direction, CALIBRATION_SEEDS)
-    except UserError as problem:  # no sample shows the part in a way that a move changes
-        with suppress(OSError):  # if the message cannot be saved, the next run finds out again
-            write_text(direction_path(folder, part, ".txt"), f"{problem}\n")
-        yield 1.0, None, str(problem)
-        return
-    words = ""
-    try:
-        direction.save(direction_path(folder, part))
-    except OSError as problem:
-        reason = problem.strerror or problem
-        words = f"{part} could not be saved ({reason}); it can be used until the program ends."
-    yield 1.0, direction, words
+        direction, words = None, ""
+        try:
+            check_presence(part, samples)
+            for progress in discover(generator, segmenter, replace(config, parts=part), samples=samples):
+                yield GalleryProgress(part, done, total, 0.9 * progress.step / progress.total)
+            direction = calibrate(generator, segmenter, replace(progress.directions[0], name=part), CALIBRATION_SEEDS)
+        except UserError as problem:  # no sample shows the part in a way that a move changes
+            words = str(problem)
+            with suppress(OSError):  # if the message cannot be saved, the next run finds out again
+                write_text(direction_path(folder, part, ".txt"), f"{words}\n")
+        try:
+            if direction:
+                direction.save(direction_path(folder, part))
+        except OSError as problem:
+            reason = problem.strerror or problem
+            words = f"{part} could not be saved ({reason}); it can be used until the program ends."
+        done += 1
+        yield GalleryProgress(part, done, total, 1.0, direction, words)
 
 
 def check_presence(part: str, samples: Samples) -> None:
     """UserError if the first samples show that no search for a part makes sense."""
-    channels = torch.tensor(samples.segmenter.parts.channels(part))
     areas = []
     for number in range(max(1, PRESENCE_SAMPLES // samples.config.batch)):
         segmentation = samples.batch(number).segmentation
         labels = segmentation.argmax(1) if samples.config.edges == "soft" else segmentation
-        areas.append(torch.isin(labels.long(), channels.to(labels.device)).float().mean((1, 2)))
+        areas.append(label_mask(labels, samples.segmenter.parts, part).mean((1, 2, 3)))
     area, name = torch.cat(areas), samples.generator.name
     present = int((area >= MIN_AREA).sum())
     if present < MIN_PRESENCE * len(area):
@@ -189,12 +175,10 @@ def direction_path(folder: Path, part: str, ending: str = ".safetensors") -> Pat
 
 def read_cache(folder: Path, part: str, generator: Generator) -> tuple[Direction | None, str]:
     """A part's cached direction, or the saved message why it has none; neither if it has to be searched (again)."""
-    try:
+    with suppress(UserError):  # missing, damaged, or another generator's
         direction = Direction.load(direction_path(folder, part))
         direction.check(generator)
-    except UserError:  # missing, damaged, or another generator's
-        direction = None
-    try:
-        return direction, "" if direction else direction_path(folder, part, ".txt").read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return None, ""
+        return direction, ""
+    with suppress(OSError, UnicodeDecodeError):
+        return None, direction_path(folder, part, ".txt").read_text(encoding="utf-8").strip()
+    return None, ""

@@ -24,7 +24,7 @@ from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import MASKS, DiscoverConfig
 from lelsd_core.discovery.samples import Samples
 from lelsd_core.discovery.search import discover
-from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, held_out
+from lelsd_core.evaluation.heldout import HeldOut, held_out
 from lelsd_core.generators.base import Generator
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.seeds import HELD_OUT
@@ -77,7 +77,7 @@ def ablate(
                 *_, last = discover(generator, segmenter, replace(setting, seed=seed), samples=shared)
                 direction = last.directions[0]
                 directions.append(replace(direction, low=direction.low / 2, high=direction.high / 2))
-            scores = [evaluate_one(generator, segmenter, direction, evaluated_on).score for direction in directions]
+            scores = [evaluated_on.evaluate(direction).score for direction in directions]
             spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
             variety = mean_variety(generator, directions, evaluated_on)
             yield AblationRow(masks, read, part, statistics.mean(scores), spread, variety)

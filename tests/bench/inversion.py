@@ -19,7 +19,7 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from lelsd_core.editor import Editor
-from lelsd_core.evaluation.heldout import HeldOut, evaluate_one, render
+from lelsd_core.evaluation.heldout import HeldOut
 from lelsd_core.images import read_photo
 from lelsd_core.inversion import CLOSENESS, Inversion, likeness_weights
 from lelsd_core.registry import load_editor
@@ -141,10 +141,10 @@ def run_case(editor: Editor, name: str, face: Tensor, closeness: str) -> tuple[C
 def kept_gains(editor: Editor, codes: Tensor) -> dict[str, float]:
     """The share of its shipped gain that each direction keeps on codes (N, D), for parts that are visible."""
     generator, space = editor.generator, editor.inverter.space
-    samples = HeldOut(space, codes, *render(generator, editor.segmenter, codes, space))
+    samples = HeldOut(generator, editor.segmenter, space, codes)
     kept = {}
     for direction in editor.directions:
-        row = evaluate_one(generator, editor.segmenter, direction, samples)
+        row = samples.evaluate(direction)
         if row.area >= LEAST_AREA:
             kept[direction.name] = row.gain / direction.gain
     return kept
