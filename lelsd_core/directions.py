@@ -82,13 +82,9 @@ class Direction:
         try:
             fields = {name: facts[name] for name in FIELDS} | {"facts": dict(facts.get("facts", {}))}
             fields["parts"], fields["ends"] = tuple(fields["parts"]), tuple(fields["ends"])
-            direction = cls(vector=tensors["vector"].float(), **fields)
-            usable = (
-                direction.vector.ndim == 1
-                and bool(direction.vector.isfinite().all())
-                and direction.low < 0 < direction.high
-                and len(direction.ends) == 2
-            )
+            direction = cls(vector=(vector := tensors["vector"].float()), **fields)
+            usable = direction.low < 0 < direction.high and len(direction.ends) == 2
+            usable = usable and vector.ndim == 1 and bool(vector.isfinite().all())
         except (KeyError, TypeError, ValueError) as problem:
             raise UserError(f"{Path(path).name} is not a whole direction: {problem} is missing or wrong.") from None
         if not usable:

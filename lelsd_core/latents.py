@@ -49,22 +49,19 @@ class LatentSpace:
         return codes.split(self.widths, dim=-1)
 
     def column_mask(self, only: Collection[str] = ()) -> Tensor:
-        """Which columns an edit may write.
-
-        Args:
-            only: slot names or patterns ("8.gain", "*.gain"); empty means every movable slot.
-
-        Returns:
-            (D,) float32, 1 where an edit may write, else 0.
-
-        Raises:
-            UserError: a pattern matches no movable slot of this space.
-        """
+        """(D,) float32, 1 for each column that an edit may write, else 0; argument and error as for `written`."""
         written = self.written(only)
         return torch.cat([torch.full((slot.width,), float(slot.name in written)) for slot in self.slots])
 
     def written(self, only: Collection[str] = ()) -> tuple[str, ...]:
-        """Names of the slots that an edit may write; argument and error as for `column_mask`."""
+        """Names of the slots that an edit may write.
+
+        Args:
+            only: slot names or patterns ("8.gain", "*.gain"); empty means every movable slot.
+
+        Raises:
+            UserError: a pattern matches no movable slot of this space.
+        """
         names = [slot.name for slot in self.slots if slot.movable]
         for pattern in only:
             if not any(fnmatchcase(name, pattern) for name in names):

@@ -91,10 +91,5 @@ def combined_mask(before: Tensor, after: Tensor, *, masks: str = "average", regi
 
 
 def locality_gain(score: float, area: float) -> float:
-    """Odds of a score over odds of the area it was reached on, which compares parts of different size.
-
-    Args:
-        score: share of the change inside the part, in [0, 1).
-        area: share of the picture that the part covers, in (0, 1).
-    """
+    """Odds of a score over odds of the part's area, both shares from 0 to 1; it compares parts of different size."""
     return (score / max(1 - score, 1e-9)) / (max(area, 1e-9) / max(1 - area, 1e-9))

@@ -15,7 +15,7 @@ from torch import nn
 from lelsd_core.device import AUTO, dtype_on
 from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.galleries.local import cached_directions, check_directions, gallery_folder, read_gallery
+from lelsd_core.galleries.local import cached_directions, gallery_folder, read_gallery
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import E4EInverter, EncoderInverter, Inverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.e4e import read_e4e
@@ -233,7 +233,7 @@ def load_editor(
         inverter,
         segmenter,
         load_aligner(frame),
-        cached_directions(generator, segmenter) if gallery is None else check_directions(gallery, generator),
+        cached_directions(generator, segmenter) if gallery is None else named_apart(gallery),
         search_config=network.discover,
         metric_networks=MetricNetworks(perceptual, local("sface"), getattr(frame, "points", None)),
     )

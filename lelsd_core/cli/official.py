@@ -3,9 +3,8 @@
     official loop, as published  -->  its final held-out score, its seconds
     this project's recipe with the same batch  -->  seconds until its held-out score is as high
 
-The official loop: 200 steps of 4 samples, Adam 0.001 halved at each quarter, fresh samples in each step, untouched and
-moved picture both rendered and segmented, a graph through all of it and gradients for all weights. Space, slots,
-amounts, masks and where the score is read are the same for both. Computing held-out scores is not timed.
+The official loop: 200 steps of 4 fresh samples, Adam 0.001 halved at each quarter, untouched and moved picture both
+rendered and segmented, a graph through all of it and gradients for all weights. All else is the same for both.
 """
 
 from __future__ import annotations
@@ -38,14 +37,10 @@ CHECK_EVERY = 5  # steps of this project's recipe between two held-out scores
 
 
 def official(name: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Compare both recipes on every part with every seed; each renders its own samples.
+    """Compare both recipes on every part with every seed: the comparisons, and the median and largest ratio of seconds.
 
-    Args:
-        name: a named generator with a segmenter.
-        device: where to run.
-
-    Returns:
-        The comparisons, and the median and largest ratio of seconds; infinite if the score never was as high.
+    `name` is a generator with a segmenter. Each recipe renders its own samples. A ratio is infinite if this project's
+    score never was as high.
     """
     settings = generator_spec(name).discover
     segmenter, generator = load_segmenter(segmenter_of(name), device), load_generator(name, device)

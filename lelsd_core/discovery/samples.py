@@ -2,8 +2,7 @@
 
     seeds --> codes --> pictures or feature maps, and part labels --> `Batch`;  two batches --> localization scores
 
-Only what is needed is rendered: up to the last scored map with gradients, the rest of the picture without them, and no
-picture at all where neither the score nor the segmenter reads one.
+Only what is needed is rendered: with gradients up to the last scored map, and a picture only if one is read.
 """
 
 from __future__ import annotations
@@ -41,11 +40,6 @@ class Batch:
         """Some of the samples."""
         return Batch(self.codes[rows], tuple(m[rows] for m in self.maps), self.segmentation[rows])
 
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(t.numel() * t.element_size() for t in (self.codes, *self.maps, self.segmentation))
-
 
 class Samples:
     """Batches of untouched samples, rendered on first use and cached as far as memory allows; safe across threads.
@@ -77,7 +71,8 @@ class Samples:
         number %= self.batches
         with self.lock:
             if number not in self.cache:
-                if sum(batch.size for batch in self.cache.values()) > MAX_CACHED_BYTES:
+                cached = [t for batch in self.cache.values() for t in (batch.codes, *batch.maps, batch.segmentation)]
+                if sum(tensor.nbytes for tensor in cached) > MAX_CACHED_BYTES:
                     self.cache.popitem()  # the newest: all are used in turn, so that others are needed sooner
                 first, generator = self.first_seed + number * self.config.batch, self.generator
                 codes = generator.sample(range(first, first + self.config.batch))
@@ -89,11 +84,7 @@ class Samples:
             return self.cache[number]
 
     def render(self, codes: Tensor) -> Batch:
-        """Render and segment codes (B, D); the maps are differentiable, the segmentation is not.
-
-        Raises:
-            UserError: the config's view is a layer without a running RGB.
-        """
+        """Render and segment codes (B, D); the maps are differentiable. UserError for a view without a running RGB."""
         config, synthesis = self.config, self._synthesize(codes)
         if config.view:
             synthesis = replace(synthesis, image=synthesis.states[config.view].rgb)
@@ -136,8 +127,8 @@ class Samples:
             config: parts, masks, difference and weights of the maps.
 
         Returns:
-            Scores (B,) in [0, 1], weighted means over the maps; and 1 for each sample that counts, else 0. A sample
-            counts if its mask is not empty and every map changes; one that does not scores 0.
+            Scores (B,) in [0, 1], weighted means over the maps; and (B,) 1 for each sample that counts, whose mask is
+            not empty and whose maps all change. All others get 0 and score 0.
         """
         mask_of = label_mask if config.edges == "binary" else partial(part_mask, soft=True)
         masks = [mask_of(batch.segmentation, self.segmenter.parts, config.parts) for batch in (before, after)]
@@ -160,12 +151,7 @@ def label_mask(labels: Tensor, parts: Sequence[str], chosen: str | Sequence[str]
 
 
 class EarlyStopping(Samples):
-    """Held-out samples of a search; directions are scored on them with the search's own maps and masks.
-
-    Args:
-        generator, segmenter: the networks.
-        config: checked; samples are moved by the middle of its amounts, both ways.
-    """
+    """Held-out samples of a search with a checked config, whose maps and masks score directions on them."""
 
     def __init__(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> None:
         count = len(EARLY_STOPPING)
@@ -175,7 +161,7 @@ class EarlyStopping(Samples):
 
     @torch.no_grad()
     def mean_score(self, vectors: Tensor) -> float:
-        """Mean localization score of directions (K, D) over both signs and all samples that count."""
+        """Mean score of directions (K, D) at the middle amount, over both signs and all samples that count."""
         total = counted = 0.0
         amount = (self.config.least + self.config.most) / 2
         for before in map(self.batch, range(self.batches)):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ MIN_IMPROVEMENT = 0.002  # a held-out score must rise by this much to count as b
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam; with the numbers below, the content of a checkpoint
 NUMBERS = ("step", "seen", "left_out", "score", "best_score", "since")
 FACTS = ("slots", "view", "difference", "masks", "region", "edges", "norm", "count", "batch", "lr", "seed")
-SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], lr_scheduler.LRScheduler]] = {
+SCHEDULES = {  # name -> the scheduler of an optimizer for a total number of steps
     "cosine": lr_scheduler.CosineAnnealingLR,
     "halving": lambda adam, total: lr_scheduler.MultiStepLR(adam, [round(total * i / 4) for i in (1, 2, 3)], 0.5),
     "constant": lambda adam, total: lr_scheduler.LambdaLR(adam, lambda _: 1.0),
@@ -159,10 +159,7 @@ def score_step(state: SearchState, samples: Samples, before: Batch, unit: Tensor
 class SearchState:
     """All that changes during a search, and its file: an interrupted search continues exactly where it was.
 
-    Args:
-        generator, segmenter: the networks.
-        config: checked.
-        against: directions to be orthogonal to. UserError for another generator or space, or too many of them.
+    The config is checked. UserError for directions of another generator or space, or too many of them.
     """
 
     def __init__(
@@ -276,11 +273,7 @@ class UnitSphere:
 
     With `norm="whole"` a direction has length 1 and Corr is of whole vectors; with `norm="slot"` each slot that it
     writes has length 1 and R is the mean over these slots, so that no two directions coincide within a slot.
-
-    Args:
-        space: the latent space.
-        config: checked; its slots and norm count.
-        existing: vectors (G, D) of directions to be orthogonal to.
+    `existing` are the vectors (G, D) of the directions to be orthogonal to.
     """
 
     def __init__(self, space: LatentSpace, config: DiscoverConfig, existing: Tensor) -> None:

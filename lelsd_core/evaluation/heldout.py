@@ -51,13 +51,7 @@ class Effect(NamedTuple):
 
 
 class HeldOut:
-    """N samples, rendered and segmented once, on which directions are measured.
-
-    Args:
-        generator, segmenter: the networks.
-        space: latent space of the codes, and of the directions to measure.
-        codes: (N, D).
-    """
+    """N samples, rendered and segmented once from codes (N, D) in a space; measures directions in that space."""
 
     @torch.inference_mode()
     def __init__(self, generator: Generator, segmenter: Segmenter, space: str, codes: Tensor) -> None:
@@ -123,24 +117,13 @@ class HeldOut:
 
 @torch.inference_mode()
 def held_out(generator: Generator, segmenter: Segmenter, space: str, seeds: Sequence[int] | None = None) -> HeldOut:
-    """Samples of some seeds, rendered and segmented.
-
-    Args:
-        generator, segmenter: the networks.
-        space: latent space of the directions to measure.
-        seeds: one for each sample; None = `lelsd_core.seeds.HELD_OUT`.
-    """
+    """The samples of some seeds; None = `lelsd_core.seeds.HELD_OUT`. `space`: of the directions to measure."""
     codes = generator.sample(lelsd_core.seeds.HELD_OUT if seeds is None else seeds)
     return HeldOut(generator, segmenter, space, generator.lift(codes, generator.space_names[0], space))
 
 
 class Evaluator:
-    """Evaluates directions of a generator, all on the same held-out samples, rendered once for each space.
-
-    Args:
-        generator, segmenter: the networks.
-        seeds: as for `held_out`.
-    """
+    """Evaluates directions of a generator, all on the same held-out samples, rendered once for each space."""
 
     def __init__(self, generator: Generator, segmenter: Segmenter, seeds: Sequence[int] | None = None) -> None:
         self.generator, self.segmenter, self.seeds = generator, adapt(segmenter), seeds
@@ -157,7 +140,16 @@ class Evaluator:
 def evaluate(
     generator: Generator, segmenter: Segmenter, directions: Sequence[Direction], seeds: Sequence[int] | None = None
 ) -> Iterator[Row]:
-    """One `Row` for each direction; the other arguments, and the error, as for `Evaluator`."""
+    """Measure directions on held-out samples.
+
+    Args:
+        generator, segmenter: the networks.
+        directions: in any of the generator's spaces. UserError for one of another generator.
+        seeds: of the samples; None = `lelsd_core.seeds.HELD_OUT`.
+
+    Yields:
+        A `Row` for each direction.
+    """
     yield from map(Evaluator(generator, segmenter, seeds), directions)
 
 

@@ -2,9 +2,8 @@
 
     untouched samples --parts that occur--> search, calibrate --> CACHE/directions/FINGERPRINT/PART.safetensors
 
-A part without a direction gets PART.txt, which says why; delete it to search again. An interrupted search starts again:
-it takes seconds. Files appear whole or not at all and depend on nothing but their inputs, so that several processes
-may fill one folder.
+A part without a direction gets PART.txt, which says why; delete it to search again. Files appear whole or not at all
+and depend on nothing but their inputs, so that several processes may fill one folder.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from lelsd_core.directions import Direction, load_directions, named_apart
+from lelsd_core.directions import Direction, load_directions
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import Samples, label_mask
 from lelsd_core.discovery.search import discover
@@ -79,8 +78,8 @@ def fill_gallery(
         UserError: the config does not fit the generator, or the segmenter does not know a part.
     """
     segmenter = adapt(segmenter)
-    config = replace(config or QUICK, parts=usual_parts(segmenter) if parts is None else parts)
-    config = config.check(generator, segmenter)
+    parts = usual_parts(segmenter) if parts is None else parts
+    config = replace(config or QUICK, parts=parts).check(generator, segmenter)
     done, total, missing = 0, len(config.parts), []
     for part in config.parts:
         direction, words = read_cache(folder, part, generator)
@@ -113,12 +112,10 @@ def fill_gallery(
 
 def check_presence(part: str, samples: Samples) -> None:
     """UserError if the first samples show that no search for a part makes sense."""
-    areas = []
-    for number in range(max(1, PRESENCE_SAMPLES // samples.config.batch)):
-        segmentation = samples.batch(number).segmentation
-        labels = segmentation.argmax(1) if samples.config.edges == "soft" else segmentation
-        areas.append(label_mask(labels, samples.segmenter.parts, part).mean((1, 2, 3)))
-    area, name = torch.cat(areas), samples.generator.name
+    batches = map(samples.batch, range(max(1, PRESENCE_SAMPLES // samples.config.batch)))
+    soft = samples.config.edges == "soft"
+    labels = torch.cat([batch.segmentation.argmax(1) if soft else batch.segmentation for batch in batches])
+    area, name = label_mask(labels, samples.segmenter.parts, part).mean((1, 2, 3)), samples.generator.name
     present = int((area >= MIN_AREA).sum())
     if present < MIN_PRESENCE * len(area):
         raise UserError(f"{part}: seen on {present} of {len(area)} samples of {name}, too few to learn from.")
@@ -136,14 +133,7 @@ def usual_parts(segmenter: Segmenter) -> tuple[str, ...]:
 
 
 def read_gallery(source: str | Path) -> tuple[Direction, ...]:
-    """Directions of any generator.
-
-    Args:
-        source: a folder, one file, or OWNER/NAME of a repository on the Hub.
-
-    Raises:
-        UserError: no such folder, file or repository, no directions in it, or a damaged file.
-    """
+    """The directions in a folder, one file, or OWNER/NAME on the Hub. UserError if there are none or one is damaged."""
     path = Path(source).expanduser()
     if not path.exists():
         if not is_repository(str(source)):
@@ -152,13 +142,6 @@ def read_gallery(source: str | Path) -> tuple[Direction, ...]:
             )
         path = fetch_folder(str(source))
     return load_directions(path)
-
-
-def check_directions(directions: Sequence[Direction], generator: Generator) -> tuple[Direction, ...]:
-    """The directions with unique names. UserError if one was made for another generator."""
-    for direction in directions:
-        direction.check(generator)
-    return named_apart(directions)
 
 
 def cached_directions(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
