@@ -155,7 +155,7 @@ def load_inverter(
     """
     if str(name_or_path) == SEARCH and weights is None:
         if generator is None:
-            raise UserError(f"{SEARCH!r} searches among a generator's own samples; name the generator, too.")
+            raise UserError(f"{SEARCH!r} searches among a generator's own samples; give it a generator.")
         return SampleInverter(generator)
     file = find_weights("inverter", name_or_path, weights)
     by_content = "encoder" if is_ours(file.path) else "e4e"

@@ -24,10 +24,10 @@ CHECKPOINTS = checkpoints_folder()
 
 @dataclass(frozen=True)
 class File:
-    """One file: its path in a repository, and what is known of it.
+    """One file, and what is known of it.
 
     Args:
-        path: below the repository, or below checkpoints/ for a shipped file.
+        path: in its repository, or below checkpoints/.
         sha256: in hexadecimal, or its first digits where only these are published; None where it is not known, and
             then it is recorded at the first use.
         bytes: exact size; None where it is not known.
@@ -79,7 +79,7 @@ class HubSource:
 
 @dataclass(frozen=True)
 class TorchvisionSource:
-    """Weights that torchvision publishes: their name there, and their address, which holds the start of a SHA-256."""
+    """Weights that torchvision publishes: their name there, and their address with the first digits of a SHA-256."""
 
     weights: str
     url: str
@@ -93,7 +93,6 @@ class TorchvisionSource:
 
     @property
     def files(self) -> tuple[File, ...]:
-        """As of a copy on the Hub."""
         return (self.file,)
 
     def __str__(self) -> str:

@@ -184,12 +184,17 @@ def check_possible(network: Network) -> None:
         )
     if is_offline():
         source = network.all_sources[0]
-        cache = torch_cache() if isinstance(source, TorchvisionSource) else hub_cache()
+        cache, _ = cache_of(source)
         raise UserError(
             f"{network.name} is not on this machine, and the network is switched off (--offline or HF_HUB_OFFLINE). "
             f"Where there is one, run: python -m lelsd_core weights fetch {network.name}. From another machine, copy "
             f"its {cache}, or put {source.file.name} into the folder that {BY_HAND} names."
         )
+
+
+def cache_of(source: HubSource | TorchvisionSource) -> tuple[Path, str]:
+    """The cache that a source is downloaded to, and the environment variable that moves it."""
+    return (torch_cache(), "TORCH_HOME") if isinstance(source, TorchvisionSource) else (hub_cache(), "HF_HOME")
 
 
 def is_offline() -> bool:
@@ -209,9 +214,10 @@ def from_any_source(network: Network, action: Callable[[HubSource | TorchvisionS
             return with_retries(partial(action, source))
         except (HTTPError, OSError, WrongFileError) as problem:
             if fault := disk_fault(problem):
+                cache, variable = cache_of(source)
                 raise UserError(
-                    f"{source.file.name} cannot be written to {hub_cache()}: {fault}; make room there, or set HF_HOME "
-                    "to a folder that can be written to."
+                    f"{source.file.name} cannot be written to {cache}: {fault}; make room there, or set {variable} to "
+                    "a folder that can be written to."
                 ) from None
             reasons.append(f"{source}: {reason_of(problem)}")
     needs_token = any("token" in reason for reason in reasons)
@@ -270,7 +276,7 @@ def reason_of(problem: Exception) -> str:
 
 
 def download_all(name: str, reports: list[Report], source: HubSource | TorchvisionSource) -> Path:
-    """Download all files of a source, the weights last; the path of the weights."""
+    """The path of the weights of a source, downloaded after the files beside them."""
     for file in reversed(source.files):
 
         def report(done: int, total: int, file: File = file) -> None:

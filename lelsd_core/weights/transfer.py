@@ -171,9 +171,10 @@ def check_room(file: File, needed: int, folder: Path) -> None:
     """UserError if the disk is too full for the bytes that are still to come."""
     free = shutil.disk_usage(folder).free
     if needed > free:
+        variable = "TORCH_HOME" if folder == torch_cache() else "HF_HOME"
         raise UserError(
             f"{file.name} needs {needed / 1e6:,.0f} MB more in {folder}, where {free / 1e6:,.0f} MB are free; "
-            "make room, or set HF_HOME to a folder on another disk."
+            f"make room, or set {variable} to a folder on another disk."
         )
 
 
