@@ -122,9 +122,8 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     parts = gr.CheckboxGroup(part_names(editor), value=["mouth"], label="What should change", elem_id="parts")
     usual = editor.search_config.steps
     steps = gr.Slider(20, 1200, usual, step=20, label="Steps", info="More steps, more local.", elem_id="steps")
-    seed = gr.Number(
-        1, label="Start", info="Another number finds another direction.", precision=0, elem_id="discover-seed"
-    )
+    info = "Another number finds another direction."
+    seed = gr.Number(1, label="Start", info=info, precision=0, elem_id="discover-seed")
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", elem_id="stop", min_width=120)
@@ -134,24 +133,15 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
 def search_results() -> dict[str, Any]:
     """Status, preview and curve of the search, and the name of its slider."""
     status = gr.Markdown("Choose a part and press **Start**.", elem_id="status")
-    strip = InlineImage(
-        label="On the current face: one end, as it is, the other end",
-        interactive=False,
-        buttons=["fullscreen"],
-        elem_id="strip",
-        alt_text="The current face at both ends of the new direction",
+    label, text = (
+        "On the current face: one end, as it is, the other end",
+        "The current face at both ends of the direction",
     )
-    curve = gr.LinePlot(
-        x="step",
-        y="score",
-        y_lim=[0, 1],
-        height=220,
-        label="Localization score: share of the change inside the part",
-        elem_id="curve",
-    )
+    strip = InlineImage(label=label, alt_text=text, interactive=False, buttons=["fullscreen"], elem_id="strip")
+    label = "Localization score: share of the change inside the part"
+    curve = gr.LinePlot(x="step", y="score", y_lim=[0, 1], height=220, label=label, elem_id="curve")
     with gr.Row(equal_height=False, elem_id="name-row"):
-        name = gr.Textbox(
-            label="Name", placeholder="for example: red lips", max_length=MAX_NAME, elem_id="name", scale=2
-        )
+        example = "for example: red lips"
+        name = gr.Textbox(label="Name", placeholder=example, max_length=MAX_NAME, elem_id="name", scale=2)
         add = gr.Button("Add to my sliders", variant="primary", elem_id="keep")
     return {"status": status, "strip": strip, "curve": curve, "name": name, "add": add}

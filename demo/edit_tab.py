@@ -44,48 +44,29 @@ def edit_tab(callbacks: Callbacks, seed: int) -> dict[str, Any]:
 
 def photo_panel(callbacks: Callbacks) -> dict[str, Any]:
     """The upload, and how its face is chosen, aligned and inverted; hidden while there is no photo."""
-    upload = PhotoInput(
-        label="Your photo",
-        sources=["upload", "webcam", "clipboard"],
-        type="pil",
-        height=220,
-        elem_id="upload",
-        buttons=[],
-    )
+    sources = ["upload", "webcam", "clipboard"]
+    upload = PhotoInput(label="Your photo", sources=sources, type="pil", height=220, elem_id="upload", buttons=[])
     upload.max_bytes = callbacks.max_bytes
     with gr.Accordion("The face in the photo", open=False, visible=False, elem_id="fit") as panel:
         faces = gallery(label="Which face? The largest is first", visible=False, columns=4, elem_id="faces")
-        closeness = gr.Radio(
-            [(name.capitalize(), name) for name in CLOSENESS],
-            value=BALANCED,
-            label="Inversion",
-            info="The closer the rebuilt face, the less room for edits.",
-            elem_id="closeness",
-        )
-        tune = gr.Checkbox(
-            False,
-            visible=False,
-            label="Tune the model to this face",
-            info="Closer still, and slow; the change is kept for this face alone.",
-            elem_id="tune",
-        )
-        aligned = gr.Checkbox(
-            False, label="Already aligned", info="Take the picture's middle as it is.", elem_id="aligned-before"
-        )
-        nudges = [
-            gr.Slider(
-                *(least, most, getattr(NO_NUDGE, field)),
-                step=step,
-                label=label,
-                buttons=["reset"],
-                elem_id=f"nudge-{field}",
-            )
-            for label, field, least, most, step in NUDGES
-        ]
+        choices = [(name.capitalize(), name) for name in CLOSENESS]
+        info = "The closer the rebuilt face, the less room for edits."
+        closeness = gr.Radio(choices, value=BALANCED, label="Inversion", info=info, elem_id="closeness")
+        info = "Closer still, and slow; the change is kept for this face alone."
+        tune = gr.Checkbox(False, visible=False, label="Tune the model to this face", info=info, elem_id="tune")
+        info = "Take the picture's middle as it is."
+        aligned = gr.Checkbox(False, label="Already aligned", info=info, elem_id="aligned-before")
+        nudges = [nudge_slider(*nudge) for nudge in NUDGES]
         stop = gr.Button("Stop refining", elem_id="stop-refining")
     single = {"photo_panel": panel, "faces": faces, "closeness": closeness, "tune": tune, "aligned": aligned}
     lists = {"nudges": nudges, "photo_options": [aligned, *nudges, closeness, tune]}
     return {"upload": upload, "stop_refining": stop} | single | lists
+
+
+def nudge_slider(label: str, field: str, minimum: float, maximum: float, step: float) -> gr.Slider:
+    """A slider for a field of `Nudge`."""
+    value = getattr(NO_NUDGE, field)
+    return gr.Slider(minimum, maximum, value, step=step, label=label, buttons=["reset"], elem_id=f"nudge-{field}")
 
 
 def gallery(pictures: list[str] | None = None, **options: Any) -> gr.Gallery:
@@ -115,32 +96,17 @@ def model_panel(first: str) -> dict[str, Any]:
 def picture_panel(first: dict[str, Any]) -> dict[str, Any]:
     """The edited picture, its view and locality, and the photo beside its inversion; `first` holds their values."""
     with gr.Column(elem_id="stage"):
-        picture = InlineImage(
-            first["picture"],
-            label="Edited face",
-            elem_id="picture",
-            alt_text="The edited face",
-            interactive=False,
-            buttons=["fullscreen"],
-        )
-        swipe = InlineCompare(
-            label="Before and after", elem_id="swipe", visible=False, buttons=["fullscreen"], max_height=720
-        )
+        shown = {"buttons": ["fullscreen"]}
+        texts = {"label": "Edited face", "alt_text": "The edited face"}
+        picture = InlineImage(first["picture"], interactive=False, elem_id="picture", **texts, **shown)
+        swipe = InlineCompare(label="Before and after", visible=False, max_height=720, elem_id="swipe", **shown)
     meter = gr.Markdown(first["meter"], elem_id="meter")
     with gr.Group():
         view = gr.Radio(VIEWS, value=VIEWS[0], label="View", elem_id="view")
-        detail = gr.Checkbox(
-            True,
-            label="Keep the photo's detail",
-            info="Adds only the change to the photo; off, you see what the model paints.",
-            elem_id="detail",
-        )
-        protect = gr.Checkbox(
-            False,
-            label="Protect the rest",
-            info="Takes back whatever changes outside the parts that you edit.",
-            elem_id="protect",
-        )
+        info = "Adds only the change to the photo; off, you see what the model paints."
+        detail = gr.Checkbox(True, label="Keep the photo's detail", info=info, elem_id="detail")
+        info = "Takes back whatever changes outside the parts that you edit."
+        protect = gr.Checkbox(False, label="Protect the rest", info=info, elem_id="protect")
     with gr.Row():
         reset = gr.Button("Reset all", elem_id="reset", min_width=120)
         download = gr.Button("Download", variant="primary", elem_id="download", min_width=120)
@@ -149,9 +115,9 @@ def picture_panel(first: dict[str, Any]) -> dict[str, Any]:
         photo = InlineImage(label="Your photo, aligned", elem_id="aligned", **hidden)
         rebuilt = InlineImage(label="Rebuilt by the model", elem_id="rebuilt", **hidden)
     note = gr.Markdown(first["note"], elem_id="note", elem_classes="caption")
-    shown = {"picture": picture, "swipe": swipe, "meter": meter, "aligned_photo": photo, "rebuilt": rebuilt}
+    pictures = {"picture": picture, "swipe": swipe, "meter": meter, "aligned_photo": photo, "rebuilt": rebuilt}
     chosen = {"view": view, "display": [view, detail, protect], "reset": reset, "download": download}
-    return shown | chosen | {"note": note, "download_url": gr.Textbox(visible=False)}
+    return pictures | chosen | {"note": note, "download_url": gr.Textbox(visible=False)}
 
 
 def direction_slider(callbacks: Callbacks, number: int) -> gr.Slider:

@@ -63,11 +63,7 @@ class ModelManager:
     """
 
     def __init__(
-        self,
-        first: Editor,
-        device: str | torch.device = "cpu",
-        *,
-        directions: Mapping[str, str | Path] | None = None,
+        self, first: Editor, device: str | torch.device = "cpu", *, directions: Mapping[str, str | Path] | None = None
     ) -> None:
         self.first, self.device, self.directions = first.generator.name, device, dict(directions or {})
         self._editors = {self.first: first}

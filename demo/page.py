@@ -1,6 +1,6 @@
 """The page: its tabs, and which event calls which callback.
 
-a new face: the encoder's guess --a change of "inversion"--> refined step by step, until done or another face comes
+a new face: the encoder's guess --change of "inversion"--> refined in steps, until it is done or another face is opened
 """
 
 from __future__ import annotations
@@ -71,9 +71,6 @@ def connect_faces(callbacks: Callbacks, c: dict[str, Any]) -> None:
     Gradio's own `cancels` is not used: it is late if events wait in the queue, and empties the outputs of the event.
     """
     options = [part.input for part in c["photo_options"]]
-    sources = [c["upload"].input, c["examples"].select, c["faces"].select, c["seed"].submit, c["random"].click]
-    stop = [*sources, *options, c["stop_refining"].click]
-    gr.on(stop, **event(callbacks.stop_refining, c), queue=False, trigger_mode="multiple", **QUIET)
     shown = {"show_progress_on": [c["note"]], **QUEUED}
     last = {"trigger_mode": "always_last", **shown}  # by default Gradio drops events while the same one runs
     refining = c["inversion"].change(**event(callbacks.refine, c, REFINED), show_progress="minimal", **last)
@@ -84,6 +81,9 @@ def connect_faces(callbacks: Callbacks, c: dict[str, Any]) -> None:
     c["seed"].submit(**event(callbacks.random_face, c, NEW_FACE), **shown)
     c["random"].click(**event(callbacks.random_clear_face, c, NEW_FACE), **shown)
     gr.on(options, **event(callbacks.reopen, c, NEW_FACE), **last)
+    sources = [c["upload"].input, c["examples"].select, c["faces"].select, c["seed"].submit, c["random"].click]
+    stop = [*sources, *options, c["stop_refining"].click]
+    gr.on(stop, **event(callbacks.stop_refining, c), queue=False, trigger_mode="multiple", **QUIET)
 
 
 def connect_sliders(callbacks: Callbacks, c: dict[str, Any], live: bool) -> None:

@@ -1,11 +1,11 @@
-"""How the page looks: one theme, one style sheet, light and dark."""
+"""Theme and style sheet of the page, light and dark, and the text of its About tab."""
 
 from __future__ import annotations
 
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
-# weights 400 and 700: Gradio brings a SemiBold that lacks most letters
+# weights 400 and 700: Gradio ships a SemiBold that lacks most letters
 THEME = gr.themes.Base(
     primary_hue=gr.themes.colors.violet,
     secondary_hue=gr.themes.colors.violet,
@@ -78,9 +78,9 @@ the face and leaves the rest alone. The directions are found by **LELSD** (Pajou
 a direction is good if what it changes lies inside the part that a segmentation network marks.
 
 ### From your photo to sliders
-Your photo is searched for a face, turned and scaled into the network's frame, and *inverted*: codes are found from
-which the network paints the same face. Edits move these codes. The model that ships here paints 64 × 64 pixels, so the
-rebuilt face is soft; with **Keep the photo's detail** only the change is added to your photo.
+The face in your photo is detected, aligned, and *inverted*: an encoder guesses latent codes from which the network
+renders the same face, and an optimiser refines them. Edits move these codes. The model that ships here renders 64 × 64
+pixels, so the rebuilt face is soft; with **Keep the photo's detail** only the change is added to your photo.
 
 ### Your photos
 Photos are processed in memory on the machine that runs this page, never written to its disk by an edit and never sent
