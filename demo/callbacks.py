@@ -240,6 +240,13 @@ class Callbacks:
         finally:  # also when Gradio drops the event
             sessions.close()
 
+    def show_refined(
+        self, request: gr.Request, face: Face, inversion: int, display: Display, sliders: Values
+    ) -> Updates:
+        """`show` after `refine`, unless another face has taken its place; its sliders are not these any more."""
+        current = self.inversions.current(request.session_hash, inversion)
+        return self.show(face, display, sliders) if current else {}
+
     def stop_refining(self, request: gr.Request, inversion: int) -> Updates:
         """End an inversion, unless another one has taken its place."""
         sessions = self.inversions.current(request.session_hash, inversion)

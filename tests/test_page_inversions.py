@@ -147,6 +147,15 @@ def test_a_refinement_ends_when_the_visitor_does_something_else(callbacks, edito
     assert list(refining) == []
 
 
+def test_a_refined_face_is_shown_unless_another_one_is_there(callbacks, editor, astronaut):
+    opened = callbacks.open_photo(request("a"), Face(editor.random_face(45)), astronaut, BALANCED, DISPLAY)
+    arguments = (request("a"), opened["face"], opened["inversion"], DISPLAY, [1.0])
+    callbacks.stop_refining(request("a"), opened["inversion"])
+    assert "picture" in callbacks.show_refined(*arguments)
+    callbacks.random_face(request("a"), opened["face"], 3, DISPLAY)
+    assert callbacks.show_refined(*arguments) == {}
+
+
 def test_a_late_stop_leaves_the_next_inversion_alone(callbacks, editor, astronaut):
     face = Face(editor.random_face(45))
     first, second = (callbacks.open_photo(request("a"), face, astronaut, BALANCED, DISPLAY) for _ in range(2))
