@@ -49,7 +49,8 @@ def changed(page, before: np.ndarray) -> np.ndarray:
 
 def changed_by_part(editor, change: np.ndarray) -> dict[str, float]:
     """Mean change (512, 512) within each part of the astronaut's aligned face."""
-    face = editor.aligner.align(Image.open(ASTRONAUT).convert("RGB")).picture
+    photo = Image.open(ASTRONAUT).convert("RGB")
+    face = editor.aligner.cut(photo, *editor.aligner.find(photo)).picture
     numbers = editor.segmenter.segment(face).argmax(1)[0].numpy().repeat(8, 0).repeat(8, 1)
     return {part: float(change[numbers == i].mean()) for i, part in enumerate(editor.segmenter.parts)}
 

@@ -105,7 +105,7 @@ def test_a_random_seed_gives_a_clear_face(editor):
     random = np.random.default_rng(0)
     for _ in range(5):
         session = editor.random_face(editor.find_clear_seed(random))
-        assert editor.aligner.points(editor.synthesize(session.codes, session.space)) is not None
+        assert editor.aligner.in_place(editor.synthesize(session.codes, session.space), 0.1)
 
 
 def test_a_discovery_adds_its_direction_to_a_new_session_only(editor):

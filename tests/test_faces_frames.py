@@ -85,13 +85,14 @@ def test_pictures_without_faces_take_the_middle_of_the_photo():
 
 def test_a_car_needs_no_face_and_lies_between_black_bands():
     photo = Image.fromarray(np.full((300, 500, 3), (200, 30, 60), np.uint8))
-    car = FaceAligner(SquareFrame(256, 192), landmarks=None, detector=None).align(photo)
+    aligner = FaceAligner(SquareFrame(256, 192), landmarks=None, detector=None)
+    car = aligner.cut(photo, *aligner.find(photo))
     rows = car.picture[0, 0, :, 128]
     assert (rows[:32] == -1).all()
     assert (rows[32:224] > 0.5).all()
     assert (rows[224:] == -1).all()
     assert np.asarray(car.photo)[63].max() == 0 < np.asarray(car.photo)[64].max()
-    assert (car.faces, car.notes, car.aligned_before) == (1, (), False)
+    assert (car.candidate.faces, car.candidate.notes, car.candidate.aligned_before) == (1, (), False)
 
 
 def test_a_similarity_is_recovered_from_its_points():

@@ -31,19 +31,19 @@ def test_the_astronaut_comes_back_closely(opened):
 
 
 def test_inversion_l1_is_the_error_of_the_picture(editor, astronaut, opened):
-    face = editor.aligner.align(astronaut).picture
+    face = editor.aligner.cut(astronaut, *editor.aligner.find(astronaut)).picture
     picture = editor.synthesize(opened.codes, opened.space)
     assert float((picture - face).abs().mean()) == pytest.approx(opened.inversion_l1, abs=1e-5)
 
 
 def test_refining_makes_it_better_than_the_encoder_alone(editor, astronaut, opened):
-    first = editor.inverter.encode(editor.aligner.align(astronaut).picture)
+    first = editor.inverter.encode(editor.aligner.cut(astronaut, *editor.aligner.find(astronaut)).picture)
     assert first.l1 < 0.2
     assert opened.inversion_l1 < 0.7 * first.l1
 
 
 def test_no_steps_leave_the_encoders_guess(editor, astronaut):
-    first = editor.inverter.encode(editor.aligner.align(astronaut).picture)
+    first = editor.inverter.encode(editor.aligner.cut(astronaut, *editor.aligner.find(astronaut)).picture)
     session = editor.open(astronaut, steps=0)
     assert torch.equal(session.codes, first.codes)
     assert session.metrics is session.encoder_metrics
@@ -52,7 +52,7 @@ def test_no_steps_leave_the_encoders_guess(editor, astronaut):
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
 def test_few_steps_are_better_than_none(editor, astronaut, steps):
-    face = editor.aligner.align(astronaut).picture
+    face = editor.aligner.cut(astronaut, *editor.aligner.find(astronaut)).picture
     start = editor.inverter.encode(face)
     *_, refined = editor.inverter.refine(face, start, steps=steps)
     assert refined.l1 < start.l1
@@ -76,7 +76,7 @@ def test_the_models_own_faces_come_back(editor):
 
 
 def test_closer_to_the_photo_is_closer_and_easier_to_edit_is_nearer_to_the_prior(editor, astronaut):
-    face = editor.aligner.align(astronaut).picture
+    face = editor.aligner.cut(astronaut, *editor.aligner.find(astronaut)).picture
     start, prior = editor.inverter.encode(face), editor.inverter.prior_in("S")
     ends = []
     for closeness in CLOSENESS:  # as many steps for all, so that only the prior differs

@@ -163,14 +163,15 @@ def describe_metrics(session: Session) -> str:
 
 def describe_alignment(face: AlignedFace, number: int = 0) -> str:
     """How face `number` of a photo was detected and aligned, in sentences for the user."""
-    if face.aligned_before:
+    candidate = face.candidate
+    if candidate.aligned_before:
         first = "This picture was aligned already; it is used as it is."
-    elif face.faces > 1:
+    elif candidate.faces > 1:
         which = f"number {number + 1} by size" if number else "the largest one"
-        first = f"{face.faces} faces were found; {which} is used."
+        first = f"{candidate.faces} faces were found; {which} is used."
     else:
         first = "One face was found and aligned."
-    return " ".join([first, *face.notes])
+    return " ".join([first, *candidate.notes])
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,3 @@ from lelsd_core.faces.blaze import BlazeFace
 from lelsd_core.faces.detect import BlazeDetector, Detection, YuNet
 from lelsd_core.faces.frame import FfhqFrame, Frame, Nudge, SquareFrame
 from lelsd_core.faces.landmarks import FaceMesh, Landmarks
-
-__all__ = [
-    "AlignedFace",
-    "BlazeDetector",
-    "BlazeFace",
-    "Candidate",
-    "Detection",
-    "FaceAligner",
-    "FaceMesh",
-    "FfhqFrame",
-    "Frame",
-    "Landmarks",
-    "Nudge",
-    "SquareFrame",
-    "YuNet",
-]

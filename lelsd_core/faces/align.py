@@ -33,92 +33,38 @@ PROFILE_ONLY = "This picture seems to show a face in profile only. Use a photo t
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A face, or a whole picture, that can be aligned.
+    """A face, or a whole picture, that can be aligned."""
 
-    Args:
-        matrix: (2, 3), photo pixels -> frame pixels.
-        crop: the aligned view at `CROP` pixels, for a gallery to choose from.
-        faces: number of faces in the photo.
-        aligned_before: whether the photo was aligned already, and the matrix is a plain resize.
-        notes: sentences about the face's quality.
-    """
-
-    matrix: np.ndarray
-    crop: Image.Image
-    faces: int = 1
-    aligned_before: bool = False
-    notes: tuple[str, ...] = ()
+    matrix: np.ndarray  # (2, 3), photo pixels -> frame pixels
+    crop: Image.Image  # the aligned view at `CROP` pixels, for a gallery to choose from
+    faces: int = 1  # number of faces in the photo
+    aligned_before: bool = False  # whether the photo was aligned already, and the matrix is a plain resize
+    notes: tuple[str, ...] = ()  # sentences about the face's quality
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedFace:
-    """A face in the generator's frame.
+    """A face in the generator's frame."""
 
-    Args:
-        picture: (1, 3, R, R) in [-1, 1], area-resampled from the photo.
-        photo: the same view at `VIEW` pixels, for display.
-        matrix: (2, 3), photo pixels -> frame pixels, with the nudge.
-        candidate: what it was cut from, without the nudge.
-    """
-
-    picture: Tensor
-    photo: Image.Image
-    matrix: np.ndarray
-    candidate: Candidate
-
-    @property
-    def faces(self) -> int:
-        """Number of faces in the photo."""
-        return self.candidate.faces
-
-    @property
-    def aligned_before(self) -> bool:
-        """Whether the photo was aligned already."""
-        return self.candidate.aligned_before
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences about the face's quality."""
-        return self.candidate.notes
+    picture: Tensor  # (1, 3, R, R) in [-1, 1], area-resampled from the photo
+    photo: Image.Image  # the same view at `VIEW` pixels, for display
+    matrix: np.ndarray  # (2, 3), photo pixels -> frame pixels, with the nudge
+    candidate: Candidate  # what it was cut from, without the nudge
 
 
 class FaceAligner:
-    """Finds and aligns faces for one frame.
-
-    Args:
-        frame: of the generator.
-        landmarks: reads the points of a face; None for a frame without faces.
-        detector: finds faces; None for a frame without faces.
-    """
+    """Finds and aligns faces for one frame; a frame without faces needs neither landmarks nor a detector."""
 
     def __init__(self, frame: AnyFrame, landmarks: Landmarks | None, detector: BlazeDetector | YuNet | None) -> None:
         self.frame, self.landmarks, self.detector = frame, landmarks, detector
         self.square = SquareFrame(frame.size) if frame.faces else frame  # takes the photo's middle as it is
 
-    def align(
-        self, image: Image.Image, face: int = 0, *, aligned: bool | None = None, nudge: Nudge = NO_NUDGE
-    ) -> AlignedFace:
-        """Finds and cuts one face of a photo.
+    def find(self, image: Image.Image, *, aligned: bool | None = None) -> list[Candidate]:
+        """All faces of a photo (RGB), the largest first. UserError if there is none.
 
-        Args:
-            image: RGB.
-            face: index of the face, from 0, the largest first.
-            aligned: whether the photo is aligned already: True takes its middle, False detects faces, None decides.
-            nudge: manual correction of the alignment.
-
-        Raises:
-            UserError: no face was found, or fewer than asked for.
+        `aligned`: whether the photo is aligned already: True takes its middle, False detects faces, None decides.
         """
         photo = Photo(image)
-        candidates = self.find(photo, aligned=aligned)
-        if not 0 <= face < len(candidates):
-            count = "one face was" if len(candidates) == 1 else f"{len(candidates)} faces were"
-            raise UserError(f"There is no face {face} in this picture: {count} found, counted from 0.")
-        return self.cut(photo, candidates[face], nudge)
-
-    def find(self, image: Image.Image | Photo, *, aligned: bool | None = None) -> list[Candidate]:
-        """All faces of a photo (RGB), the largest first; `aligned` as for `align`. UserError if there is none."""
-        photo = image if isinstance(image, Photo) else Photo(image)
         middle = self.square.middle(*photo.size)
         if aligned or not self.frame.faces:
             return [self.candidate(photo, middle, aligned_before=bool(aligned))]
@@ -129,10 +75,9 @@ class FaceAligner:
             raise UserError(PROFILE_ONLY if shows_profile(photo) else NO_FACE)
         return [self.candidate(photo, self.frame.matrix(f.points), f.points, faces=len(faces)) for f in faces]
 
-    def cut(self, image: Image.Image | Photo, candidate: Candidate, nudge: Nudge = NO_NUDGE) -> AlignedFace:
+    def cut(self, image: Image.Image, candidate: Candidate, nudge: Nudge = NO_NUDGE) -> AlignedFace:
         """Cuts a candidate out of its photo (RGB), with a nudge; detects nothing."""
-        photo = image if isinstance(image, Photo) else Photo(image)
-        size, border = self.frame.size, self.square.border
+        photo, size, border = Photo(image), self.frame.size, self.square.border
         matrix = nudge.on(candidate.matrix, size)
         view = photo.warp(matrix * (VIEW / size), (VIEW, VIEW))
         picture = to_tensor(Image.fromarray(photo.view(matrix, size)))
@@ -161,13 +106,9 @@ class FaceAligner:
 
     def in_place(self, picture: Tensor, tolerance: float) -> bool:
         """Whether the points of a picture (1, 3, R, R) are the frame's, up to `tolerance` as a share of its width."""
-        points = self.points(picture)
+        points = self.read(Photo(to_uint8(picture)[0]))
         offset = np.inf if points is None else np.abs(points - np.array(self.frame.points)).max()
         return bool(offset < tolerance * self.frame.size)
-
-    def points(self, picture: Tensor) -> np.ndarray | None:
-        """The five points (5, 2) of an aligned picture (1, 3, R, R), in its pixels; None without confidence."""
-        return self.read(Photo(to_uint8(picture)[0]))
 
     def read(self, photo: Photo) -> np.ndarray | None:
         """The five points (5, 2) of an aligned photo, in frame pixels; None without confidence."""

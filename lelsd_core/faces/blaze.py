@@ -23,13 +23,7 @@ EYES = slice(2, 4)  # indices of the eyes among them
 
 
 class Block(nn.Module):
-    """Residual block: a depthwise 3×3 convolution and a pointwise one.
-
-    Args:
-        inputs, outputs: channels; outputs ≥ inputs, the shortcut of the new ones is zero.
-        stride: 1 or 2.
-        activation: applied after the sum.
-    """
+    """Residual block: a depthwise 3×3 convolution and a pointwise one; the shortcut of additional channels is zero."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, activation: nn.Module) -> None:
         super().__init__()

@@ -11,7 +11,6 @@ profiles Viola, Jones, "Rapid object detection using a boosted cascade of simple
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -46,20 +45,14 @@ SAME_FACE = 0.8  # of the eye distance: two faces nearer than this are the same
 PROFILE_SIDE, PROFILE_MIN = 384, 40  # pixels: longer side of the photo for the cascade, smallest profile in it
 YUNET_SIDES = (640, 320)  # pixels of the longer side; the second for a face that fills the photo
 YUNET_SCORE = 0.7
-OPENCV_LOCK = Lock()  # OpenCV's detectors are not thread-safe
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """A detected face.
+    """A detected face."""
 
-    Args:
-        points: `frame.POINTS` (5, 2), in photo pixels.
-        score: confidence of the detector in [0, 1], less `disagreement`.
-    """
-
-    points: np.ndarray
-    score: float
+    points: np.ndarray  # `frame.POINTS` (5, 2), in photo pixels
+    score: float  # confidence of the detector in [0, 1], less `disagreement`
 
 
 class BlazeDetector:
@@ -113,18 +106,13 @@ class BlazeDetector:
 
 
 class YuNet:
-    """OpenCV's face detector for about where the points are, the face mesh for where exactly.
+    """OpenCV's face detector for approximate points, the face mesh for exact ones.
 
-    Args:
-        path: face_detection_yunet_2023mar.onnx.
-        shipped: its landmarks read the points; it also detects faces where YuNet finds none.
-
-    Raises:
-        UserError: the file is damaged or something else.
+    `path` is face_detection_yunet_2023mar.onnx, UserError if it is damaged. Where YuNet finds no face, `shipped` does.
     """
 
     def __init__(self, path: Path, shipped: BlazeDetector) -> None:
-        self.shipped = shipped
+        self.shipped, self.lock = shipped, Lock()  # OpenCV's detectors are not thread-safe
         try:
             self.network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), YUNET_SCORE)
         except cv2.error:
@@ -137,7 +125,7 @@ class YuNet:
         """Faces that YuNet finds, rotated by up to about 45 degrees, or else those of the shipped detector."""
         for scale in dict.fromkeys(min(1.0, side / max(photo.size)) for side in YUNET_SIDES):
             pixels = reduced(photo, scale)
-            with OPENCV_LOCK:
+            with self.lock:
                 self.network.setInputSize(pixels.shape[1::-1])
                 _, rows = self.network.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
             if rows is not None and len(rows):
@@ -212,20 +200,10 @@ def eye_distance(points: np.ndarray) -> float:
 
 
 def shows_profile(photo: Photo) -> bool:
-    """Whether OpenCV's cascade finds a face in profile, in the photo or its mirror image."""
-    grey = cv2.cvtColor(reduced(photo, PROFILE_SIDE / max(photo.size)), cv2.COLOR_RGB2GRAY)
-    with OPENCV_LOCK:
-        return any(
-            len(profile_cascade().detectMultiScale(view, 1.1, 4, minSize=(PROFILE_MIN, PROFILE_MIN)))
-            for view in (grey, grey[:, ::-1])
-        )
-
-
-@cache
-def profile_cascade() -> cv2.CascadeClassifier:
-    """OpenCV's cascade for profiles. UserError if this OpenCV does not include it."""
+    """Whether OpenCV's cascade finds a face in profile, in the photo or its mirror image. UserError if it has none."""
     path = Path(cv2.data.haarcascades) / "haarcascade_profileface.xml"
-    cascade = cv2.CascadeClassifier(str(path))
+    cascade, smallest = cv2.CascadeClassifier(str(path)), (PROFILE_MIN, PROFILE_MIN)
     if cascade.empty():
         raise UserError(f"OpenCV {cv2.__version__} brings no {path.name}; install opencv-python-headless>=4.11,<5.")
-    return cascade
+    grey = cv2.cvtColor(reduced(photo, PROFILE_SIDE / max(photo.size)), cv2.COLOR_RGB2GRAY)
+    return any(len(cascade.detectMultiScale(view, 1.1, 4, minSize=smallest)) for view in (grey, grey[:, ::-1]))

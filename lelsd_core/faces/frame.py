@@ -3,9 +3,8 @@
     points (5, 2) in photo pixels  --Frame | FfhqFrame-->  matrix        width, height  --SquareFrame-->  matrix
 
 A matrix (2, 3) maps photo pixels to frame pixels. Coordinates are in pixels from the left and upper edge; left and
-right are as seen in the picture. Sources: Umeyama, "Least-squares estimation of transformation parameters between two
-point patterns", 1991; Karras et al., "A style-based generator architecture for generative adversarial networks", 2019,
-appendix C (FFHQ's crop).
+right are as seen in the picture. Sources: Umeyama, "Least-squares estimation of transformation parameters", 1991;
+Karras et al., "A style-based generator architecture for GANs", 2019, appendix C (FFHQ's crop).
 """
 
 from __future__ import annotations
@@ -22,15 +21,10 @@ FFHQ_POINTS = ((0.377, 0.469), (0.623, 0.469), (0.501, 0.613), (0.393, 0.725), (
 
 @dataclass(frozen=True)
 class Frame:
-    """Frame into which a face's points are brought by shift, rotation and scale.
+    """Frame into which a face's points are brought by shift, rotation and scale."""
 
-    Args:
-        size: height and width of the generator's pictures, in pixels.
-        points: mean (x, y) of `POINTS` in them, in pixels.
-    """
-
-    size: int
-    points: tuple[tuple[float, float], ...]
+    size: int  # height and width of the generator's pictures, in pixels
+    points: tuple[tuple[float, float], ...]  # mean (x, y) of `POINTS` in them, in pixels
     faces: ClassVar[bool] = True
 
     def matrix(self, points: np.ndarray) -> np.ndarray:
@@ -63,15 +57,10 @@ class FfhqFrame:
 
 @dataclass(frozen=True)
 class SquareFrame:
-    """Frame of pictures without faces, such as cars, churches and horses: the largest crop from the photo's middle.
-
-    Args:
-        size: height and width of the generator's pictures, in pixels.
-        rows: height of the band between black borders, for wide pictures (cars: 3/4 of the size); 0 = no borders.
-    """
+    """Frame of pictures without faces, such as cars, churches and horses: the largest crop from the photo's middle."""
 
     size: int
-    rows: int = 0
+    rows: int = 0  # height of the band between black borders, for wide pictures (cars: 3/4 of the size); 0 = no borders
     faces: ClassVar[bool] = False
 
     def middle(self, width: int, height: int) -> np.ndarray:
@@ -90,18 +79,12 @@ AnyFrame: TypeAlias = Frame | FfhqFrame | SquareFrame
 
 @dataclass(frozen=True)
 class Nudge:
-    """Manual correction of an alignment.
+    """Manual correction of an alignment."""
 
-    Args:
-        right, down: shift of the face, as a share of the frame's width.
-        scale: factor of its size.
-        turn: rotation, in degrees clockwise.
-    """
-
-    right: float = 0.0
+    right: float = 0.0  # shift of the face, as a share of the frame's width
     down: float = 0.0
-    scale: float = 1.0
-    turn: float = 0.0
+    scale: float = 1.0  # factor of its size
+    turn: float = 0.0  # rotation, in degrees clockwise
 
     def on(self, matrix: np.ndarray, size: int) -> np.ndarray:
         """The matrix (2, 3) into a frame of that size, followed by this correction about the frame's middle."""

@@ -35,12 +35,7 @@ CONFIDENT = 0.95  # the network's confidence is above this for nearly all faces;
 
 
 class Refinement(nn.Module):
-    """Reads the points of an eye or of the mouth again, from an upright crop of the features.
-
-    Args:
-        points: number of its points.
-        around: number of rough points that define the crop.
-    """
+    """Reads the points of an eye or of the mouth again, from an upright crop of the features around rough points."""
 
     def __init__(self, points: int, around: int) -> None:
         super().__init__()
@@ -104,11 +99,7 @@ class Landmarks:
         self.network = network
 
     def read(self, photo: Photo, views: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
-        """Reads each view and its mirror image, and averages the two.
-
-        Args:
-            photo: the photo.
-            views: matrices (2, 3), photo pixels -> view pixels.
+        """Reads each view, a matrix (2, 3) from photo pixels to view pixels, and its mirror image; averages the two.
 
         Returns:
             For each view, points (5, 2) in the photo and the confidence, in [0, 1], that it shows a face.

@@ -53,14 +53,7 @@ class Photo:
 
 
 def notes_on(photo: Photo, matrix: np.ndarray, size: int, points: np.ndarray | None = None) -> tuple[str, ...]:
-    """Sentences about a face that will not be inverted well.
-
-    Args:
-        photo: the photo.
-        matrix: (2, 3), photo pixels -> frame pixels.
-        size: of the frame, in pixels.
-        points: (5, 2) of the face in the photo, if they are known.
-    """
+    """Sentences about a face that will not be inverted well; `matrix` (2, 3) maps it to a frame of `size` pixels."""
     notes = []
     across = round(size / magnification(matrix))
     least = round(SMALL * min(size, ENOUGH))
@@ -68,9 +61,12 @@ def notes_on(photo: Photo, matrix: np.ndarray, size: int, points: np.ndarray | N
         notes.append(f"The face is small: its crop is {across} pixels wide; {least} or more give a better likeness.")
     elif sharpness(photo.view(matrix * (SHARPNESS_SIZE / size), SHARPNESS_SIZE)) < BLURRED:
         notes.append("The face is blurred; a sharper photo gives a better likeness.")
-    if points is not None and (points.min() < 0 or (points > photo.size).any()):
+    if points is None:
+        return tuple(notes)
+    if points.min() < 0 or (points > photo.size).any():
         notes.append("Part of the face lies outside the photo; changes there cannot be seen.")
-    if points is not None and sideways(points) > SIDEWAYS:
+    eye_line, nose = points[1] - points[0], points[2] - points[:2].mean(0)
+    if abs(nose @ eye_line) / (eye_line @ eye_line) > SIDEWAYS:
         notes.append("The face looks to the side; a photo from the front gives a better likeness.")
     return tuple(notes)
 
@@ -81,9 +77,3 @@ def sharpness(view: np.ndarray) -> float:
     middle = view[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4]
     grey = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(cv2.Laplacian(grey, cv2.CV_32F).var() / max(grey.var(), 1.0))
-
-
-def sideways(points: np.ndarray) -> float:
-    """Distance of the nose from the eyes' middle, along the line of the eyes, in eye distances."""
-    line = points[1] - points[0]
-    return float(abs((points[2] - points[:2].mean(0)) @ line) / (line @ line))

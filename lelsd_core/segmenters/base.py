@@ -18,10 +18,8 @@ from lelsd_core.generators.base import Generator, Synthesis
 class Parts(tuple[str, ...]):
     """Part names in channel order, with groups of them; `in` and `expand` accept the names of both.
 
-    Args:
-        names: one name per channel.
-        groups: members by group, {"vegetation": ("tree", "grass")}; a group may contain groups. None copies the groups
-            of `names`, if it is a `Parts`.
+    `groups` holds the members of each group, {"vegetation": ("tree", "grass")}; a group may contain groups. None copies
+    the groups of `names`, if it is a `Parts`.
     """
 
     groups: Mapping[str, tuple[str, ...]]
@@ -61,23 +59,14 @@ class Parts(tuple[str, ...]):
 
 
 class Segmenter(nn.Module):
-    """Base class of segmenters, which find the parts of a picture; each does its own resizing and normalisation.
+    """Base class of segmenters, which find the parts of a picture; each does its own resizing and normalisation."""
 
-    Attributes:
-        name: registry name, or the stem of the file.
-        fingerprint: SHA-256 of the file, "" if it was never saved.
-        parts: part names in channel order, with their groups.
-        needs: generator layers whose features are read; () if the picture is enough.
-        needs_picture: whether the picture is read.
-        made_for: name and fingerprint of the generator whose features are read; None if there is none.
-    """
-
-    name: str = ""
-    fingerprint: str = ""
-    parts: Parts
-    needs: tuple[str, ...] = ()
+    name: str = ""  # registry name, or the stem of the file
+    fingerprint: str = ""  # SHA-256 of the file, "" if it was never saved
+    parts: Parts  # part names in channel order, with their groups
+    needs: tuple[str, ...] = ()  # generator layers whose features are read; () if the picture is enough
     needs_picture: bool = True
-    made_for: tuple[str, str] | None = None
+    made_for: tuple[str, str] | None = None  # name and fingerprint of the generator whose features are read
 
     def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
         """Computes part probabilities.
@@ -110,10 +99,8 @@ class AdaptedSegmenter(Segmenter):
         self.segmenter, self.parts = segmenter, Parts(segmenter.parts)
         self.name = getattr(segmenter, "name", "") or type(segmenter).__name__
         self.fingerprint = getattr(segmenter, "fingerprint", "")
-        self.needs, self.needs_picture = (
-            tuple(getattr(segmenter, "needs", ())),
-            getattr(segmenter, "needs_picture", True),
-        )
+        self.needs = tuple(getattr(segmenter, "needs", ()))
+        self.needs_picture = getattr(segmenter, "needs_picture", True)
 
     def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
         return self.segmenter.segment(image, features) if self.needs else self.segmenter.segment(image)

@@ -69,11 +69,7 @@ class Attention(nn.Module):
 
 
 class BiSeNet(nn.Module):
-    """Normalised picture (B, 3, H, W) → logits (B, labels, H, W).
-
-    Args:
-        tensors: the published state dict. KeyError or RuntimeError if tensors are missing or do not fit together.
-    """
+    """Normalised picture (B, 3, H, W) → logits (B, labels, H, W), built from the published state dict."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -81,18 +77,14 @@ class BiSeNet(nn.Module):
         def unit(name: str) -> nn.Conv2d:
             return fold(tensors, f"{name}.conv", f"{name}.bn")
 
-        def stage(number: int) -> nn.Sequential:
-            name = f"cp.resnet.layer{number}"
-            return nn.Sequential(
-                BasicBlock(tensors, f"{name}.0", 2 if number > 1 else 1), BasicBlock(tensors, f"{name}.1", 1)
-            )
-
         self.stem = fold(tensors, "cp.resnet.conv1", "cp.resnet.bn1", stride=2)
-        self.stages = nn.ModuleList(stage(number) for number in (1, 2, 3, 4))
+        self.stages = nn.ModuleList()
+        for name, stride in (("layer1", 1), ("layer2", 2), ("layer3", 2), ("layer4", 2)):
+            first = BasicBlock(tensors, f"cp.resnet.{name}.0", stride)
+            self.stages.append(nn.Sequential(first, BasicBlock(tensors, f"cp.resnet.{name}.1", 1)))
         self.attend16, self.attend32 = Attention(tensors, "cp.arm16"), Attention(tensors, "cp.arm32")
         self.head16, self.head32 = unit("cp.conv_head16"), unit("cp.conv_head32")
-        self.mean = unit("cp.conv_avg")
-        self.fuse = unit("ffm.convblk")
+        self.mean, self.fuse = unit("cp.conv_avg"), unit("ffm.convblk")
         self.squeeze, self.excite = fold(tensors, "ffm.conv1"), fold(tensors, "ffm.conv2")
         self.out, self.classify = unit("conv_out.conv"), fold(tensors, "conv_out.conv_out")
 
@@ -111,30 +103,20 @@ class BiSeNet(nn.Module):
 
 
 class FaceSegmenter(Segmenter):
-    """Segmenter of faces aligned as FFHQ's.
+    """Segmenter of faces aligned as FFHQ's, from a published state dict.
 
-    Args:
-        network: normalised picture → logits of `LABELS`.
-        merge: labels that make up each part; their probabilities are added.
-        groups: parts by group.
+    `merged` joins the labels of left and right, and those of the mouth, by adding their probabilities.
     """
 
     size = 512
 
-    def __init__(
-        self, network: BiSeNet, merge: Mapping[str, tuple[str, ...]], groups: Mapping[str, tuple[str, ...]]
-    ) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], *, merged: bool = True) -> None:
         super().__init__()
-        self.network, self.parts = network, Parts(merge, groups)
+        labels = {name: JOINED.get(name, (name,)) for name in PARTS} if merged else {name: (name,) for name in LABELS}
+        self.network, self.parts = BiSeNet(tensors), Parts(labels, GROUPS if merged else SINGLE_GROUPS)
         self.normalise = Normalise(self.size, **IMAGENET)
-        self.merge = [[LABELS.index(label) for label in labels] for labels in merge.values()]
+        self.channels = [[LABELS.index(label) for label in members] for members in labels.values()]
 
     def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
         labels = self.network(self.normalise(image)).softmax(1)  # (B, 19, 512, 512)
-        return torch.stack([labels[:, channels].sum(1) for channels in self.merge], 1)
-
-
-def build_bisenet(tensors: Mapping[str, Tensor], *, merged: bool = True) -> FaceSegmenter:
-    """Builds the segmenter from a published state dict; `merged` joins left and right, and the parts of the mouth."""
-    merge = {part: JOINED.get(part, (part,)) for part in PARTS} if merged else {label: (label,) for label in LABELS}
-    return FaceSegmenter(BiSeNet(tensors), merge, GROUPS if merged else SINGLE_GROUPS)
+        return torch.stack([labels[:, channels].sum(1) for channels in self.channels], 1)

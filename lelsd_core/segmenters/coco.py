@@ -71,33 +71,25 @@ HIERARCHY: Mapping[str, tuple[str, ...]] = {  # members by group; a group may co
 }
 
 
-def groups_of(classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The groups of the hierarchy with at least two members among some classes."""
-    groups: dict[str, tuple[str, ...]] = {}
-    for name, members in HIERARCHY.items():
-        present = tuple(member for member in members if member in classes or member in groups)
-        if len(present) > 1:
-            groups[name] = present
-    if "background" in classes:
-        groups["object"] = tuple(name for name in classes if name != "background")
-    return groups
-
-
 class ClassSegmenter(Segmenter):
-    """Segmenter whose parts are the classes of a network, with the groups of the hierarchy.
+    """Segmenter whose parts are the classes of a network, with the groups that have two or more members among them.
 
-    Args:
-        network: its method `coarse` maps normalised pictures (B, 3, H, W) to logits (B, P, h, w).
-        normalise: resizes and normalises pictures for the network.
-        classes: names of the P classes.
+    The network maps pictures (B, 3, H, W) that `normalise` has prepared to logits (B, P, h, w) of the P classes.
     """
 
     def __init__(self, network: nn.Module, normalise: Normalise, classes: tuple[str, ...]) -> None:
         super().__init__()
-        self.network, self.normalise, self.parts = network, normalise, Parts(classes, groups_of(classes))
+        groups: dict[str, tuple[str, ...]] = {}
+        for name, members in HIERARCHY.items():
+            present = tuple(member for member in members if member in classes or member in groups)
+            if len(present) > 1:
+                groups[name] = present
+        if "background" in classes:
+            groups["object"] = tuple(name for name in classes if name != "background")
+        self.network, self.normalise, self.parts = network, normalise, Parts(classes, groups)
 
     def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
         """Probabilities at a quarter of the network's input size: 182 classes at full size would take 200 MB each."""
         size = self.normalise.size // 4
-        logits = self.network.coarse(self.normalise(image))
+        logits = self.network(self.normalise(image))
         return F.interpolate(logits, (size, size), mode="bilinear", align_corners=False).softmax(1)

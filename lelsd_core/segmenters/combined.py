@@ -30,10 +30,7 @@ OPERATIONS: Mapping[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {  # 
 class Region(Segmenter):
     """A segmenter with two parts, a region and "rest"; `|`, `&` and `-` combine regions.
 
-    Args:
-        name: of the region.
-        operation: one of `OPERATIONS`, which combines the masks of the sources at the largest of their sizes.
-        sources: segmenters, each with its chosen parts.
+    The masks of the sources, segmenters with their chosen parts, are combined at the largest of their sizes.
     """
 
     def __init__(self, name: str, operation: str, *sources: tuple[Segmenter, tuple[str, ...]]) -> None:

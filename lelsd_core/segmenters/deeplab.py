@@ -27,10 +27,9 @@ BACKBONES = {23: "deeplabv3_resnet101", 6: "deeplabv3_resnet50"}  # by the numbe
 
 
 class DeepLabV3(nn.Module):
-    """torchvision's DeepLabV3: normalised picture (B, 3, H, W) → logits (B, classes, H, W).
+    """torchvision's DeepLabV3: normalised picture (B, 3, H, W) → logits (B, classes, H/8, W/8).
 
-    Args:
-        tensors: torchvision's state dict; the auxiliary classifier, which serves the training only, is left out.
+    It is built from torchvision's state dict; the auxiliary classifier, which serves the training only, is left out.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -39,22 +38,17 @@ class DeepLabV3(nn.Module):
 
         blocks = {name.split(".")[2] for name in tensors if name.startswith("backbone.layer3.")}
         mobile = "backbone.0.0.weight" in tensors
-        build = "deeplabv3_mobilenet_v3_large" if mobile else BACKBONES.get(len(blocks))
-        if build is None:
+        name = "deeplabv3_mobilenet_v3_large" if mobile else BACKBONES.get(len(blocks))
+        if name is None:
             raise ValueError(f"its ResNet has {len(blocks)} blocks in the third stage; 6 or 23 were expected")
         state = {name: tensor for name, tensor in tensors.items() if not name.startswith("aux_classifier.")}
         with torch.device("meta"):  # skips the random initialisation
-            network = getattr(segmentation, build)(
-                weights=None, weights_backbone=None, num_classes=len(tensors[MARKER_V3])
-            )
+            build_network, classes = getattr(segmentation, name), len(tensors[MARKER_V3])
+            network = build_network(weights=None, weights_backbone=None, num_classes=classes)
         network.load_state_dict(state, assign=True)
         self.network = network.to(memory_format=torch.channels_last).eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(self.coarse(x), x.shape[-2:], mode="bilinear", align_corners=False)
-
-    def coarse(self, x: Tensor) -> Tensor:
-        """Logits (B, classes, H/8, W/8), before they are enlarged."""
         return self.network.classifier(self.network.backbone(x)["out"])
 
 
@@ -79,8 +73,7 @@ class Bottleneck(nn.Module):
 class DeepLabV2(nn.Module):
     """DeepLabV2 at three scales: normalised picture (B, 3, H, W) → logits (B, classes, H/8, W/8).
 
-    Args:
-        tensors: the public state dict, under `base.`, of any depth and width.
+    It is built from the public state dict, of any depth and width.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -102,8 +95,6 @@ class DeepLabV2(nn.Module):
             logits = torch.maximum(logits, other)
         return logits
 
-    coarse = forward  # this network does not enlarge its logits
-
     def one_scale(self, x: Tensor) -> Tensor:
         """Logits (B, classes, H/8, W/8) of the picture at one scale."""
         x = self.blocks(F.max_pool2d(self.stem(x).relu_(), 3, 2, 1, ceil_mode=True))
@@ -112,19 +103,17 @@ class DeepLabV2(nn.Module):
 
 def build_deeplabv3(tensors: Mapping[str, Tensor]) -> Segmenter:
     """Builds the segmenter of a torchvision file, with 20 kinds of objects."""
-    network = DeepLabV3(tensors)
-    check_classes(tensors[MARKER_V3], OBJECTS)
-    return ClassSegmenter(network, Normalise(520, **IMAGENET), OBJECTS)
+    return build(DeepLabV3(tensors), tensors[MARKER_V3], Normalise(520, **IMAGENET), OBJECTS)
 
 
 def build_deeplabv2(tensors: Mapping[str, Tensor]) -> Segmenter:
     """Builds the segmenter of the public COCO-Stuff file, with 182 classes of scenes."""
-    network = DeepLabV2(tensors)
-    check_classes(tensors["base.aspp.c0.weight"], COCO_STUFF)
-    return ClassSegmenter(network, Normalise(513, **CAFFE, flip=True), COCO_STUFF)
+    last = tensors["base.aspp.c0.weight"]
+    return build(DeepLabV2(tensors), last, Normalise(513, **CAFFE, flip=True), COCO_STUFF)
 
 
-def check_classes(weight: Tensor, classes: tuple[str, ...]) -> None:
-    """UserError if the last layer has another number of outputs than there are class names."""
-    if len(weight) != len(classes):
-        raise UserError(f"These weights have {len(weight)} classes; a file with {len(classes)} was expected.")
+def build(network: nn.Module, last: Tensor, normalise: Normalise, classes: tuple[str, ...]) -> Segmenter:
+    """The segmenter. UserError if the weight of the last layer has another number of outputs than class names."""
+    if len(last) != len(classes):
+        raise UserError(f"These weights have {len(last)} classes; a file with {len(classes)} was expected.")
+    return ClassSegmenter(network, normalise, classes)

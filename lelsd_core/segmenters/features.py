@@ -8,7 +8,7 @@ region also has a prior for each place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from lelsd_core.seeds import FEATURE_SEGMENTERS
 from lelsd_core.segmenters.base import Parts, Segmenter
 from lelsd_core.weights.safetensors import write_safetensors
 
-SIZES = (8, 64)  # pixels: smaller layers are too coarse for parts, larger ones hold texture
 BATCH = 8
 REST = "rest"  # name of the part that holds all pixels of no other part
 POSITION_WEIGHT = 0.7  # weight of a pixel's coordinates against the unit vector of its features
@@ -33,12 +32,8 @@ class Embedding(nn.Module):
 
     Channels are square-rooted, so that a strong unit does not outweigh the others; blurred over 2×2 pixels, because
     transposed convolutions differ between even and odd pixels; centred on the picture's mean, against brightness; and
-    scaled, so that every layer has the same weight.
-
-    Args:
-        layers: number of channels by layer.
-        scale: (C,) factor of each channel.
-        size: height and width of the result, in pixels.
+    scaled, so that every layer has the same weight. `layers` holds the channels by layer, `scale` (C,) their factors;
+    `size` is the height and width of the result, in pixels.
     """
 
     def __init__(self, layers: Mapping[str, int], scale: Tensor, size: int) -> None:
@@ -54,7 +49,7 @@ class Embedding(nn.Module):
         return torch.cat([unit, self.position.expand(len(unit), -1, -1, -1)], 1)  # (B, C + 2, s, s)
 
     def maps(self, features: Mapping[str, Tensor]) -> Tensor:
-        """All layers' maps (B, C, s, s), before scaling. UserError if a layer is missing or has other channels."""
+        """The maps (B, C, s, s) of all layers, unscaled. UserError if a layer is missing or has other channels."""
         maps = []
         for name, channels in self.layers.items():
             if name not in features:
@@ -75,37 +70,31 @@ class Embedding(nn.Module):
 def fit_embedding(generator: Generator, layers: Sequence[str] = ()) -> Embedding:
     """Fits an embedding to a generator: channels are scaled by their standard deviation over samples.
 
-    Args:
-        generator: the generator.
-        layers: layer names; none = the last layer of each size from 8 to 64 pixels, or the last of all.
+    No `layers` stands for the last layer of each size from 8 to 64 pixels, or the last of all.
     """
     for name in layers:
         if name not in generator.layers:
             raise UserError(unknown_name("layer", name, generator.layers))
-    if not layers:
-        low, high = SIZES
-        last = {layer.size: layer.name for layer in generator.layers.values() if low <= layer.size <= high}
+    if not layers:  # layers below 8 pixels are too coarse for parts, those above 64 hold texture
+        last = {layer.size: layer.name for layer in generator.layers.values() if 8 <= layer.size <= 64}
         layers = tuple(last.values()) or (list(generator.layers)[-1],)
     channels = {name: generator.layers[name].channels for name in layers}
     unscaled = Embedding(channels, torch.ones(sum(channels.values())), max(generator.layers[n].size for n in layers))
     unscaled.to(generator.device)
-    samples = sample_features(generator, FEATURE_SEGMENTERS[:16], layers)
+    samples = layer_features(generator, generator.sample(FEATURE_SEGMENTERS[:16]), generator.space_names[0], layers)
     deviation = torch.stack([unscaled.maps(x).square().mean((0, 2, 3)) for x in samples]).mean(0).sqrt()
     share = torch.cat([torch.full((count,), count**-0.5) for count in channels.values()]).to(deviation)
     return Embedding(channels, share / deviation.clamp_min(1e-6), unscaled.size).to(generator.device)
 
 
-def sample_features(generator: Generator, seeds: Sequence[int], layers: Sequence[str]) -> list[dict[str, Tensor]]:
-    """Feature maps of the samples of some seeds, in batches."""
-    codes = (generator.sample(seeds[i : i + BATCH]) for i in range(0, len(seeds), BATCH))
-    return [code_features(generator, batch, generator.space_names[0], layers) for batch in codes]
-
-
 @torch.no_grad()
-def code_features(generator: Generator, codes: Tensor, space: str, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Feature maps (B, C, h, w) of codes (B, D), by layer."""
-    synthesis = generator.synthesize(codes, space, keep=layers, image=False)
-    return {name: synthesis.features(name) for name in layers}
+def layer_features(
+    generator: Generator, codes: Tensor, space: str, layers: Sequence[str]
+) -> Iterator[dict[str, Tensor]]:
+    """Feature maps (B, C, h, w) of codes (N, D), by layer, in batches."""
+    for batch in codes.to(generator.device).split(BATCH):
+        synthesis = generator.synthesize(batch, space, keep=layers, image=False)
+        yield {name: synthesis.features(name) for name in layers}
 
 
 class FeatureSegmenter(Segmenter):
@@ -150,10 +139,9 @@ class FeatureSegmenter(Segmenter):
         return torch.stack([probabilities[:, list(rows)].sum(1) for rows in self.members], 1)
 
     def named(self, groups: Mapping[str, Sequence[str]]) -> FeatureSegmenter:
-        """A segmenter with parts joined under new names; all other parts become "rest".
+        """Joins parts under new names, {"hair": ("cluster 3", "cluster 7")}; all others become "rest".
 
-        Args:
-            groups: {"hair": ("cluster 3", "cluster 7")}. UserError for an unknown part, or one in two groups.
+        UserError for an unknown part, or one in two groups.
         """
         group_of: dict[str, str] = {}
         for name, members in groups.items():
@@ -164,29 +152,20 @@ class FeatureSegmenter(Segmenter):
         rows: dict[str, list[int]] = {name: [] for name in groups}
         for part, members in zip(self.parts, self.members, strict=True):
             rows.setdefault(group_of.get(part, REST), []).extend(members)
-        return FeatureSegmenter(
-            self.embed, self.weight, self.bias, tuple(rows), self.made_for, self.method, tuple(rows.values())
-        )
+        classifier = self.embed, self.weight, self.bias
+        return FeatureSegmenter(*classifier, tuple(rows), self.made_for, self.method, tuple(rows.values()))
 
     def save(self, path: str | Path) -> None:
         """Writes a .safetensors file that `load_segmenter` reads."""
-        facts = {
-            "kind": "segmenter",
-            "method": "features",
-            "about": self.method,
-            "parts": list(self.parts),
-            "members": self.members,
-            "layers": self.embed.layers,
-            "size": self.embed.size,
-            "generator": self.made_for[0],
-            "fingerprint": self.made_for[1],
-        }
+        facts = {"kind": "segmenter", "method": "features", "about": self.method, "parts": list(self.parts)}
+        facts |= {"members": self.members, "layers": self.embed.layers, "size": self.embed.size}
+        facts |= {"generator": self.made_for[0], "fingerprint": self.made_for[1]}
         write_safetensors(path, {"weight": self.weight, "bias": self.bias, "scale": self.embed.scale}, facts)
 
 
 def build_feature_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FeatureSegmenter:
     """Builds the segmenter of a file. UserError if its tensors do not fit together."""
-    layers = {str(name): int(count) for name, count in facts["layers"].items()}
+    layers = {str(name): int(channels) for name, channels in facts["layers"].items()}
     parts, members, size, channels = facts["parts"], facts["members"], int(facts["size"]), sum(layers.values())
     count = sum(len(rows) for rows in members)
     if sorted(row for rows in members for row in rows) != list(range(count)) or len(members) != len(parts):

@@ -6,9 +6,8 @@ file  --read as data-->  tensors and facts  --architecture-->  builder  -->  seg
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -24,72 +23,50 @@ from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_f
 EXPECTED = "a segmenter was expected: one of this project's .safetensors, BiSeNet's 79999_iter.pth, or a DeepLab .pth"
 
 
-@dataclass(frozen=True)
-class PublishedLayout:
-    """The public file layout of an architecture.
+class PublishedLayout(NamedTuple):
+    """The public file layout of an architecture."""
 
-    Args:
-        about: its name in messages.
-        marker: the tensor it is recognised by.
-        build: builds the segmenter from its tensors, or from its file where `reads_folder`.
-        reads_folder: whether the network needs the files beside its own.
-    """
-
-    about: str
-    marker: str
-    build: Callable[..., nn.Module]
-    reads_folder: bool = False
+    about: str  # its name in messages
+    marker: str  # the tensor it is recognised by
+    build: Callable[..., nn.Module]  # builds the segmenter from its tensors, or from its file where `reads_folder`
+    reads_folder: bool = False  # whether the network needs the files beside its own
 
 
 PUBLISHED: Mapping[str, PublishedLayout] = {  # architecture in the catalogue -> its layout
-    "bisenet": PublishedLayout("a face-BiSeNet", bisenet.MARKER, bisenet.build_bisenet),
+    "bisenet": PublishedLayout("a face-BiSeNet", bisenet.MARKER, bisenet.FaceSegmenter),
     "deeplabv3": PublishedLayout("torchvision's DeepLabV3", deeplab.MARKER_V3, deeplab.build_deeplabv3),
     "deeplabv2": PublishedLayout("the COCO-Stuff DeepLabV2", deeplab.MARKER_V2, deeplab.build_deeplabv2),
     "maskformer": PublishedLayout("a MaskFormer", maskformer.MARKER, maskformer.build_maskformer, reads_folder=True),
 }
-METHODS: Mapping[str, Callable[..., nn.Module]] = {  # method in the header of one of this project's files -> builder
-    "parts": build_parts_segmenter,
-    "features": build_feature_segmenter,
-}
+METHODS = {"parts": build_parts_segmenter, "features": build_feature_segmenter}  # by method in this project's headers
 
 
 def read_segmenter(path: Path, network: Network | None = None) -> nn.Module:
-    """The segmenter of a file, on the CPU.
+    """The segmenter of a file of this project, or in a layout of `PUBLISHED`, on the CPU.
 
-    Args:
-        path: any file of this project, or in a layout of `PUBLISHED`.
-        network: the network of the catalogue that it must be, with its build options; None accepts any.
-
-    Raises:
-        UserError: damaged, foreign, of another architecture, or tensors that do not fit together.
+    `network` is the one of the catalogue that it must be, with its build options; None accepts any. UserError if the
+    file is damaged, foreign or of another architecture, or if its tensors do not fit together.
     """
+    required = PUBLISHED.get(network.architecture) if network else None
     with as_user_error(path.name, EXPECTED):
         tensors, facts = read_tensors(path)
         if facts is not None:
-            return build_from_header(path, tensors, facts, network)
-        architecture = next((name for name, layout in PUBLISHED.items() if layout.marker in tensors), None)
-        if architecture is None:
+            method = facts.get("method", "parts")
+            if required:
+                raise UserError(f"{path.name} holds this project's {method!r}, not {required.about}.")
+            if method not in METHODS:
+                raise UserError(unknown_name("kind of segmenter", method, METHODS))
+            return METHODS[method](tensors, facts)
+        layout = next((layout for layout in PUBLISHED.values() if layout.marker in tensors), None)
+        if layout is None:
             raise RefusedError(describe_foreign(tensors, "segmenter"))
-        layout = PUBLISHED[architecture]
-        if network is not None and architecture != network.architecture:
-            raise UserError(f"{path.name} holds {layout.about}, not {PUBLISHED[network.architecture].about}.")
+        if required and layout is not required:
+            raise UserError(f"{path.name} holds {layout.about}, not {required.about}.")
         if layout.reads_folder:
             return layout.build(path)
         segmenter = layout.build(tensors, **(network.build if network else {}))
         run_on_shapes(segmenter.network, 1, 3, 128, 128)
         return segmenter
-
-
-def build_from_header(
-    path: Path, tensors: dict[str, Tensor], facts: Mapping[str, Any], network: Network | None
-) -> nn.Module:
-    """The segmenter of one of this project's files."""
-    method = facts.get("method", "parts")
-    if network is not None and network.architecture in PUBLISHED:
-        raise UserError(f"{path.name} holds this project's {method!r}, not {PUBLISHED[network.architecture].about}.")
-    if method not in METHODS:
-        raise UserError(unknown_name("kind of segmenter", method, METHODS))
-    return METHODS[method](tensors, facts)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

@@ -3,9 +3,8 @@
     samples       --embedding-->  pixels (N, C)                 --k-means-->        centres of "cluster 1" ...
     labelled codes --embedding-->  pixels (N, C), labels (N, P)  --least squares-->  weight and bias of each part
 
-Sources: Collins et al., "Editing in Style: Uncovering the Local Semantics of GANs", CVPR 2020 (clusters); Zhang et al.,
-"DatasetGAN", CVPR 2021, and Tritrong et al., "Repurposing GANs for One-shot Semantic Part Segmentation", CVPR 2021 (few
-labels are enough).
+Sources: Collins et al., "Editing in Style", CVPR 2020 (clusters); Zhang et al., "DatasetGAN", and Tritrong et al.,
+"Repurposing GANs for One-shot Semantic Part Segmentation", CVPR 2021 (few labels are enough).
 """
 
 from __future__ import annotations
@@ -19,15 +18,7 @@ from torch import Tensor
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
 from lelsd_core.seeds import FEATURE_SEGMENTERS
-from lelsd_core.segmenters.features import (
-    BATCH,
-    REST,
-    Embedding,
-    FeatureSegmenter,
-    code_features,
-    fit_embedding,
-    sample_features,
-)
+from lelsd_core.segmenters.features import REST, Embedding, FeatureSegmenter, fit_embedding, layer_features
 
 MAX_CLUSTERS = 200
 CLUSTER_PIXELS = 256  # of each sample
@@ -51,7 +42,7 @@ def fit_clusters(
     seeds: Sequence[int] = FEATURE_SEGMENTERS,
     seed: int = 0,
 ) -> FeatureSegmenter:
-    """Clusters the features of a generator, for unsupervised parts.
+    """Clusters the features of a generator; the parts are "cluster 1" ..., and `named` joins several under one name.
 
     Args:
         generator: of any architecture.
@@ -59,17 +50,14 @@ def fit_clusters(
         layers: whose features; none = those of `fit_embedding`.
         seeds: of the samples to cluster.
         seed: of the k-means++ initialisation.
-
-    Returns:
-        A segmenter with the parts "cluster 1" ...; `named` joins several under one name.
     """
     if not 2 <= count <= MAX_CLUSTERS:
         raise UserError(f"{count} clusters were asked for; 2 to {MAX_CLUSTERS} can be.")
     embed = fit_embedding(generator, layers)
     random = torch.Generator().manual_seed(seed)
     pixels = []
-    for batch in sample_features(generator, seeds, embed.layers):
-        x = embed(batch).flatten(2)  # (B, C, s²)
+    for features in layer_features(generator, generator.sample(seeds), generator.space_names[0], embed.layers):
+        x = embed(features).flatten(2)  # (B, C, s²)
         chosen = torch.randperm(x.shape[2], generator=random)[:CLUSTER_PIXELS].to(x.device)
         pixels.append(x[:, :, chosen].transpose(1, 2).flatten(0, 1))
     points = torch.cat(pixels)  # (N, C)
@@ -108,10 +96,7 @@ def nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 def parts_like(probabilities: Tensor, parts: Sequence[str], mask: Tensor) -> tuple[str, ...]:
     """The parts whose union has the highest intersection over union with a mask, found greedily.
 
-    Args:
-        probabilities: (B, P, h, w) from `Segmenter.segment`.
-        parts: names of the P parts.
-        mask: (B, 1, h, w) in {0, 1}.
+    `probabilities` (B, P, h, w) are those of `Segmenter.segment`, `mask` is (B, 1, h, w) in {0, 1}.
     """
     labels = probabilities.argmax(1).flatten()
     sizes = torch.bincount(labels, minlength=len(parts)).float()
@@ -160,8 +145,7 @@ def labelled_pixels(
     generator: Generator, embed: Embedding, codes: Tensor, space: str, masks: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Embedded pixels (N, C) of the pictures of some codes, and the share (N, P) of each mask (B, P, h, w) in them."""
-    batches = codes.to(generator.device).split(BATCH)
-    embedded = torch.cat([embed(code_features(generator, batch, space, embed.layers)) for batch in batches])
+    embedded = torch.cat([embed(features) for features in layer_features(generator, codes, space, embed.layers)])
     shares = F.interpolate(masks.to(generator.device), (embed.size, embed.size), mode="area")
     return tuple(maps.flatten(2).transpose(1, 2).flatten(0, 1).contiguous() for maps in (embedded, shares))
 
@@ -207,8 +191,9 @@ def paint(
     embed = fit_embedding(generator, layers)
     points, share = labelled_pixels(generator, embed, codes, space, mask)  # (N, C), (N, 1)
     weight = least_squares(points, torch.cat([share, 1 - share], 1), PAINTED_RIDGE)[0].diff(dim=0)[0].neg()
-    samples = sample_features(generator, FEATURE_SEGMENTERS[:32], embed.layers)
-    values = torch.stack([torch.einsum("c,bchw->bhw", weight, embed(batch)) for batch in samples])
+    samples = generator.sample(FEATURE_SEGMENTERS[:32])
+    batches = layer_features(generator, samples, generator.space_names[0], embed.layers)
+    values = torch.stack([torch.einsum("c,bchw->bhw", weight, embed(features)) for features in batches])
     deviation, prior = values.std(), place_prior(share.reshape(embed.size, embed.size))
     total = (values / deviation + prior).flatten()
     threshold = total.kthvalue(max(1, round(len(total) * (1 - float(share.mean()))))).values

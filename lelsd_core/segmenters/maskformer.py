@@ -10,7 +10,6 @@ tensors of a local folder are read; no code is loaded from it, and nothing is do
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ from lelsd_core.segmenters.coco import ClassSegmenter
 
 MARKER = "class_predictor.weight"  # a tensor that only this layout has
 TENSORS = "model.safetensors"
-PACKAGE = "transformers>=5"
 SIZE = 640  # the published network's; its feature pyramid needs a multiple of 32
 BACKBONES = ("resnet", "maskformer-swin", "swin")  # transformers may download a file for others
 
 
 class MaskFormer(nn.Module):
-    """Normalised picture (B, 3, H, W) → logits (B, classes, H/4, W/4), around transformers' network."""
+    """Normalised picture (B, 3, H, W) → logits (B, classes, H/4, W/4), by transformers' network."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -42,8 +40,6 @@ class MaskFormer(nn.Module):
         scores = torch.einsum("bqc,bqhw->bchw", classes, queries.masks_queries_logits.sigmoid())
         return (scores + torch.finfo(scores.dtype).tiny).log()
 
-    coarse = forward
-
 
 def build_maskformer(file: Path) -> Segmenter:
     """Builds the segmenter of a model.safetensors as transformers saves it, with config.json beside it.
@@ -51,14 +47,13 @@ def build_maskformer(file: Path) -> Segmenter:
     Raises:
         UserError: transformers is not installed, the files are others or of another model, or two classes share a name.
     """
-    config = read_config(file.with_name("config.json"))
-    classes = class_names(config)
+    config, classes = read_config(file.with_name("config.json"))
     if file.name != TENSORS:
         raise UserError(f"{file} holds a MaskFormer, which is read from {TENSORS} alone.")
     try:
         import transformers  # seconds to import, and only this network needs it
     except ImportError:
-        raise UserError(f'MaskFormer needs a package; get it with: pip install "{PACKAGE}"') from None
+        raise UserError('MaskFormer needs a package; get it with: pip install "transformers>=5"') from None
     network, report = transformers.MaskFormerForInstanceSegmentation.from_pretrained(
         file.parent,
         config=transformers.MaskFormerConfig.from_dict(config),
@@ -71,8 +66,8 @@ def build_maskformer(file: Path) -> Segmenter:
     return ClassSegmenter(MaskFormer(network), Normalise(SIZE, **IMAGENET), classes)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Reads a MaskFormer's config. UserError if there is none, or if transformers might download its backbone."""
+def read_config(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A MaskFormer's config and the names of its classes. UserError if transformers might download its backbone."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         model, backbone = config["model_type"], (config.get("backbone_config") or {}).get("model_type")
@@ -83,12 +78,8 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path} is of a {model!r} with backbone {backbone!r}; a maskformer with one of {', '.join(BACKBONES)} "
             "was expected."
         )
-    return config | {"backbone": None, "use_pretrained_backbone": False}
-
-
-def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Class names in the order of their channels. UserError if one is missing or two are the same."""
     names = {int(number): " ".join(str(name).lower().split()) for number, name in config.get("id2label", {}).items()}
     if len(set(names.values())) != len(names) or sorted(names) != list(range(len(names))):
         raise UserError("The names of the classes in config.json are not all different, or one is missing.")
-    return tuple(names[number] for number in range(len(names)))
+    config |= {"backbone": None, "use_pretrained_backbone": False}
+    return config, tuple(names[number] for number in range(len(names)))

@@ -96,7 +96,7 @@ def table_row(case: Case) -> str:
 def aligned_faces(editor: Editor) -> Iterator[tuple[str, Tensor]]:
     """The shared photo and its variants, aligned, and some held-out samples of the generator, by name."""
     for name, photo in variants(read_photo(PHOTO)):
-        yield name, editor.aligner.align(photo).picture
+        yield name, editor.aligner.cut(photo, editor.aligner.find(photo)[0]).picture
     generator = editor.generator
     for seed in SEEDS:
         yield f"seed {seed}", editor.synthesize(generator.sample([seed]), generator.space_names[0]).clone()
