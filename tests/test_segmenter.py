@@ -11,8 +11,7 @@ from lelsd_core import DiscoverConfig, discover
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import evaluate
 from lelsd_core.registry import load_segmenter
-from lelsd_core.segmenters import Parts, Segmenter, adapt, part_mask, region
-from lelsd_core.segmenters.unet import build_parts_segmenter
+from lelsd_core.segmenters import Parts, Segmenter, UNetSegmenter, adapt, part_mask, region
 from lelsd_core.weights.catalogue import CHECKPOINTS
 from lelsd_core.weights.safetensors import read_safetensors
 from tests.toy import Painter
@@ -64,7 +63,7 @@ def test_held_out_figures_stand_in_the_file_and_reach_what_is_promised():
 
 def test_weights_of_another_shape_and_unknown_names_are_refused():
     with pytest.raises(UserError, match="segmenter of another shape"):
-        build_parts_segmenter({"head.weight": torch.zeros(1)}, {"parts": PARTS})
+        UNetSegmenter({"head.weight": torch.zeros(1)}, {"parts": PARTS})
     with pytest.raises(UserError, match="no segmenter named 'digiface-part'; did you mean digiface-parts"):
         load_segmenter("digiface-part")
 

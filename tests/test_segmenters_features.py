@@ -175,6 +175,15 @@ def test_reading_features_runs_on_a_pretended_gpu(head: FeatureSegmenter, faces:
         assert segment_synthesis(copy, Synthesis(None, states, faces.shown.layers)).device.type == "cuda"
 
 
+def test_parts_that_change_their_order_keep_their_pixels(faces: Faces, head: FeatureSegmenter) -> None:
+    names = head.parts[::-1]
+    reversed_head = head.named({name: (name,) for name in names})
+    assert tuple(reversed_head.parts) == names
+    torch.testing.assert_close(
+        segment_synthesis(reversed_head, faces.held_out), segment_synthesis(head, faces.held_out).flip(1)
+    )
+
+
 def test_another_generators_segmenter_is_refused(clusters: FeatureSegmenter, tmp_path: Path) -> None:
     clusters.save(tmp_path / "mine.safetensors")
     with pytest.raises(UserError, match="reads the features of 'digiface-64', not of 'painter'"):

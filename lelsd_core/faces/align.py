@@ -98,10 +98,8 @@ class FaceAligner:
         if abs(width - height) > SQUARE * width:
             return False
         points = project(self.square.middle(width, height), faces[0].points) if faces else self.read(photo)
-        if points is None:
-            return False
         corners = self.frame.size * np.array([(0.0, 0), (1, 0), (0, 1), (1, 1)])
-        moved = project(self.frame.matrix(points), corners)
+        moved = np.inf if points is None else project(self.frame.matrix(points), corners)
         return bool(np.abs(moved - corners).max() < ALIGNED * self.frame.size)
 
     def in_place(self, picture: Tensor, tolerance: float) -> bool:

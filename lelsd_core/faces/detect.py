@@ -4,8 +4,7 @@
     photo --YuNet--> five points of each face --------------------------------------------+
                                                         --upright view--> landmarks again --> five points
 
-Sources: Wu et al., "YuNet: a tiny millisecond-level face detector", 2023; those of `blaze` and `landmarks`; for
-profiles Viola, Jones, "Rapid object detection using a boosted cascade of simple features", 2001.
+Sources: Wu et al., "YuNet", 2023; those of `blaze` and `landmarks`; for profiles Viola, Jones, 2001 (a cascade).
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@
                                               |
                                               +--crops around eyes and mouth, upright--> precise irises and lips
 
-Sources: Kartynnik et al., "Real-time facial surface geometry from monocular video on mobile GPUs", 2019; Grishchenko et
-al., "Attention mesh: high-fidelity face mesh prediction in real-time", 2020; the layers of
-face_landmark_with_attention.tflite (Apache-2.0), of whose refinements only irises and lips are used.
+Sources: Kartynnik et al., "Real-time facial surface geometry", 2019; Grishchenko et al., "Attention mesh", 2020; the
+layers of face_landmark_with_attention.tflite (Apache-2.0), of whose refinements only irises and lips are used.
 """
 
 from __future__ import annotations

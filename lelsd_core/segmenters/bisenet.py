@@ -22,10 +22,6 @@ LABELS = (
     *("background", "skin", "left brow", "right brow", "left eye", "right eye", "glasses", "left ear", "right ear"),
     *("earrings", "nose", "inner mouth", "upper lip", "lower lip", "neck", "necklace", "clothes", "hair", "hat"),
 )
-PARTS = (
-    *("background", "skin", "brows", "eyes", "glasses", "ears", "earrings", "nose", "mouth", "neck", "necklace"),
-    *("clothes", "hair", "hat"),
-)
 JOINED: Mapping[str, tuple[str, ...]] = {  # left and right are unreliable in the published weights
     "brows": ("left brow", "right brow"),
     "eyes": ("left eye", "right eye"),
@@ -112,10 +108,12 @@ class FaceSegmenter(Segmenter):
 
     def __init__(self, tensors: Mapping[str, Tensor], *, merged: bool = True) -> None:
         super().__init__()
-        labels = {name: JOINED.get(name, (name,)) for name in PARTS} if merged else {name: (name,) for name in LABELS}
-        self.network, self.parts = BiSeNet(tensors), Parts(labels, GROUPS if merged else SINGLE_GROUPS)
-        self.normalise = Normalise(self.size, **IMAGENET)
-        self.channels = [[LABELS.index(label) for label in members] for members in labels.values()]
+        part_of = {label: part for part, labels in JOINED.items() for label in labels} if merged else {}
+        channels: dict[str, list[int]] = {}  # by part
+        for channel, label in enumerate(LABELS):
+            channels.setdefault(part_of.get(label, label), []).append(channel)
+        self.network, self.parts = BiSeNet(tensors), Parts(channels, GROUPS if merged else SINGLE_GROUPS)
+        self.normalise, self.channels = Normalise(self.size, **IMAGENET), list(channels.values())
 
     def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
         labels = self.network(self.normalise(image)).softmax(1)  # (B, 19, 512, 512)

@@ -71,10 +71,7 @@ class Bottleneck(nn.Module):
 
 
 class DeepLabV2(nn.Module):
-    """DeepLabV2 at three scales: normalised picture (B, 3, H, W) → logits (B, classes, H/8, W/8).
-
-    It is built from the public state dict, of any depth and width.
-    """
+    """DeepLabV2 at three scales, of any depth and width: picture (B, 3, H, W) → logits (B, classes, H/8, W/8)."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()

@@ -81,16 +81,14 @@ def fit_embedding(generator: Generator, layers: Sequence[str] = ()) -> Embedding
     channels = {name: generator.layers[name].channels for name in layers}
     unscaled = Embedding(channels, torch.ones(sum(channels.values())), max(generator.layers[n].size for n in layers))
     unscaled.to(generator.device)
-    samples = layer_features(generator, generator.sample(FEATURE_SEGMENTERS[:16]), generator.space_names[0], layers)
+    samples = features_of(generator, generator.sample(FEATURE_SEGMENTERS[:16]), generator.space_names[0], layers)
     deviation = torch.stack([unscaled.maps(x).square().mean((0, 2, 3)) for x in samples]).mean(0).sqrt()
     share = torch.cat([torch.full((count,), count**-0.5) for count in channels.values()]).to(deviation)
     return Embedding(channels, share / deviation.clamp_min(1e-6), unscaled.size).to(generator.device)
 
 
 @torch.no_grad()
-def layer_features(
-    generator: Generator, codes: Tensor, space: str, layers: Sequence[str]
-) -> Iterator[dict[str, Tensor]]:
+def features_of(generator: Generator, codes: Tensor, space: str, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Feature maps (B, C, h, w) of codes (N, D), by layer, in batches."""
     for batch in codes.to(generator.device).split(BATCH):
         synthesis = generator.synthesize(batch, space, keep=layers, image=False)
@@ -130,12 +128,9 @@ class FeatureSegmenter(Segmenter):
         self.needs, self.name = tuple(embed.layers), method
 
     def segment(self, image: Tensor | None, features: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Probabilities (B, P, 2s, 2s) that sum to 1 over the parts; the picture is not used."""
         bias = self.bias if self.bias.ndim == 3 else self.bias[:, None, None]
         logits = torch.einsum("kc,bchw->bkhw", self.weight, self.embed(features or {})) + bias
         probabilities = F.interpolate(logits, scale_factor=2.0, mode="bilinear").softmax(1)
-        if len(self.parts) == len(self.weight):
-            return probabilities
         return torch.stack([probabilities[:, list(rows)].sum(1) for rows in self.members], 1)
 
     def named(self, groups: Mapping[str, Sequence[str]]) -> FeatureSegmenter:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.segmenters import bisenet, deeplab, maskformer
 from lelsd_core.segmenters.features import build_feature_segmenter
-from lelsd_core.segmenters.unet import build_parts_segmenter
+from lelsd_core.segmenters.unet import UNetSegmenter
 from lelsd_core.weights.catalogue import Network
 from lelsd_core.weights.layouts import describe_foreign, describe_start, state_dict_of
 from lelsd_core.weights.safetensors import read_any_safetensors, read_safetensors
@@ -38,7 +38,7 @@ PUBLISHED: Mapping[str, PublishedLayout] = {  # architecture in the catalogue ->
     "deeplabv2": PublishedLayout("the COCO-Stuff DeepLabV2", deeplab.MARKER_V2, deeplab.build_deeplabv2),
     "maskformer": PublishedLayout("a MaskFormer", maskformer.MARKER, maskformer.build_maskformer, reads_folder=True),
 }
-METHODS = {"parts": build_parts_segmenter, "features": build_feature_segmenter}  # by method in this project's headers
+METHODS = {"parts": UNetSegmenter, "features": build_feature_segmenter}  # by method in this project's headers
 
 
 def read_segmenter(path: Path, network: Network | None = None) -> nn.Module:

@@ -18,7 +18,7 @@ from torch import Tensor
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
 from lelsd_core.seeds import FEATURE_SEGMENTERS
-from lelsd_core.segmenters.features import REST, Embedding, FeatureSegmenter, fit_embedding, layer_features
+from lelsd_core.segmenters.features import REST, Embedding, FeatureSegmenter, features_of, fit_embedding
 
 MAX_CLUSTERS = 200
 CLUSTER_PIXELS = 256  # of each sample
@@ -56,7 +56,7 @@ def fit_clusters(
     embed = fit_embedding(generator, layers)
     random = torch.Generator().manual_seed(seed)
     pixels = []
-    for features in layer_features(generator, generator.sample(seeds), generator.space_names[0], embed.layers):
+    for features in features_of(generator, generator.sample(seeds), generator.space_names[0], embed.layers):
         x = embed(features).flatten(2)  # (B, C, s²)
         chosen = torch.randperm(x.shape[2], generator=random)[:CLUSTER_PIXELS].to(x.device)
         pixels.append(x[:, :, chosen].transpose(1, 2).flatten(0, 1))
@@ -125,10 +125,8 @@ def fit_head(
         UserError: labels of another shape, or outside the parts; fewer than two parts, or two of the same name.
     """
     if labels.ndim != 3 or len(labels) != len(codes) or not 1 <= len(codes) <= MAX_PICTURES:
-        raise UserError(
-            f"Labels are {tuple(labels.shape)} for {len(codes)} pictures; (pictures, height, width) were expected, "
-            f"for 1 to {MAX_PICTURES} pictures."
-        )
+        expected = f"(pictures, height, width) were expected, for 1 to {MAX_PICTURES} pictures"
+        raise UserError(f"Labels are {tuple(labels.shape)} for {len(codes)} pictures; {expected}.")
     if len(parts) < 2 or len(set(parts)) != len(parts):
         raise UserError(f"The parts are {', '.join(parts) or 'none'}; two or more different names were expected.")
     low, high = int(labels.min()), int(labels.max())
@@ -145,7 +143,7 @@ def labelled_pixels(
     generator: Generator, embed: Embedding, codes: Tensor, space: str, masks: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Embedded pixels (N, C) of the pictures of some codes, and the share (N, P) of each mask (B, P, h, w) in them."""
-    embedded = torch.cat([embed(features) for features in layer_features(generator, codes, space, embed.layers)])
+    embedded = torch.cat([embed(features) for features in features_of(generator, codes, space, embed.layers)])
     shares = F.interpolate(masks.to(generator.device), (embed.size, embed.size), mode="area")
     return tuple(maps.flatten(2).transpose(1, 2).flatten(0, 1).contiguous() for maps in (embedded, shares))
 
@@ -192,7 +190,7 @@ def paint(
     points, share = labelled_pixels(generator, embed, codes, space, mask)  # (N, C), (N, 1)
     weight = least_squares(points, torch.cat([share, 1 - share], 1), PAINTED_RIDGE)[0].diff(dim=0)[0].neg()
     samples = generator.sample(FEATURE_SEGMENTERS[:32])
-    batches = layer_features(generator, samples, generator.space_names[0], embed.layers)
+    batches = features_of(generator, samples, generator.space_names[0], embed.layers)
     values = torch.stack([torch.einsum("c,bchw->bhw", weight, embed(features)) for features in batches])
     deviation, prior = values.std(), place_prior(share.reshape(embed.size, embed.size))
     total = (values / deviation + prior).flatten()

@@ -44,8 +44,7 @@ class MaskFormer(nn.Module):
 def build_maskformer(file: Path) -> Segmenter:
     """Builds the segmenter of a model.safetensors as transformers saves it, with config.json beside it.
 
-    Raises:
-        UserError: transformers is not installed, the files are others or of another model, or two classes share a name.
+    UserError if transformers is not installed, the files are of another model, or two classes share a name.
     """
     config, classes = read_config(file.with_name("config.json"))
     if file.name != TENSORS:

@@ -50,19 +50,14 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class UNetSegmenter(Segmenter):
-    """Segmenter of 64-pixel faces in digiface-64's frame; other sizes are resized."""
+    """Segmenter of 64-pixel faces in digiface-64's frame, from one of this project's files; other sizes are resized."""
 
-    def __init__(self, network: UNet, parts: tuple[str, ...]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         super().__init__()
-        self.network, self.parts = network, Parts(parts)
+        self.parts = Parts(facts.get("parts", ()))
+        self.network = load_tensors(UNet(len(self.parts)), tensors, "a segmenter")
 
     def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
         if image.shape[-2:] != (SIZE, SIZE):
             image = F.interpolate(image, (SIZE, SIZE), mode="bilinear", antialias=True)
         return self.network(image).softmax(1)
-
-
-def build_parts_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> UNetSegmenter:
-    """Builds the segmenter of one of this project's files. UserError if its tensors do not fit."""
-    parts = tuple(facts.get("parts", ()))
-    return UNetSegmenter(load_tensors(UNet(len(parts)), tensors, "a segmenter"), parts)
