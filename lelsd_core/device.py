@@ -1,8 +1,4 @@
-"""Devices: which one to run on, half precision, and what to do if memory runs out.
-
-requested name, LELSD_DEVICE or "auto"  --choose_device-->  cuda, mps or cpu
-attempts, each using less memory  --first_that_fits-->  the first result
-"""
+"""Devices: which one to run on, half precision, and what to do if memory runs out."""
 
 from __future__ import annotations
 
@@ -48,22 +44,19 @@ def choose_device(requested: str | None = None) -> torch.device:
     if kind not in KINDS or (colon and not (kind == "cuda" and number.isdecimal())):
         raise UserError(unknown_name("device", name, (AUTO, *KINDS)))
     if not any(name in (device, device.partition(":")[0]) for device in devices):
-        raise UserError(
-            f"This machine has no {name} that torch {torch.__version__} can use; it has {' and '.join(devices)}."
-        )
+        usable = f"that torch {torch.__version__} can use; it has {' and '.join(devices)}"
+        raise UserError(f"This machine has no {name} {usable}.")
     return torch.device(name)
 
 
 def dtype_on(device: torch.device, config: Mapping[str, Any], dtype: str | None) -> str | None:
     """The dtype of a network's weights on a device, with "auto" resolved.
 
-    "auto" is float16 on cuda for networks that clamp their activations, as NVIDIA's do that were trained in half
-    precision (weights and styles are scaled to at most 1, so no sum overflows), and float32 otherwise.
-
     Args:
         device: where the network runs.
         config: the network's configuration; "clamp" is the bound of its activations.
-        dtype: name of a torch dtype, "auto", or None for float32.
+        dtype: name of a torch dtype, None for float32, or "auto": float16 on cuda for networks that clamp their
+            activations, as NVIDIA's do that were trained in half precision, and float32 otherwise.
 
     Returns:
         The name of a dtype; None for float32.
@@ -145,6 +138,5 @@ def report_out_of_memory() -> Iterator[None]:
         if not is_out_of_memory(problem):
             raise
     free_memory()
-    raise UserError(
-        "There is not enough memory for this model; close other programs, or run it on the CPU with --device cpu."
-    )
+    remedy = "close other programs, or run it on the CPU with --device cpu"
+    raise UserError(f"There is not enough memory for this model; {remedy}.")

@@ -9,10 +9,10 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -21,16 +21,8 @@ from torch import Tensor
 
 from lelsd_core.errors import UserError, check_file
 
-JPEG = {"quality": 95, "subsampling": 0}  # nearly lossless
-OUTPUTS: Mapping[str, Mapping[str, Any]] = {  # file ending -> options of Pillow's `save`
-    ".png": {},
-    ".jpg": JPEG,
-    ".jpeg": JPEG,
-    ".webp": {"quality": 95},
-    ".bmp": {},
-    ".tif": {},
-    ".tiff": {},
-}
+OUTPUTS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # file endings
+QUALITY = {"quality": 95, "subsampling": 0}  # of JPEG and WebP: nearly lossless; the other formats are lossless
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -56,17 +48,14 @@ def enlarge(image: Image.Image, side: int) -> Image.Image:
 
 def check_output(path: str | os.PathLike[str]) -> None:
     """UserError if a picture cannot be written to `path`: unknown ending, missing folder, or a folder itself."""
-    target = Path(path)
-    if target.suffix.lower() not in OUTPUTS:
-        raise UserError(f"{target.name} does not end like a picture; use one of {', '.join(OUTPUTS)}.")
-    check_file(target)
+    check_file(Path(path), *OUTPUTS)
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture without metadata, in the format of the path's ending. UserError if it cannot be written."""
     check_output(path)
     try:
-        picture.save(path, **OUTPUTS[Path(path).suffix.lower()])
+        picture.save(path, **QUALITY)
     except OSError as problem:
         raise UserError(f"{path} cannot be written: {problem.strerror or problem}.") from None
 
@@ -92,8 +81,7 @@ def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2) -> Image.Image:
     return sheet
 
 
-MAX_PIXELS = 64_000_000
-MAX_BYTES = 30_000_000
+MAX_PIXELS, MAX_BYTES = 64_000_000, 30_000_000
 MAX_SIDE = 32_000  # OpenCV's warps take at most 32,767
 MIN_SIDE = 32  # a face in a smaller picture has too few pixels to be edited
 DRAFT = (2048, 2048)  # a JPEG at least twice as large in both directions is decoded at 1/2, 1/4 or 1/8 of its size
@@ -127,7 +115,7 @@ def read_photo(source: PhotoFile, max_bytes: int = MAX_BYTES) -> Image.Image:
             check_size(*image.size)
             image.draft(image.mode, DRAFT)
             image.load()
-            return to_rgb(upright(image))
+            return to_rgb(image)
 
 
 def to_photo(source: PhotoSource) -> Image.Image:
@@ -141,16 +129,14 @@ def to_photo(source: PhotoSource) -> Image.Image:
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.shape[2:] not in ((), (3,)) or source.ndim < 2 or not source.size:
-            raise UserError(
-                f"An array of shape {source.shape} and dtype {source.dtype} is not a photo; give (H, W, 3) or (H, W) "
-                "of uint8, 0 to 255."
-            )
+            problem = f"An array of shape {source.shape} and dtype {source.dtype} is not a photo"
+            raise UserError(f"{problem}; give (H, W, 3) or (H, W) of uint8, 0 to 255.")
         source = Image.fromarray(np.ascontiguousarray(source))
     if isinstance(source, Image.Image):
         if source.mode == "RGB" and not source.info and not source.getexif():
             return source
         with decoder_errors():
-            return to_rgb(upright(source))
+            return to_rgb(source)
     if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
         return read_photo(source)
     raise UserError(f"A {type(source).__name__} is not a photo; give a path, a PIL image or a uint8 array.")
@@ -171,9 +157,8 @@ def read_file(source: PhotoFile, max_bytes: int) -> IO[bytes]:
     content = source.read(max_bytes + 1)
     if len(content) > max_bytes:
         size = source.seek(0, os.SEEK_END) if source.seekable() else len(content)
-        raise UserError(
-            f"This file has {max(size, len(content)) / 1e6:.0f} MB; at most {max_bytes / 1e6:g} MB are read."
-        )
+        megabytes = max(size, len(content)) / 1e6
+        raise UserError(f"This file has {megabytes:.0f} MB; at most {max_bytes / 1e6:g} MB are read.")
     return io.BytesIO(content)
 
 
@@ -186,13 +171,11 @@ def decoder_errors() -> Iterator[None]:
         raise
     except Image.DecompressionBombError as problem:  # raised before `check_size`; its message has the number of pixels
         count = int("".join(filter(str.isdigit, str(problem).partition(")")[0])) or 0) // 10**6
-        raise UserError(
-            f"This picture has {count} megapixels, too large; at most {MAX_PIXELS // 10**6} megapixels are read."
-        ) from None
+        most = f"at most {MAX_PIXELS // 10**6} megapixels are read"
+        raise UserError(f"This picture has {count} megapixels, too large; {most}.") from None
     except UnidentifiedImageError:
-        raise UserError(
-            "This file is not a picture that can be read; use JPEG, PNG, WebP, HEIC, BMP or TIFF."
-        ) from None
+        formats = "JPEG, PNG, WebP, HEIC, BMP or TIFF"
+        raise UserError(f"This file is not a picture that can be read; use {formats}.") from None
     except DECODER_ERRORS:
         raise UserError("This picture file is damaged or cut off; try saving or downloading it again.") from None
 
@@ -206,9 +189,8 @@ def formats_for(file: IO[bytes]) -> tuple[str, ...]:
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        raise UserError(
-            "HEIC photos need the package pillow-heif: install it with pip, or save the photo as JPEG."
-        ) from None
+        remedy = "install it with pip, or save the photo as JPEG"
+        raise UserError(f"HEIC photos need the package pillow-heif: {remedy}.") from None
     register_heif_opener()
     return ("HEIF",)
 
@@ -224,19 +206,17 @@ def check_size(width: int, height: int) -> None:
         raise UserError(f"This picture has only {width}×{height} pixels; at least {MIN_SIDE} each way are needed.")
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A decoded picture, rotated as its EXIF data says; unchanged if that cannot be read."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except DECODER_ERRORS:
-        return image
-
-
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode -> sRGB without metadata: the colour profile applied, 16 bits scaled to 8, transparency on white."""
+    """Any mode -> sRGB, upright, without metadata: profile applied, 16 bits scaled to 8, transparency on white."""
+    with suppress(*DECODER_ERRORS):  # EXIF data that cannot be read
+        image = ImageOps.exif_transpose(image)
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image, profile = to_eight_bits(image), None
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        white = next((white for white in whites if grey.max() <= white), whites[-1])  # the smallest one that fits
+        eight_bits = (grey.clip(0, white) * (255 / white)).round().astype(np.uint8)
+        image, profile = Image.fromarray(eight_bits), None
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
@@ -244,14 +224,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if alpha:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
     return Image.fromarray(np.asarray(image))  # a new image has no EXIF data, profile or comment
-
-
-def to_eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits or floating point -> 8 bits; white is the smallest of 1 (only F), 255 and 65535 that fits."""
-    grey = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-    white = next((white for white in whites if grey.max() <= white), whites[-1])
-    return Image.fromarray((grey.clip(0, white) * (255 / white)).round().astype(np.uint8))
 
 
 def apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:

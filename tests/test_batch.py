@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lelsd_core.__main__ import main
-from lelsd_core.cli import edit, progress_bar
+from lelsd_core.cli import edit
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.heldout import Evaluator
 from lelsd_core.registry import load_generator, load_segmenter
@@ -202,11 +202,9 @@ def test_a_recipe_names_its_generator_and_the_face_can_be_replaced(tmp_path, cap
     assert np.abs(replaced - before).sum() > 3 * np.abs(added - before).sum()
 
 
-def test_the_progress_bar_is_shown_in_a_terminal_only(monkeypatch, capsys):
-    with progress_bar(2, "edit") as bar:
-        bar.update()
-    assert capsys.readouterr().err == ""
+def test_a_terminal_shows_a_progress_bar(tmp_path, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"\xff\xd8\xff cut")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress_bar(2, "edit") as bar:
-        bar.update()
+    assert main(["edit", str(tmp_path / "photos"), str(tmp_path / "out")]) == 1
     assert "edit:" in capsys.readouterr().err

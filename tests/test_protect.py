@@ -165,8 +165,8 @@ def test_protected_layers_are_the_last_ones_of_the_fine_sizes(generator):
 
 
 def test_a_replaced_face_leaves_the_surroundings_unless_they_were_edited():
-    parts = ("background", "skin", "clothes")
+    parts = Parts(("background", "skin", "clothes"))
     seen = F.one_hot(torch.tensor([[[0, 1, 2]]]), 3).permute(0, 3, 1, 2).float()  # one row: each part once
-    assert face_mask(seen, Parts(parts)).tolist() == [[0, 1, 0]]
-    assert face_mask(seen, Parts(parts), ("background",)).tolist() == [[1, 1, 0]]
+    assert face_mask(seen, parts).tolist() == [[0, 1, 0]]
+    assert face_mask(seen, parts, ("background",)).tolist() == [[1, 1, 0]]
     assert face_mask(seen, Parts(("wall", "skin", "clothes"))) is None

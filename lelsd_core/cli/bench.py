@@ -26,15 +26,12 @@ from torch import Tensor
 
 from lelsd_core.cli.official import official
 from lelsd_core.device import choose_device, synchronize
-from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.heldout import evaluate
-from lelsd_core.generators.base import Generator
-from lelsd_core.generators.stylegan2 import StyleGAN2
+from lelsd_core.generators import StyleGAN2
 from lelsd_core.images import enlarge, to_pil
 from lelsd_core.registry import load_editor, load_generator, load_segmenter
-from lelsd_core.segmenters import Segmenter
 from lelsd_core.weights.catalogue import generator_spec, segmenter_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +53,7 @@ WHAT = ("edit", "discover", "start")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Time one thing; what a person can fix is checked first."""
+    """Time one thing; names and numbers are checked first."""
     if options.what not in WHAT:
         raise UserError(unknown_name("bench", options.what, WHAT))
     if options.repeats < 0:
@@ -114,48 +111,37 @@ def bench_discover(name: str, repeats: int, four_times: bool, device: torch.devi
         synchronize(device)
 
     steps = discover(generator, segmenter, config)
-    times = interleaved({"floor_s": floor, "step_s": lambda: next(steps)}, repeats)
+    times: dict[str, Any] = interleaved({"floor_s": floor, "step_s": lambda: next(steps)}, repeats)
     times["step_over_floor"] = times["step_s"] / times["floor_s"]
     times["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"a step takes {times['step_over_floor']:.2f} floors (its untouched samples included)")
-    longer = compare_steps(generator, segmenter, config) if four_times else {}
-    return {"generator": name, **times, **longer}
-
-
-def compare_steps(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> dict[str, Any]:
-    """Held-out score and seconds of a search: as configured, and with four times as many steps."""
-    result: dict[str, Any] = {}
-    for label, steps in (("", config.steps), ("_four_times", 4 * config.steps)):
+    for label, count in (("", config.steps), ("_four_times", 4 * config.steps)) if four_times else ():
         began = time.perf_counter()
-        *_, last = discover(generator, segmenter, replace(config, steps=steps))
-        seconds = time.perf_counter() - began
-        score = next(evaluate(generator, segmenter, last.directions)).score
-        print(f"{steps} steps: held-out score {score:.4f} in {seconds:.1f} s")
-        result |= {f"score{label}": score, f"seconds{label}": seconds}
-    return result
+        *_, last = discover(generator, segmenter, replace(config, steps=count))
+        times[f"seconds{label}"] = seconds = time.perf_counter() - began
+        times[f"score{label}"] = score = next(evaluate(generator, segmenter, last.directions)).score
+        print(f"{count} steps: held-out score {score:.4f} in {seconds:.1f} s")
+    return {"generator": name, **times}
 
 
 def bench_memory(batch: int = 4) -> dict[str, Any]:
     """Peak memory of one step of a search with StyleGAN2 config-f at 1024: a whole batch, and one at a time."""
-    result = {}
+    result: dict[str, Any] = {"generator": "stylegan2-1024", "batch": batch}
     for label, micro in (("", batch), ("_micro_1", 1)):
         result[f"peak_gb{label}"] = peak = peak_gb(ONE_STEP.format(batch=batch, micro=micro))
         print(f"a step of batch {batch}, StyleGAN2 at 1024, {micro} at a time: peak memory {peak:.2f} GB", flush=True)
-    return {"generator": "stylegan2-1024", "batch": batch, **result}
+    return result
 
 
 def bench_start(repeats: int) -> dict[str, Any]:
     """Process start to page ready over an empty Gradio page that imports torch, and to --help over a bare Python."""
     if not (ROOT / "app.py").exists():
         raise UserError("`bench start` times the page; run it in a copy of the repository, where app.py is.")
-    times = interleaved(
-        {
-            "empty_page_s": lambda: until_ready(lambda port: ["-c", EMPTY_PAGE.format(port=port)]),
-            "page_s": lambda: until_ready(lambda port: ["app.py", "--offline", "--port", str(port)]),
-        },
-        repeats,
-        warm=1,
-    )
+    pages = {
+        "empty_page_s": lambda: until_ready(lambda port: ["-c", EMPTY_PAGE.format(port=port)]),
+        "page_s": lambda: until_ready(lambda port: ["app.py", "--offline", "--port", str(port)]),
+    }
+    times = interleaved(pages, repeats, warm=1)
     times["page_over_empty"] = times["page_s"] / times["empty_page_s"]
     print(f"the page is ready after {times['page_over_empty']:.2f} times an empty page's time")
     quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "check": True}
@@ -218,9 +204,6 @@ def random_stylegan2(resolution: int) -> StyleGAN2:
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    def affine(prefix: str, channels: int) -> dict[str, Tensor]:
-        return {f"{prefix}.affine.weight": draw(channels, 512), f"{prefix}.affine.bias": torch.ones(channels)}
-
     weights = {f"mapping.fc{i}.weight": 100 * draw(512, 512) for i in range(8)}
     weights |= {f"mapping.fc{i}.bias": draw(512) for i in range(8)} | {"mapping.w_avg": torch.zeros(512)}
     tap = torch.tensor([1.0, 3.0, 3.0, 1.0])
@@ -228,13 +211,13 @@ def random_stylegan2(resolution: int) -> StyleGAN2:
     before, size = 512, 4
     while size <= resolution:
         channels = min(512, 32768 // size)
-        for name in ("conv0", "conv1") if size > 4 else ("conv1",):
+        for name in ("conv0", "conv1", "torgb") if size > 4 else ("conv1", "torgb"):
             part = f"synthesis.b{size}.{name}"
-            weights |= affine(part, before) | {f"{part}.weight": draw(channels, before, 3, 3)}
-            weights |= {f"{part}.bias": draw(channels), f"{part}.noise_strength": torch.tensor(0.1)}
-            weights[f"{part}.noise_const"] = draw(size, size)
-            before = channels
-        part = f"synthesis.b{size}.torgb"
-        weights |= affine(part, before) | {f"{part}.weight": draw(3, before, 1, 1), f"{part}.bias": draw(3)}
+            outputs, width = (3, 1) if name == "torgb" else (channels, 3)
+            weights |= {f"{part}.affine.weight": draw(before, 512), f"{part}.affine.bias": torch.ones(before)}
+            weights |= {f"{part}.weight": draw(outputs, before, width, width), f"{part}.bias": draw(outputs)}
+            if name != "torgb":
+                weights |= {f"{part}.noise_strength": torch.tensor(0.1), f"{part}.noise_const": draw(size, size)}
+                before = channels
         size *= 2
     return StyleGAN2(weights).eval()

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
-from lelsd_core.cli import progress_bar
 from lelsd_core.device import choose_device
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     generator = load_generator(options.generator, device)
     config = config.check(generator, segmenter)
     began = time.perf_counter()
-    with progress_bar(config.steps * config.count) as bar:
+    with tqdm(total=config.steps * config.count, disable=None) as bar:  # silent where stderr is no terminal
         for progress in discover(generator, segmenter, config, against=against, checkpoint=options.checkpoint):
             bar.update(progress.step - bar.n)
             bar.set_postfix(score=f"{progress.score:.3f}", refresh=False)

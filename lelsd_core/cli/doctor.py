@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,18 +64,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def run_checks(device: torch.device) -> Iterator[Check]:
     """Check everything that networks on a device need; no check takes longer than a few seconds."""
-    packages = ", ".join(f"{name} {version_of(name)}" for name in ("torch", "gradio"))
+    gradio = version("gradio") if find_spec("gradio") else "missing"
+    packages = f"torch {torch.__version__}, gradio {gradio}"
     yield Check(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {packages}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Check(f"Networks run on {device} ({describe(device)}); {cores} cores, {torch.get_num_threads()} threads")
     yield check_memory()
     yield check_disk(Path(constants.HF_HUB_CACHE))
     yield check_shipped_model(device)
-    if device.type == "cpu":
-        remedy = "a GPU that torch can use; on a CPU a picture takes seconds"
-        yield Check("Models of 1024 pixels (FFHQ) while a slider moves", remedy)
-    else:
-        yield Check(f"Models of 1024 pixels (FFHQ) run on {device}")
+    slow = "a GPU that torch can use; on a CPU a picture takes seconds" if device.type == "cpu" else ""
+    yield Check("Models of 1024 pixels (FFHQ) while a slider moves", slow)
     yield check_hub()
     for names, use in PUBLISHED.items():
         remedy = f"python -m lelsd_core weights fetch {' '.join(names)}" if any(map(missing, names)) else ""
@@ -83,14 +81,6 @@ def run_checks(device: torch.device) -> Iterator[Check]:
     for package, use in OPTIONAL.items():
         if package != "spaces" or "SPACE_ID" in os.environ:
             yield Check(f"{package}, for {use}", "" if find_spec(package) else f"pip install {package}")
-
-
-def version_of(package: str) -> str:
-    """The version of an installed package, or "missing"."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"
 
 
 def check_memory() -> Check:
@@ -131,22 +121,22 @@ def check_hub() -> Check:
     if constants.HF_HUB_OFFLINE:
         return Check("The Hub is not asked: HF_HUB_OFFLINE is set", "unset it to download models")
     answers: list[str] = []
-    request = threading.Thread(target=lambda: answers.append(hub_problem(constants.ENDPOINT)), daemon=True)
-    request.start()
-    request.join(TIMEOUT)  # resolving a host name has no timeout of its own
+
+    def request() -> None:
+        try:
+            head = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+            urllib.request.urlopen(head, timeout=TIMEOUT).close()
+            answers.append("")
+        except urllib.error.HTTPError as answer:
+            answers.append("" if answer.code < 500 else f"it answers {answer.code}")
+        except (OSError, ValueError) as error:
+            answers.append(str(getattr(error, "reason", error)))
+
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)  # resolving a host name has no timeout of its own
     problem = answers[0] if answers else f"no answer within {TIMEOUT:g} s"
     if problem:
         remedy = f"{problem}; check the network, or set HF_ENDPOINT to a mirror; what ships works without"
         return Check(f"The Hub cannot be reached at {constants.ENDPOINT}", remedy)
     return Check(f"The Hub is reachable at {constants.ENDPOINT}")
-
-
-def hub_problem(address: str) -> str:
-    """Why a server does not answer a HEAD request; "" if it does."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=TIMEOUT).close()
-    except urllib.error.HTTPError as answer:
-        return "" if answer.code < 500 else f"it answers {answer.code}"
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
-    return ""

@@ -70,44 +70,35 @@ def add_networks(parser: argparse.ArgumentParser, default: str | None = GENERATO
     parser.add_argument("--segmenter", help="name, or a file of any kind [the generator's own]")
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Add --workers."""
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """Add --directions and --workers."""
+    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
     parser.add_argument("--workers", type=int, default=1, help="processes; more than 1 need Ray [1]")
 
 
 def add_edit(parser: argparse.ArgumentParser) -> None:
     """Flags of `edit`."""
-    parser.add_argument("photo", help="picture with a face (JPEG, PNG, WebP, HEIC, BMP, TIFF ...), or a folder of them")
-    parser.add_argument("out", help="picture to write, in the format of its ending; for a folder, the output folder")
+    add = parser.add_argument
+    several = {"action": "append", "default": [], "metavar": "NAME=AMOUNT"}
+    nudge = "adjust the alignment: right, down (shares of the frame), scale (factor), turn (degrees); may be repeated"
+    aligned = "use the photo's middle as it is, or do search for a face [detected]"
+    protect = "0 to 1: keep what is outside the parts [0]"
+    add("photo", help="picture with a face (JPEG, PNG, WebP, HEIC, BMP, TIFF ...), or a folder of them")
+    add("out", help="picture to write, in the format of its ending; for a folder, the output folder")
     add_networks(parser, default=None, shown=f"the recipe's, or {GENERATOR}")
-    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=AMOUNT", help="how far along a direction; may be repeated"
-    )
-    parser.add_argument("--recipe", help='JSON file with {"amounts": {NAME: AMOUNT}}; --set overrides it')
-    parser.add_argument("--face", type=int, default=1, metavar="N", help="which face, 1 is the largest [1]")
-    parser.add_argument(
-        "--aligned",
-        action=argparse.BooleanOptionalAction,
-        help="use the photo's middle as it is, or do search for a face [detected]",
-    )
-    parser.add_argument(
-        "--nudge",
-        action="append",
-        default=[],
-        metavar="NAME=AMOUNT",
-        help="adjust the alignment: right, down (shares of the frame), scale (factor), turn (degrees); may be repeated",
-    )
-    parser.add_argument("--closeness", help="easier (to edit), balanced or closer (to the photo) [balanced]")
-    parser.add_argument("--steps", type=int, help="refinement steps of the inversion [as the closeness has]")
-    parser.add_argument("--tune", action="store_true", help="also tune the generator to the person (StyleGAN2)")
-    parser.add_argument("--crop", action="store_true", help="write the aligned face instead of the whole photo")
-    parser.add_argument(
-        "--protect", type=float, default=0.0, metavar="AMOUNT", help="0 to 1: keep what is outside the parts [0]"
-    )
-    parser.add_argument("--paste", help="change: add the change to the photo; replace: replace the face [change]")
-    parser.add_argument("--format", help=f"of a folder's pictures: {', '.join(FORMATS)} [{FORMATS[0]}]")
-    add_workers(parser)
+    add("--set", help="how far along a direction; may be repeated", **several)
+    add("--recipe", help='JSON file with {"amounts": {NAME: AMOUNT}}; --set overrides it')
+    add("--face", type=int, default=1, metavar="N", help="which face, 1 is the largest [1]")
+    add("--aligned", action=argparse.BooleanOptionalAction, help=aligned)
+    add("--nudge", help=nudge, **several)
+    add("--closeness", help="easier (to edit), balanced or closer (to the photo) [balanced]")
+    add("--steps", type=int, help="refinement steps of the inversion [as the closeness has]")
+    add("--tune", action="store_true", help="also tune the generator to the person (StyleGAN2)")
+    add("--crop", action="store_true", help="write the aligned face instead of the whole photo")
+    add("--protect", type=float, default=0.0, metavar="AMOUNT", help=protect)
+    add("--paste", help="change: add the change to the photo; replace: replace the face [change]")
+    add("--format", help=f"of a folder's pictures: {', '.join(FORMATS)} [{FORMATS[0]}]")
+    add_batch(parser)
 
 
 def add_discover(parser: argparse.ArgumentParser) -> None:
@@ -125,34 +116,31 @@ def add_discover(parser: argparse.ArgumentParser) -> None:
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Flags of `evaluate`."""
     add_networks(parser)
-    parser.add_argument("--directions", help="folder, file or OWNER/NAME on the Hub [the generator's own]")
-    add_workers(parser)
+    add_batch(parser)
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """Arguments of `weights`."""
-    parser.add_argument("action", help="list, fetch, verify, convert or push-directions")
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="fetch, verify: names of networks; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub",
-    )
-    parser.add_argument("--only", action="store_true", help="fetch: the named files, without what belongs to them")
-    parser.add_argument("--generator", default=GENERATOR, help="push-directions: whose directions [%(default)s]")
-    parser.add_argument("--directions", help="push-directions: folder with them [the generator's own]")
-    parser.add_argument("--dry-run", action="store_true", help="push-directions: show what would be sent, send nothing")
+    add = parser.add_argument
+    names = "fetch, verify: names of networks; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub"
+    add("action", help="list, fetch, verify, convert or push-directions")
+    add("names", nargs="*", metavar="NAME", help=names)
+    add("--only", action="store_true", help="fetch: the named files, without what belongs to them")
+    add("--generator", default=GENERATOR, help="push-directions: whose directions [%(default)s]")
+    add("--directions", help="push-directions: folder with them [the generator's own]")
+    add("--dry-run", action="store_true", help="push-directions: show what would be sent, send nothing")
     parser.set_defaults(usage_error=parser.error)
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Flags of `bench`."""
-    parser.add_argument("what", help="what to time: edit, discover or start")
-    parser.add_argument("--generator", default=GENERATOR, help="registry name [%(default)s]")
-    parser.add_argument("--repeats", type=int, default=0, help="number of timings [by their duration]")
-    parser.add_argument("--four-times", action="store_true", help="discover: also search with four times as many steps")
-    parser.add_argument("--memory", action="store_true", help="discover: only the memory, of a StyleGAN2 at 1024")
-    parser.add_argument("--official", action="store_true", help="discover: also compare with the official recipe")
+    add = parser.add_argument
+    add("what", help="what to time: edit, discover or start")
+    add("--generator", default=GENERATOR, help="registry name [%(default)s]")
+    add("--repeats", type=int, default=0, help="number of timings [by their duration]")
+    add("--four-times", action="store_true", help="discover: also search with four times as many steps")
+    add("--memory", action="store_true", help="discover: only the memory, of a StyleGAN2 at 1024")
+    add("--official", action="store_true", help="discover: also compare with the official recipe")
 
 
 COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
@@ -167,9 +155,8 @@ COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = 
 
 def build_parser(program: str = "python -m lelsd_core") -> argparse.ArgumentParser:
     """The parser of all commands; `program` is the name that the usage lines show."""
-    parser = argparse.ArgumentParser(
-        prog=program, description="Find and use directions that change one part of a GAN's picture."
-    )
+    purpose = "Find and use directions that change one part of a GAN's picture."
+    parser = argparse.ArgumentParser(prog=program, description=purpose)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (text, add_arguments) in COMMANDS.items():
         description, heading, examples = text.partition("\nexamples:\n")
@@ -182,9 +169,8 @@ def build_parser(program: str = "python -m lelsd_core") -> argparse.ArgumentPars
         )
         add_arguments(command)
         if name != "weights":
-            command.add_argument(
-                "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps [LELSD_DEVICE, or auto]"
-            )
+            device = "auto, cpu, cuda, cuda:1 or mps [LELSD_DEVICE, or auto]"
+            command.add_argument("--device", metavar="NAME", help=device)
         command.add_argument("--json", action="store_true", help="print one JSON object on the last line")
         command.set_defaults(code=0)
     return parser

@@ -9,7 +9,7 @@ from typing import Any
 
 from lelsd_core.errors import UserError, check_file, unknown_name
 from lelsd_core.weights.cache import faults_of, forget_hashes, local, sha256_at, sha256_of
-from lelsd_core.weights.catalogue import CATALOGUE, Network, find_network, generator_spec, needed_by
+from lelsd_core.weights.catalogue import CATALOGUE, find_network, generator_spec, needed_by
 from lelsd_core.weights.hub import Bar, check_possible, fetch, plan
 
 
@@ -43,41 +43,33 @@ def list_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Every network of the catalogue that has a file of its own, and whether that is on this machine."""
     if options.names:
         options.usage_error("list takes no names")
-    rows = [row_of(network) for network in CATALOGUE.values() if network.has_own_file]
-    table = [("NAME", "KIND", "MB", "HERE", "SHA-256", "LICENCE; TRAINED ON")]
-    for row in rows:
+    rows, table = [], [("NAME", "KIND", "MB", "HERE", "SHA-256", "LICENCE; TRAINED ON")]
+    for network in CATALOGUE.values():
+        if not network.has_own_file:
+            continue
+        faults = faults_of(network.name)
+        path = None if faults else local(network.name)
+        files = [network.shipped] if network.shipped else [source.file for source in network.all_sources]
+        shipped_mb = path.stat().st_size / 1e6 if network.shipped and path else 0.0
+        row = {name: getattr(network, name) for name in ("name", "kind", "about", "memory_gb", "licence", "data")} | {
+            "megabytes": network.megabytes or shipped_mb,
+            "path": path and str(path),
+            "fault": "; ".join(faults) or None,
+            "sha256": files[0].sha256 if files else None,
+            "sources": [str(source) for source in network.all_sources],
+            "sure": network.sources[0].sure if network.sources else None,
+            "by_hand": network.by_hand and " from ".join(network.by_hand),
+            "belongs": list(network.parts),
+        }
+        rows.append(row)
         size = f"{row['megabytes']:.0f}" if row["megabytes"] >= 1 else "<1" if row["megabytes"] else "?"
-        state = "damaged" if row["fault"] else "here" if row["path"] else "by hand" if row["by_hand"] else "no"
+        state = "damaged" if faults else "here" if path else "by hand" if network.by_hand else "no"
         sha256 = "known" if row["sha256"] else "unseen"
-        table.append((row["name"], row["kind"], size, state, sha256, f"{row['licence']}; {row['data']}"))
+        table.append((network.name, network.kind, size, state, sha256, f"{network.licence}; {network.data}"))
     widths = [max(len(line[i]) for line in table) for i in range(5)]
     for *cells, last in table:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
     return {"rows": rows}
-
-
-def row_of(network: Network) -> dict[str, Any]:
-    """One network for people and programs."""
-    faults = faults_of(network.name)
-    path = None if faults else local(network.name)
-    files = [network.shipped] if network.shipped else [source.file for source in network.all_sources]
-    shipped_mb = path.stat().st_size / 1e6 if network.shipped and path else 0.0
-    return {
-        "name": network.name,
-        "kind": network.kind,
-        "about": network.about,
-        "megabytes": network.megabytes or shipped_mb,
-        "memory_gb": network.memory_gb,
-        "licence": network.licence,
-        "data": network.data,
-        "path": path and str(path),
-        "fault": "; ".join(faults) or None,
-        "sha256": files[0].sha256 if files else None,
-        "sources": [str(source) for source in network.all_sources],
-        "sure": network.sources[0].sure if network.sources else None,
-        "by_hand": network.by_hand and " from ".join(network.by_hand),
-        "belongs": list(network.parts),
-    }
 
 
 def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -98,7 +99,7 @@ def spread_with_ray(build: Callable[[str], Task], items: Sequence[Any], workers:
     gpus = torch.cuda.device_count() if device == "cuda" else 0
     gpus_each = 1 / -(-workers // gpus) if gpus else 0  # Ray makes only its own GPU visible to a worker
     actor = ray.remote(num_cpus=1, num_gpus=gpus_each, max_restarts=RESTARTS, max_task_retries=1)(Worker)
-    with ray_running(ray, workers, gpus):
+    with ray_running(ray, num_cpus=workers, num_gpus=gpus, object_store_memory=OBJECT_STORE):
         pool = ActorPool([actor.remote(build, device, torch.get_num_threads()) for _ in range(workers)])
         for item in items:
             pool.submit(lambda worker, item: worker.do.remote(item), item)
@@ -116,37 +117,25 @@ def spread_with_ray(build: Callable[[str], Task], items: Sequence[Any], workers:
 
 
 @contextmanager
-def ray_running(ray: Any, workers: int, gpus: int) -> Iterator[None]:
+def ray_running(ray: Any, **limits: int) -> Iterator[None]:
     """Start Ray on this machine and stop it again. UserError if it does not start."""
     package_folder = str(Path(__file__).resolve().parents[2])
-    environment = {
-        "RAY_AUTH_TOKEN": TOKEN,
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")])),
-    }
-    before = {name: os.environ.get(name) for name in environment}
+    path = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
     folder = "/tmp" if sys.platform == "darwin" else None  # Ray's sockets need a short path
-    with tempfile.TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True) as logs:
-        os.environ.update(environment)
+    silent = {"include_dashboard": False, "log_to_driver": False, "logging_level": "critical"}
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True) as logs,
+        patch.dict(os.environ, RAY_AUTH_TOKEN=TOKEN, PYTHONPATH=path),
+    ):
         try:
-            try:
-                ray.init(
-                    address="local",
-                    num_cpus=workers,
-                    num_gpus=gpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level="critical",
-                    object_store_memory=OBJECT_STORE,
-                    _temp_dir=logs,
-                )
-            except Exception as error:  # Ray raises many types
-                reason = str(error).strip().partition("\n")[0]
-                raise UserError(f"Ray could not start here ({reason}); leave --workers at 1.") from error
+            ray.init(address="local", _temp_dir=logs, **silent, **limits)
+        except Exception as error:  # Ray raises many types
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(f"Ray could not start here ({reason}); leave --workers at 1.") from error
+        try:
             yield
         finally:
             ray.shutdown()
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def import_ray() -> Any:

@@ -134,16 +134,11 @@ class Editor:
             untuned = picture if tuning is None else self.synthesize(inversion.codes, inversion.space)
             metrics = self.metric_networks.measure(target, picture) if is_last or encoder_metrics is None else None
             encoder_metrics = encoder_metrics or metrics
-            session = replace(
-                self._session(inversion.codes, inversion.space, picture, note, tuning),
-                photo=face.photo,
-                matrix=face.matrix,
-                inversion_l1=float((untuned - target).abs().mean()),
-                encoder_metrics=encoder_metrics,
-                metrics=metrics,
-            )
+            l1 = float((untuned - target).abs().mean())
+            session = self._session(inversion.codes, inversion.space, picture, note, tuning)
+            session = replace(session, photo=face.photo, matrix=face.matrix, inversion_l1=l1)
             seconds += time.perf_counter() - start
-            yield replace(session, seconds=seconds)
+            yield replace(session, encoder_metrics=encoder_metrics, metrics=metrics, seconds=seconds)
             start = time.perf_counter()  # the time until the next session is asked for does not count
 
     def detect(self, photo: PhotoSource, aligned: bool | None = None) -> DetectedPhoto:
@@ -177,9 +172,8 @@ class Editor:
         steps = usual if options.steps is None else options.steps
         every = min(REPORT_EVERY, max(1, steps // 4))
         yield guess, None, not steps and not options.tune
-        for inversion in self.inverter.refine(
-            target, guess, steps=steps, weights=weights, closeness=options.closeness, side=size
-        ):
+        how = {"weights": weights, "closeness": options.closeness, "side": size}
+        for inversion in self.inverter.refine(target, guess, steps=steps, **how):
             if inversion.step and (inversion.step == steps or inversion.step % every == 0):
                 yield inversion, None, inversion.step == steps and not options.tune
         if options.tune:
@@ -189,9 +183,9 @@ class Editor:
 
     def _session(self, codes: Tensor, space: str, picture: Tensor, note: str, tuning: Tuning | None = None) -> Session:
         """A session of codes (1, D) and the picture (1, 3, R, R) that they render to."""
-        preview, name = self.renderer.preview(codes, space, tuning), self.generator.name
-        session = Session(codes.cpu(), space, self.directions, to_pil(picture), note=note, preview=preview)
-        return replace(session, generator=name, tuning=tuning)
+        shown = {"note": note, "preview": self.renderer.preview(codes, space, tuning)}
+        face = codes.cpu(), space, self.directions, to_pil(picture)
+        return Session(*face, generator=self.generator.name, tuning=tuning, **shown)
 
     def warm_up(self) -> None:
         """Run one refinement step, so that the first inversion need not wait for torch to load its optimisers."""
@@ -256,9 +250,8 @@ class Editor:
         parts = moved_parts(session.directions, amounts)
         codes, space = self.moved_codes(session, amounts)
         unedited = self.generator.lift(session.codes.to(codes), session.space, space)
-        pictures, masks = self.renderer.pictures_and_masks(
-            torch.cat([unedited, codes]), space, parts, session.tuning, protect
-        )
+        both = torch.cat([unedited, codes])
+        pictures, masks = self.renderer.pictures_and_masks(both, space, parts, session.tuning, protect)
         before, after = pictures.split(1)
         mask = COMBINE["average"](*masks.split(1))
         score = float(localization_score(before, after, mask))

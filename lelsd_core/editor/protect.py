@@ -3,10 +3,8 @@
     masks of the parts before and after the edit  --soft_mask-->  weight (1, 1, h, w): 1 inside, falling to 0 outside
     fine layers again, each with features = unedited + weight · (edited − unedited)  -->  picture
 
-Features are blended instead of pixels, so that the network itself renders the seam: in the last layer of each size,
-from a quarter of the picture's size on (in coarser layers a small part covers too few pixels, and its edit would be
-weakened). In all architectures of this project feature maps are aligned with the picture, so one rule serves all.
-The cost on top of an edit is one pass through the fine layers for one picture.
+Features are blended instead of pixels, so that the network itself renders the seam. In layers coarser than a quarter of
+the picture, a small part would cover too few pixels. The cost is one pass through the fine layers.
 """
 
 from __future__ import annotations
@@ -58,19 +56,16 @@ def blend_outside(
     strength: float = 1.0,
     keep: Collection[str] = (),
 ) -> Synthesis:
-    """Render edited codes again with the unedited features outside a mask.
+    """Render edited codes again with the unedited features outside a mask; one picture.
 
     Args:
         generator: renders the codes.
         both: the unedited and the edited picture (batch of 2), with the states of `protected_layers` and of `keep`.
-        codes: the edited codes (1, D) in `space`.
+        codes: the edited codes (1, D).
         space: latent space of the codes.
         weight: (1, 1, h, w) in [0, 1], 1 where the edit may show.
         strength: share of the change outside the mask that is removed in each layer, in [0, 1].
         keep: layers whose states are returned.
-
-    Returns:
-        A `Synthesis` of one picture.
     """
     weight = 1 - strength * (1 - weight)
     names = protected_layers(generator)

@@ -20,25 +20,20 @@ from lelsd_core.directions import Direction, named_apart
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.metrics import InversionMetrics
 from lelsd_core.faces import AlignedFace, Candidate, Nudge
+from lelsd_core.faces.align import NO_NUDGE
 from lelsd_core.inversion import BALANCED
 from lelsd_core.inversion.pivotal import Tuning
 
-NO_NUDGE = Nudge()
 SHOWN = 1280  # longer side in pixels of a photo on a page
 MAX_RECIPE = 1_000_000  # bytes of a recipe file
 
 
 @dataclass(frozen=True, eq=False)
 class DetectedPhoto:
-    """A photo with the faces that were detected in it.
+    """A photo with the faces that were detected in it."""
 
-    Args:
-        photo: RGB, upright, at full size.
-        faces: the faces, largest first.
-    """
-
-    photo: Image.Image
-    faces: tuple[Candidate, ...]
+    photo: Image.Image  # RGB, upright, at full size
+    faces: tuple[Candidate, ...]  # largest first
 
     @cached_property
     def shown(self) -> Image.Image:
@@ -63,59 +58,34 @@ class DetectedPhoto:
 
 @dataclass(frozen=True)
 class InversionOptions:
-    """How a photo is aligned and inverted.
+    """How a photo is aligned and inverted."""
 
-    Args:
-        face: index of the face, counted from 0, largest first.
-        aligned: True uses the centre of the photo as it is, False detects the face, None decides by the photo.
-        nudge: the user's correction of the alignment.
-        closeness: key of `inversion.CLOSENESS`.
-        steps: refinement steps; None = the closeness's own number.
-        tune: also tune the generator's weights to the person (see `Editor.can_tune`).
-    """
-
-    face: int = 0
-    aligned: bool | None = None
-    nudge: Nudge = NO_NUDGE
-    closeness: str = BALANCED
-    steps: int | None = None
-    tune: bool = False
+    face: int = 0  # index of the face, counted from 0, largest first
+    aligned: bool | None = None  # True: use the centre of the photo as it is; False: detect the face; None: automatic
+    nudge: Nudge = NO_NUDGE  # the user's correction of the alignment
+    closeness: str = BALANCED  # key of `inversion.CLOSENESS`
+    steps: int | None = None  # refinement steps; None = the closeness's own number
+    tune: bool = False  # also tune the generator's weights to the person (see `Editor.can_tune`)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Session:
-    """One inverted face, ready to be edited. A few kilobytes; never changed, each change makes a new session.
+    """One inverted face, ready to be edited. A few kilobytes; never changed, each change makes a new session."""
 
-    Args:
-        codes: (1, D) on the CPU, unedited; edits are amounts along directions from here.
-        space: latent space of the codes.
-        directions: the editor's directions and those discovered in this session.
-        original: the unedited picture at the generator's resolution.
-        photo: the aligned photo for display; None for a random face.
-        matrix: (2, 3), photo pixels -> frame pixels; None for a random face.
-        inversion_l1: mean absolute error of the inversion in [-1, 1], by the untuned generator; None for a random face.
-        encoder_metrics, metrics: metrics of the encoder's guess and of the current codes; None if not computed.
-        seconds: computing time of alignment and inversion.
-        note: one sentence for the user about the alignment.
-        preview: the unedited picture as `Editor.preview` renders it; None if that renders full pictures.
-        generator: name of the generator that the codes belong to.
-        tuning: change of the generator's weights for this person, if it was tuned.
-    """
-
-    codes: Tensor
-    space: str
-    directions: tuple[Direction, ...]
-    original: Image.Image
-    photo: Image.Image | None = None
-    matrix: np.ndarray | None = None
-    inversion_l1: float | None = None
-    encoder_metrics: InversionMetrics | None = None
-    metrics: InversionMetrics | None = None
-    seconds: float = 0.0
-    note: str = ""
-    preview: Image.Image | None = None
-    generator: str = ""
-    tuning: Tuning | None = None
+    codes: Tensor  # (1, D) on the CPU, unedited; edits are amounts along directions from these codes
+    space: str  # latent space of the codes
+    directions: tuple[Direction, ...]  # the editor's directions and those discovered in this session
+    original: Image.Image  # the unedited picture at the generator's resolution
+    photo: Image.Image | None = None  # the aligned photo for display; None for a random face
+    matrix: np.ndarray | None = None  # (2, 3), photo pixels -> frame pixels; None for a random face
+    inversion_l1: float | None = None  # mean absolute error in [-1, 1] by the untuned generator; None for a random face
+    encoder_metrics: InversionMetrics | None = None  # of the encoder's guess
+    metrics: InversionMetrics | None = None  # of the current codes; None if not computed
+    seconds: float = 0.0  # computing time of alignment and inversion
+    note: str = ""  # one sentence for the user about the alignment
+    preview: Image.Image | None = None  # the unedited picture as `Editor.preview` renders it; None for full pictures
+    generator: str = ""  # name of the generator that the codes belong to
+    tuning: Tuning | None = None  # change of the generator's weights for this person, if it was tuned
 
     def __repr__(self) -> str:
         source = "random face" if self.inversion_l1 is None else f"photo, inversion L1 {self.inversion_l1:.3f}"
@@ -129,17 +99,11 @@ class Session:
 
 @dataclass(frozen=True)
 class Locality:
-    """Where an edit changed the picture.
+    """Where an edit changed the picture."""
 
-    Args:
-        parts: the parts that were edited.
-        score: share of the squared change inside the parts, in [0, 1].
-        area: share of the picture that the parts cover, in [0, 1].
-    """
-
-    parts: tuple[str, ...]
-    score: float
-    area: float
+    parts: tuple[str, ...]  # the parts that were edited
+    score: float  # share of the squared change inside the parts, in [0, 1]
+    area: float  # share of the picture that the parts cover, in [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,16 +138,12 @@ def describe_alignment(face: AlignedFace, number: int = 0) -> str:
     return " ".join([first, *candidate.notes])
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Amounts by direction name, and the generator they were made for; None if the file does not name it."""
+def read_recipe(path: str | Path) -> tuple[dict[str, float], str | None]:
+    """Amounts by direction name of a recipe (JSON), and the name of its generator, if the file says it.
 
-    amounts: dict[str, float]
-    generator: str | None = None
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe (JSON). UserError if the file is missing or holds something else."""
+    Raises:
+        UserError: a missing file, or another one.
+    """
     if not Path(path).exists():
         raise UserError(f"There is no recipe {path}.")
     try:
@@ -192,7 +152,7 @@ def read_recipe(path: str | Path) -> Recipe:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         amounts = {str(name): finite(amount) for name, amount in content["amounts"].items()}
         generator = content.get("generator")
-        return Recipe(amounts, None if generator is None else str(generator))
+        return amounts, None if generator is None else str(generator)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f'{path} is not a recipe; it should hold {{"amounts": {{"mouth": 2.5}}}}.') from None
 

@@ -38,36 +38,25 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class InversionMetrics:
-    """Distance between a picture and the face that it should show.
+    """Distance between a picture and the face that it should show."""
 
-    Args:
-        l1, l2: mean absolute and mean squared error, pixels in [-1, 1].
-        lpips: perceptual distance, 0 = equal; None without its backbone.
-        identity: cosine of the face embeddings, in [-1, 1], 1 = the same person; None without SFace.
-        missing: for each None, a sentence that says what is missing and how to get it.
-    """
-
-    l1: float
-    l2: float
-    lpips: float | None
-    identity: float | None
-    missing: tuple[str, ...] = ()
+    l1: float  # mean absolute error of pixels in [-1, 1]
+    l2: float  # mean squared error of pixels in [-1, 1]
+    lpips: float | None  # perceptual distance, 0 = equal; None without its backbone
+    identity: float | None  # cosine of the face embeddings, in [-1, 1], 1 = the same person; None without SFace
+    missing: tuple[str, ...] = ()  # for each None, a sentence that says what is missing and how to get it
 
 
 @dataclass(frozen=True)
 class MetricNetworks:
     """The networks of the metrics, as far as they were found on this machine.
 
-    Args:
-        backbone: weights of LPIPS's VGG16 or AlexNet, .safetensors or .pth, with torchvision's names.
-        sface: OpenCV's face_recognition_sface ONNX file.
-        points: (x, y) in pixels of left eye, right eye, nose and mouth (or both its corners) in all pictures; None for
-            pictures that do not show faces.
+    The points are (x, y) in pixels of left eye, right eye, nose and mouth (or both its corners) in all pictures.
     """
 
-    backbone: Path | None = None
-    sface: Path | None = None
-    points: Points | None = None
+    backbone: Path | None = None  # weights of LPIPS's VGG16 or AlexNet, .safetensors or .pth, with torchvision's names
+    sface: Path | None = None  # OpenCV's face_recognition_sface ONNX file
+    points: Points | None = None  # None for pictures that do not show faces
 
     def measure(self, before: Tensor, after: Tensor) -> InversionMetrics:
         """Compare a picture with the face that it should show, both (1, 3, R, R) in [-1, 1].
@@ -91,18 +80,16 @@ class MetricNetworks:
         else:
             missing.append(f"Identity needs SFace: {FETCH} sface")
         error = after - before
-        return InversionMetrics(
-            float(error.abs().mean()), float(error.square().mean()), lpips, identity, tuple(missing)
-        )
+        l1, l2 = float(error.abs().mean()), float(error.square().mean())
+        return InversionMetrics(l1, l2, lpips, identity, tuple(missing))
 
 
-@torch.no_grad()
 def perceptual_distance(before: Tensor, after: Tensor, backbone: Path) -> float:
     """LPIPS of two pictures (1, 3, R, R) in [-1, 1], area-resampled to at most `LPIPS_SIDE` pixels."""
-    network = load_lpips(backbone)
     side = min(before.shape[-1], LPIPS_SIDE)
     small = (F.interpolate(picture.cpu(), (side, side), mode="area") for picture in (before, after))
-    return float(network(*small))
+    with torch.no_grad():
+        return float(load_lpips(backbone)(*small))
 
 
 def read_backbone(path: Path) -> dict[str, Tensor]:
@@ -157,7 +144,6 @@ def load_sface(sface: Path) -> cv2.FaceRecognizerSF:
         network = cv2.FaceRecognizerSF.create(str(sface), "")
         network.feature(np.zeros((FACE_SIDE, FACE_SIDE, 3), np.uint8))
     except cv2.error:
-        raise UserError(
-            f"{sface.name} is not SFace's ONNX file, or is damaged; fetch it again: {FETCH} sface"
-        ) from None
+        message = f"{sface.name} is not SFace's ONNX file, or is damaged; fetch it again: {FETCH} sface"
+        raise UserError(message) from None
     return network

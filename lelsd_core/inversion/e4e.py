@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,9 +72,7 @@ class E4EEncoder(nn.Module):
 class Unit(nn.Module):
     """Residual unit: BatchNorm, convolution, PReLU, strided convolution, squeeze and excitation, plus a shortcut.
 
-    Args:
-        tensors: one "body.N" of the state dict.
-        stride: of the second convolution and the shortcut.
+    `tensors` are one "body.N" of the state dict; `stride` is that of the second convolution and the shortcut.
     """
 
     def __init__(self, tensors: Tensors, stride: int) -> None:
@@ -132,19 +129,12 @@ CAR_ROWS = 16  # rows of W+ in the published encoder for cars, should its file n
 
 @dataclass(frozen=True, eq=False)
 class E4EFile:
-    """What an e4e file holds.
+    """What an e4e file holds."""
 
-    Args:
-        encoder: in eval mode, on the CPU.
-        mean: (L, 512), to be added to the encoder's rows.
-        view: height and width of the pictures that it expects.
-        generator: the StyleGAN2 in the file, unless it was not requested; without a name.
-    """
-
-    encoder: E4EEncoder
-    mean: Tensor
-    view: tuple[int, int]
-    generator: Generator | None
+    encoder: E4EEncoder  # in eval mode, on the CPU
+    mean: Tensor  # (L, 512), to be added to the encoder's rows
+    view: tuple[int, int]  # height and width of the pictures that it expects
+    generator: Generator | None  # the StyleGAN2 in the file, without a name; None if it was not requested
 
 
 def read_e4e(path: Path, *, generator: bool = True) -> E4EFile:
@@ -158,43 +148,35 @@ def read_e4e(path: Path, *, generator: bool = True) -> E4EFile:
         UserError: damaged, foreign, another kind of encoder, or tensors that do not fit together.
     """
     with as_user_error(path.name, EXPECTED):
-        tensors, mean, options = read_tensors(path)
-        encoder = {name: tensors.pop(name) for name in list(tensors) if name.startswith("encoder.")}
-        checkpoint = to_checkpoint(tensors, Extra(mean=mean), path.stat().st_size) if generator else None
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(512)
+            if not is_torch_file(start):
+                raise RefusedError(f"it is {describe_start(start)}")
+            content = read_torch(file, size)
+        tensors, mean = state_dict_of(content)
+        if MARKER not in tensors:
+            raise RefusedError(describe_foreign(tensors, "encoder"))
+        options = content.get("opts")
+        options = options if isinstance(options, Mapping) else {}
+        del content
+        kind = options.get("encoder_type", "Encoder4Editing")  # pSp's and ReStyle's have tensors of the same names
+        if kind != "Encoder4Editing":
+            raise RefusedError(f"its encoder is a {kind}, not e4e's Encoder4Editing")
+        encoder = pop_tensors(tensors, "encoder")
+        checkpoint = to_checkpoint(tensors, Extra(mean=mean), size) if generator else None
         del tensors
-        network = E4EEncoder({name[len("encoder.") :]: encoder.pop(name) for name in list(encoder)}).eval()
+        network = E4EEncoder(encoder).eval()
+        del encoder
         decoder = build_generator(checkpoint, Options()) if checkpoint else None
         rows, domain = len(network.styles), options.get("dataset_type")
         view = CAR if (rows == CAR_ROWS if domain is None else "car" in str(domain)) else SQUARE
         run_on_shapes(network, 1, 3, *view)
-        return E4EFile(network, mean_rows(mean, decoder, rows), view, decoder)
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], Tensor | None, Mapping[str, Any]]:
-    """Tensors by official name, the mean W and the training options. Refuses files without e4e's encoder."""
-    with open(path, "rb") as file:
-        start = file.read(512)
-        if not is_torch_file(start):
-            raise RefusedError(f"it is {describe_start(start)}")
-        content = read_torch(file, path.stat().st_size)
-    tensors, mean = state_dict_of(content)
-    if MARKER not in tensors:
-        raise RefusedError(describe_foreign(tensors, "encoder"))
-    options = content.get("opts")
-    options = options if isinstance(options, Mapping) else {}
-    kind = options.get("encoder_type", "Encoder4Editing")  # pSp's and ReStyle's have tensors of the same names
-    if kind != "Encoder4Editing":
-        raise RefusedError(f"its encoder is a {kind}, not e4e's Encoder4Editing")
-    return tensors, mean, options
-
-
-def mean_rows(mean: Tensor | None, generator: Generator | None, rows: int) -> Tensor:
-    """What is added to the encoder's rows, (L, 512): as stored, else the mean W of the generator in the file."""
-    if mean is None and generator is not None:
-        mean = generator.mean
-    if mean is None:
-        raise RefusedError("it holds no latent_avg")
-    mean = mean.float().reshape(-1, mean.shape[-1])
-    if len(mean) not in (1, rows):
-        raise RefusedError(f"its mean W is of another shape, {tuple(mean.shape)}, than its encoder's {rows} rows")
-    return mean.expand(rows, -1).clone()
+        if mean is None and decoder is not None:
+            mean = decoder.mean
+        if mean is None:
+            raise RefusedError("it holds no latent_avg")
+        mean = mean.float().reshape(-1, mean.shape[-1])
+        if len(mean) not in (1, rows):
+            raise RefusedError(f"its mean W is of another shape, {tuple(mean.shape)}, than its encoder's {rows} rows")
+        return E4EFile(network, mean.expand(rows, -1).clone(), view, decoder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -58,9 +59,8 @@ class Inverter(ABC):
         names = self.generator.space_names
         spaces, space = names[names.index(self.space) :], space or self.space
         if space not in spaces:
-            raise UserError(
-                unknown_name(f"space that photos can be brought to with {self.generator.name}", space, spaces)
-            )
+            kind = f"space that photos can be brought to with {self.generator.name}"
+            raise UserError(unknown_name(kind, space, spaces))
         codes = self.generator.lift(self.guess(face), self.space, space)
         picture = self.generator.synthesize(codes, space).image
         return Inversion(codes, space, float((picture - face).abs().mean()))
@@ -156,29 +156,18 @@ class FaceEncoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            block(12, 64),  # 32 × 32
-            block(64, 128, stride=2),
-            block(128, 128),  # 16 × 16
-            block(128, 256, stride=2),
-            block(256, 256),  # 8 × 8
-            block(256, 288, stride=2),
-            block(288, 288),  # 4 × 4
-            nn.Conv2d(288, 64, 1),
-            nn.Flatten(),
-        )
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]  # to 32 × 32 pixels; then three strides to 4 × 4
+        channels, strides = (12, 64, 128, 128, 256, 256, 288, 288), (1, 2, 1, 2, 1, 2, 1)
+        for (inputs, outputs), stride in zip(pairwise(channels), strides, strict=True):
+            convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+            layers.append(nn.Sequential(convolution, nn.LeakyReLU(0.2, inplace=True)))
+        self.trunk = nn.Sequential(*layers, nn.Conv2d(288, 64, 1), nn.Flatten())
         self.head = nn.Linear(64 * 16, width)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.centre + self.spread * self.head(self.trunk(image))
-
-
-def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3×3 convolution and leaky ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.LeakyReLU(0.2, inplace=True))
 
 
 def build_encoder(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FaceEncoder:

@@ -31,20 +31,16 @@ LEARNING_RATE = 0.01  # at its peak; the factors are about 1 at the start
 class Tuning:
     """A change of one generator's weights for one person.
 
-    Args:
-        factors: float16 on the CPU. For each convolution "8.conv0.out" (O, r), "8.conv0.in" (r, 9·I) and
-            "8.conv0.bias" (O,); for each layer that makes the picture "8.torgb.weight" (3, C) and "8.torgb.bias" (3,).
-        generator, fingerprint: name and SHA-256 of the generator it belongs to.
-        before, l1: mean absolute error of the person's picture in [-1, 1], without the tuning and with it.
-        step: number of optimiser steps.
+    The factors are float16 on the CPU. For each convolution "8.conv0.out" (O, r), "8.conv0.in" (r, 9·I) and
+    "8.conv0.bias" (O,); for each layer that makes the picture "8.torgb.weight" (3, C) and "8.torgb.bias" (3,).
     """
 
     factors: Mapping[str, Tensor]
-    generator: str
-    fingerprint: str
-    before: float
-    l1: float
-    step: int = 0
+    generator: str  # name of the generator it belongs to
+    fingerprint: str  # SHA-256 of that generator
+    before: float  # mean absolute error of the person's picture in [-1, 1], without the tuning
+    l1: float  # and with it
+    step: int = 0  # number of optimiser steps
 
     def apply(self, generator: Generator) -> Generator:
         """The tuned generator, which shares all other tensors with `generator`. UserError for any other generator."""
@@ -59,14 +55,13 @@ class Tuning:
             with torch.no_grad():
                 return with_changes(generator, factors)
         except (KeyError, RuntimeError):
-            raise UserError(
-                f"This tuning has other layers than the generator {generator.name!r}; make it anew."
-            ) from None
+            message = f"This tuning has other layers than the generator {generator.name!r}; make it anew."
+            raise UserError(message) from None
 
     def save(self, path: str | Path) -> None:
         """Write the tuning as safetensors."""
-        names = ("generator", "fingerprint", "before", "l1", "step")
-        write_safetensors(path, self.factors, {name: getattr(self, name) for name in names} | {"kind": "tuning"})
+        facts = {name: value for name, value in vars(self).items() if name != "factors"}
+        write_safetensors(path, self.factors, facts | {"kind": "tuning"})
 
     @classmethod
     def load(cls, path: str | Path) -> Tuning:
@@ -83,13 +78,7 @@ class Tuning:
 
 
 def tune(
-    generator: Generator,
-    face: Tensor,
-    codes: Tensor,
-    space: str,
-    *,
-    steps: int = STEPS,
-    weights: Tensor | None = None,
+    generator: Generator, face: Tensor, codes: Tensor, space: str, *, steps: int = STEPS, weights: Tensor | None = None
 ) -> Iterator[Tuning]:
     """Tune a generator so that given codes render a face.
 

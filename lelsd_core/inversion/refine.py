@@ -25,6 +25,7 @@ from lelsd_core.segmenters.base import Segmenter
 PRIOR_WEIGHT = 0.01
 CONSTANT_SPREAD = 0.15  # for columns that are equal in all samples, such as a DCGAN's gains and biases
 BATCH = 256  # codes lifted at a time
+REACH = 0.3  # learning rate at its peak, in standard deviations of the prior
 FEW_STEPS = 40  # with fewer steps, each is shorter, because long ones would not converge
 FULL_EVERY = 8  # low-resolution pictures between two full ones
 LIKENESS_PARTS = ("brows", "eyes", "nose", "mouth")  # parts by which people recognise a person
@@ -43,17 +44,11 @@ class Inversion:
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """A Gaussian over latent codes, with independent columns.
+    """A Gaussian over latent codes, with independent columns."""
 
-    Args:
-        centre: (D,) mean of each column.
-        spread: (D,) standard deviation of each column; also the unit of the optimiser's steps.
-        weight: cost of a deviation by one standard deviation in every column, in units of mean absolute error.
-    """
-
-    centre: Tensor
-    spread: Tensor
-    weight: float = PRIOR_WEIGHT
+    centre: Tensor  # (D,) mean of each column
+    spread: Tensor  # (D,) standard deviation of each column; also the unit of the optimiser's steps
+    weight: float = PRIOR_WEIGHT  # cost, as a mean absolute error, of one standard deviation in every column
 
     def cost(self, codes: Tensor) -> Tensor:
         """Scalar: weight times the mean squared deviation in standard deviations."""
@@ -76,17 +71,10 @@ def sampled_prior(generator: Generator, space: str) -> Prior:
 
 @dataclass(frozen=True)
 class Closeness:
-    """A balance between a close likeness and codes that are easy to edit.
+    """A balance between a close likeness and codes that are easy to edit."""
 
-    Args:
-        steps: refinement steps.
-        prior: factor on the prior's weight.
-        reach: learning rate at its peak, in standard deviations of the prior.
-    """
-
-    steps: int
-    prior: float
-    reach: float = 0.3
+    steps: int  # refinement steps
+    prior: float  # factor on the prior's weight
 
 
 CLOSENESS: Mapping[str, Closeness] = {
@@ -146,7 +134,7 @@ def refine(
         face, weights = renderer.resized(face), None if weights is None else renderer.resized(weights)
     origin = start.codes.detach()
     offset = torch.zeros_like(origin).requires_grad_()  # in standard deviations
-    rate = balance.reach * min(1.0, steps / FEW_STEPS)
+    rate = REACH * min(1.0, steps / FEW_STEPS)
     optimizer = torch.optim.Adam([offset], rate, betas=(0.9, 0.95))  # gradients shrink fast: a short memory
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
