@@ -28,10 +28,7 @@ def available() -> tuple[str, ...]:
 
 
 def choose_device(requested: str | None = None) -> torch.device:
-    """The device to run on.
-
-    Args:
-        requested: "auto" (the fastest one), "cpu", "mps", "cuda", "cuda:1"; None = LELSD_DEVICE, else "auto".
+    """The device to run on: "auto" (the fastest one), "cpu", "mps", "cuda", "cuda:1"; None = LELSD_DEVICE, else "auto".
 
     Raises:
         UserError: an unknown device, or one that this machine does not have.
@@ -91,8 +88,7 @@ def is_out_of_memory(problem: BaseException) -> bool:
 def free_memory() -> None:
     """Release cached memory that is no longer used."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing where CUDA was not used
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
 
@@ -122,8 +118,7 @@ def by_rows(render: Callable[[Tensor], tuple[Tensor, ...]], codes: Tensor) -> tu
     """`render` of codes (B, D); if memory runs out, of one row after the other, with the results joined."""
 
     def one_by_one() -> tuple[Tensor, ...]:
-        rows = [render(row) for row in codes.split(1)]
-        return tuple(torch.cat(tensors) for tensors in zip(*rows, strict=True))
+        return tuple(map(torch.cat, zip(*map(render, codes.split(1)), strict=True)))
 
     return first_that_fits(lambda: render(codes), one_by_one)
 

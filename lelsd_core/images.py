@@ -46,14 +46,9 @@ def enlarge(image: Image.Image, side: int) -> Image.Image:
     return image.resize((side, round(side * image.height / image.width)), Image.Resampling.BICUBIC)
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """UserError if a picture cannot be written to `path`: unknown ending, missing folder, or a folder itself."""
-    check_file(Path(path), *OUTPUTS)
-
-
 def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture without metadata, in the format of the path's ending. UserError if it cannot be written."""
-    check_output(path)
+    check_file(Path(path), *OUTPUTS)
     try:
         picture.save(path, **QUALITY)
     except OSError as problem:
@@ -96,11 +91,7 @@ PhotoSource = PhotoFile | Image.Image | np.ndarray
 
 
 def read_photo(source: PhotoFile, max_bytes: int = MAX_BYTES) -> Image.Image:
-    """Read a photo as people see it.
-
-    Args:
-        source: path or open binary file: JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF, GIF (first frame); any mode.
-        max_bytes: the largest file that is read.
+    """Read a JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF or GIF (first frame) of any mode, of at most `max_bytes`.
 
     Returns:
         RGB, sRGB, upright, at most 64 megapixels, without metadata.
@@ -108,10 +99,20 @@ def read_photo(source: PhotoFile, max_bytes: int = MAX_BYTES) -> Image.Image:
     Raises:
         UserError: missing file, not a picture, too large, too small, or truncated.
     """
-    file = read_file(source, max_bytes)
+    file, formats = read_file(source, max_bytes), FORMATS
+    start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:] in HEIF:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            remedy = "install it with pip, or save the photo as JPEG"
+            raise UserError(f"HEIC photos need the package pillow-heif: {remedy}.") from None
+        register_heif_opener()
+        formats = ("HEIF",)
+    file.seek(0)
     with decoder_errors(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large pictures (MAX_PIXELS is stricter) and odd metadata
-        with Image.open(file, formats=formats_for(file)) as image:
+        with Image.open(file, formats=formats) as image:
             check_size(*image.size)
             image.draft(image.mode, DRAFT)
             image.load()
@@ -119,10 +120,7 @@ def read_photo(source: PhotoFile, max_bytes: int = MAX_BYTES) -> Image.Image:
 
 
 def to_photo(source: PhotoSource) -> Image.Image:
-    """Any photo -> RGB, upright, without metadata.
-
-    Args:
-        source: path, open binary file, PIL image of any mode, or array (H, W, 3) or (H, W) of uint8.
+    """Path, open binary file, PIL image of any mode, or uint8 array (H, W, 3) or (H, W) -> RGB without metadata.
 
     Raises:
         UserError: another type, an array of another shape or dtype, or as for `read_photo`.
@@ -178,21 +176,6 @@ def decoder_errors() -> Iterator[None]:
         raise UserError(f"This file is not a picture that can be read; use {formats}.") from None
     except DECODER_ERRORS:
         raise UserError("This picture file is damaged or cut off; try saving or downloading it again.") from None
-
-
-def formats_for(file: IO[bytes]) -> tuple[str, ...]:
-    """Pillow's decoders for a file; the one for HEIC is loaded only for a HEIC photo. UserError if it is missing."""
-    start = file.read(12)
-    file.seek(0)
-    if start[4:8] != b"ftyp" or start[8:] not in HEIF:
-        return FORMATS
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        remedy = "install it with pip, or save the photo as JPEG"
-        raise UserError(f"HEIC photos need the package pillow-heif: {remedy}.") from None
-    register_heif_opener()
-    return ("HEIF",)
 
 
 def check_size(width: int, height: int) -> None:

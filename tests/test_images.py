@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from pillow_heif import register_heif_opener
 
 from lelsd_core.errors import UserError
-from lelsd_core.images import OUTPUTS, change_map, check_output, read_photo, save_picture, to_pil, to_tensor
+from lelsd_core.images import OUTPUTS, change_map, read_photo, save_picture, to_pil, to_tensor
 
 register_heif_opener()  # so that Pillow can write the HEIC files that are read here
 RED_LEFT = np.zeros((40, 60, 3), np.uint8)
@@ -285,9 +285,9 @@ def test_the_change_map_is_brightest_where_the_change_is():
 
 
 @pytest.mark.parametrize(("name", "words"), [("x.txt", r"x\.txt .*\.png"), ("no/x.png", "no folder")])
-def test_an_output_that_cannot_be_written_raises_before_the_work(tmp_path, name, words):
+def test_an_output_that_cannot_be_written_raises(tmp_path, astronaut, name, words):
     with pytest.raises(UserError, match=words):
-        check_output(tmp_path / name)
+        save_picture(astronaut, tmp_path / name)
 
 
 @pytest.mark.parametrize("ending", OUTPUTS)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lelsd_core.editor.protect import REACH, blend_outside, check_strength, face_mask, protected_layers, soft_mask
+from lelsd_core.editor.renderer import REACH, blend_outside, check_strength, face_mask, protected_layers, soft_mask
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Synthesis
 from lelsd_core.images import to_tensor

@@ -16,11 +16,11 @@ from lelsd_core.cli.workers import check_workers, spread
 from lelsd_core.device import choose_device
 from lelsd_core.directions import clamp_amounts, free_name
 from lelsd_core.editor import InversionOptions
-from lelsd_core.editor.protect import check_strength
+from lelsd_core.editor.renderer import check_strength
 from lelsd_core.editor.session import describe_metrics, read_recipe, read_setting
-from lelsd_core.errors import UserError, check_folder, unknown_name
+from lelsd_core.errors import UserError, check_file, check_folder, unknown_name
 from lelsd_core.faces import Nudge
-from lelsd_core.images import check_output, read_photo, save_picture
+from lelsd_core.images import OUTPUTS, read_photo, save_picture
 from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
 from lelsd_core.paste import PASTE
 from lelsd_core.registry import directions_of, load_editor
@@ -40,9 +40,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if not photo.is_dir():
         if options.format:
             raise UserError(f"--format is for folders; the ending of {out} gives its format.")
-        check_output(out)
-        picture = read_photo(photo)  # before the models are loaded
+        check_file(out, *OUTPUTS)
         check_overwriting([(photo, out)])
+        picture = read_photo(photo)  # before the models are loaded
         row, message = build(device).edit(picture, out)
         print(f"{message} Wrote {out}.")
         return row
@@ -188,7 +188,7 @@ def check_overwriting(jobs: list[tuple[Path, Path]]) -> None:
     def file_id(path: Path) -> tuple[int, int]:
         return path.stat().st_dev, path.stat().st_ino  # the same under all names and links of a file
 
-    photos = {file_id(photo) for photo, _ in jobs}
+    photos = {file_id(photo) for photo, _ in jobs if photo.exists()}
     for _, out in jobs:
         if out.exists() and file_id(out) in photos:
             raise UserError(f"{out} would be written over a photo; choose another place to write to.")

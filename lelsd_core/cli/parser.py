@@ -77,7 +77,6 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
 
 
 def add_edit(parser: argparse.ArgumentParser) -> None:
-    """Flags of `edit`."""
     add = parser.add_argument
     several = {"action": "append", "default": [], "metavar": "NAME=AMOUNT"}
     nudge = "adjust the alignment: right, down (shares of the frame), scale (factor), turn (degrees); may be repeated"
@@ -114,13 +113,11 @@ def add_discover(parser: argparse.ArgumentParser) -> None:
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
-    """Flags of `evaluate`."""
     add_networks(parser)
     add_batch(parser)
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `weights`."""
     add = parser.add_argument
     names = "fetch, verify: names of networks; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub"
     add("action", help="list, fetch, verify, convert or push-directions")
@@ -133,7 +130,6 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
-    """Flags of `bench`."""
     add = parser.add_argument
     add("what", help="what to time: edit, discover or start")
     add("--generator", default=GENERATOR, help="registry name [%(default)s]")

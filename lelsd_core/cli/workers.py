@@ -2,10 +2,9 @@
 
     items  --each to one worker-->  results, in the order of the items
 
-Each worker loads the models once and works as a single run does, at batch 1 and with the same number of threads, so
-that results are bit-equal. GPUs are shared out evenly. Ray is optional (`pip install ray`); unlike a process pool it
-restarts a worker that dies, which costs at most the item that the worker died over twice. It runs on this machine only:
-on loopback, behind a random token, without dashboard and usage reports, and its logs are deleted at the end.
+Each worker loads the models once and works at batch 1 with the same number of threads as a single run, so that results
+are bit-equal. Ray is optional; unlike a process pool it restarts a worker that dies, which costs at most the item that
+the worker died over twice. It runs on this machine only, on loopback, behind a random token, without usage reports.
 """
 
 from __future__ import annotations
@@ -128,11 +127,11 @@ def ray_running(ray: Any, **limits: int) -> Iterator[None]:
         patch.dict(os.environ, RAY_AUTH_TOKEN=TOKEN, PYTHONPATH=path),
     ):
         try:
-            ray.init(address="local", _temp_dir=logs, **silent, **limits)
-        except Exception as error:  # Ray raises many types
-            reason = str(error).strip().partition("\n")[0]
-            raise UserError(f"Ray could not start here ({reason}); leave --workers at 1.") from error
-        try:
+            try:
+                ray.init(address="local", _temp_dir=logs, **silent, **limits)
+            except Exception as error:  # Ray raises many types
+                reason = str(error).strip().partition("\n")[0]
+                raise UserError(f"Ray could not start here ({reason}); leave --workers at 1.") from error
             yield
         finally:
             ray.shutdown()

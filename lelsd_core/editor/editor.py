@@ -21,8 +21,7 @@ from lelsd_core.directions import Direction, clamp_amounts, move, moved_parts
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
-from lelsd_core.editor.protect import check_strength, face_mask
-from lelsd_core.editor.renderer import Renderer
+from lelsd_core.editor.renderer import Renderer, check_strength, face_mask
 from lelsd_core.editor.session import DetectedPhoto, Edit, InversionOptions, Locality, Session, describe_alignment
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.calibration import calibrate
@@ -172,8 +171,8 @@ class Editor:
         steps = usual if options.steps is None else options.steps
         every = min(REPORT_EVERY, max(1, steps // 4))
         yield guess, None, not steps and not options.tune
-        how = {"weights": weights, "closeness": options.closeness, "side": size}
-        for inversion in self.inverter.refine(target, guess, steps=steps, **how):
+        balance = {"weights": weights, "closeness": options.closeness}
+        for inversion in self.inverter.refine(target, guess, steps=steps, side=size, **balance):
             if inversion.step and (inversion.step == steps or inversion.step % every == 0):
                 yield inversion, None, inversion.step == steps and not options.tune
         if options.tune:
@@ -183,9 +182,8 @@ class Editor:
 
     def _session(self, codes: Tensor, space: str, picture: Tensor, note: str, tuning: Tuning | None = None) -> Session:
         """A session of codes (1, D) and the picture (1, 3, R, R) that they render to."""
-        shown = {"note": note, "preview": self.renderer.preview(codes, space, tuning)}
-        face = codes.cpu(), space, self.directions, to_pil(picture)
-        return Session(*face, generator=self.generator.name, tuning=tuning, **shown)
+        session = Session(codes.cpu(), space, self.directions, to_pil(picture), note=note, tuning=tuning)
+        return replace(session, preview=self.renderer.preview(codes, space, tuning), generator=self.generator.name)
 
     def warm_up(self) -> None:
         """Run one refinement step, so that the first inversion need not wait for torch to load its optimisers."""

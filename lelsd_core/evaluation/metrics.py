@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
@@ -58,6 +58,7 @@ class MetricNetworks:
     sface: Path | None = None  # OpenCV's face_recognition_sface ONNX file
     points: Points | None = None  # None for pictures that do not show faces
 
+    @torch.no_grad()
     def measure(self, before: Tensor, after: Tensor) -> InversionMetrics:
         """Compare a picture with the face that it should show, both (1, 3, R, R) in [-1, 1].
 
@@ -67,10 +68,11 @@ class MetricNetworks:
         """
         if before.shape != after.shape:
             raise ValueError(f"pictures differ in size: {tuple(before.shape)} and {tuple(after.shape)}")
-        lpips = identity = None
-        missing = []
+        lpips, identity, missing = None, None, []
         if self.backbone:
-            lpips = perceptual_distance(before, after, self.backbone)
+            side = min(before.shape[-1], LPIPS_SIDE)
+            small = (F.interpolate(picture.cpu(), (side, side), mode="area") for picture in (before, after))
+            lpips = float(load_lpips(self.backbone)(*small))
         else:
             missing.append(f"LPIPS needs its backbone: {FETCH} lpips-vgg")
         if self.sface and self.points:
@@ -84,32 +86,17 @@ class MetricNetworks:
         return InversionMetrics(l1, l2, lpips, identity, tuple(missing))
 
 
-def perceptual_distance(before: Tensor, after: Tensor, backbone: Path) -> float:
-    """LPIPS of two pictures (1, 3, R, R) in [-1, 1], area-resampled to at most `LPIPS_SIDE` pixels."""
-    side = min(before.shape[-1], LPIPS_SIDE)
-    small = (F.interpolate(picture.cpu(), (side, side), mode="area") for picture in (before, after))
-    with torch.no_grad():
-        return float(load_lpips(backbone)(*small))
-
-
-def read_backbone(path: Path) -> dict[str, Tensor]:
-    """The convolutions of a classifier by torchvision's names, "features.0.weight". UserError for any other file."""
-    with as_user_error(path.name, EXPECTED):
-        with open(path, "rb") as file:
-            if is_torch_file(file.read(512)):
-                tensors = state_dict_of(read_torch(file, path.stat().st_size, mapped=path))[0]
-                return {name: tensor.float().clone() for name, tensor in tensors.items() if name.startswith(FEATURES)}
-        with safe_open(path, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(FEATURES)]  # noqa: SIM118, not a dict
-            return {name: file.get_tensor(name).float() for name in names}
-
-
 @lru_cache(maxsize=1)
 def load_lpips(backbone: Path) -> nn.Module:
     """LPIPS's published heads on a backbone. UserError if the file is not one of its backbones."""
     import lpips  # slow to import
 
-    tensors = read_backbone(backbone)
+    with as_user_error(backbone.name, EXPECTED), open(backbone, "rb") as file:
+        if is_torch_file(file.read(512)):
+            tensors = state_dict_of(read_torch(file, backbone.stat().st_size, mapped=backbone))[0]
+        else:
+            tensors = load_file(backbone)
+        tensors = {name: tensor.float().clone() for name, tensor in tensors.items() if name.startswith(FEATURES)}
     kind = "vgg" if sum(tensor.ndim == 4 for tensor in tensors.values()) == 13 else "alex"
     with warnings.catch_warnings(), torch.device("meta"):  # the weights are loaded below
         warnings.simplefilter("ignore")  # torchvision's, about deprecated arguments that lpips uses

@@ -34,8 +34,7 @@ Tensors = dict[str, Tensor]
 class E4EEncoder(nn.Module):
     """Encoder4Editing with all offsets.
 
-    Args:
-        tensors: the state dict below "encoder."; most tensors are removed from it, so that they are not held twice.
+    `tensors` is the state dict below "encoder."; most are removed from it, so that they are not held twice.
     """
 
     def __init__(self, tensors: Tensors) -> None:
@@ -138,11 +137,7 @@ class E4EFile:
 
 
 def read_e4e(path: Path, *, generator: bool = True) -> E4EFile:
-    """Read a file of encoder4editing; tensors are freed once they are used, so that memory stays near the file's size.
-
-    Args:
-        path: the file.
-        generator: whether to build the generator in it.
+    """Read a file of encoder4editing, with or without the generator in it; memory stays near the file's size.
 
     Raises:
         UserError: damaged, foreign, another kind of encoder, or tensors that do not fit together.

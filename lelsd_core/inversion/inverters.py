@@ -45,11 +45,7 @@ class Inverter(ABC):
 
     @torch.no_grad()
     def encode(self, face: Tensor, space: str | None = None) -> Inversion:
-        """First guess for a face.
-
-        Args:
-            face: (1, 3, R, R) in [-1, 1], R the generator's resolution.
-            space: latent space of the codes: the inverter's own (None) or a finer one.
+        """First guess for a face (1, 3, R, R) in [-1, 1], in the inverter's own space (None) or a finer one.
 
         Raises:
             ValueError: a face of another size.
@@ -77,13 +73,7 @@ class Inverter(ABC):
 
 
 class EncoderInverter(Inverter):
-    """An encoder trained for one generator, which reads pictures of the generator's size.
-
-    Args:
-        encoder: face (B, 3, R, R) -> codes (B, D) in the generator's finest space.
-        generator: the generator it was trained with.
-        prior: of its codes.
-    """
+    """An encoder trained for `generator`: face (B, 3, R, R) -> codes (B, D) in its finest space; with their prior."""
 
     def __init__(self, encoder: nn.Module, generator: Generator, prior: Prior) -> None:
         super().__init__(generator, generator.space_names[-1], prior)
@@ -148,11 +138,7 @@ class SampleInverter(Inverter):
 
 
 class FaceEncoder(nn.Module):
-    """Picture (B, 3, 64, 64) in [-1, 1] -> codes (B, D): a learned mean code plus a scaled prediction.
-
-    Args:
-        width: D. The buffers `centre` and `spread` (D,) hold the mean code and the scale.
-    """
+    """Picture (B, 3, 64, 64) in [-1, 1] -> codes (B, width): a learned mean code plus a scaled prediction."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -2,9 +2,8 @@
 
     generator, face, codes (fixed)  --Adam on low-rank changes of the weights-->  `Tuning`  --apply-->  tuned generator
 
-The shared generator is not modified: a tuned one shares all other tensors with it. The change of a convolution is the
-product of two narrow matrices, so a tuning takes about a megabyte. Sources: Roich et al., "Pivotal Tuning for
-Latent-based Editing of Real Images" (2021); Hu et al., "LoRA" (2021), for low-rank changes.
+The change of a convolution is the product of two narrow matrices, so a tuning takes about a megabyte. Sources: Roich et
+al., "Pivotal Tuning for Latent-based Editing of Real Images" (2021); Hu et al., "LoRA" (2021), for low-rank changes.
 """
 
 from __future__ import annotations

@@ -188,12 +188,9 @@ def likeness_weights(segmenter: Segmenter, face: Tensor) -> Tensor | None:
 class LowResolution:
     """Stands in for a generator in `refine`: renders only its lower layers, at a fraction of the cost.
 
-    The lower layers' running picture is not yet the full picture at low resolution: the layers above add to it. That
-    difference is rendered every `FULL_EVERY` pictures, without gradient, and added.
-
-    Args:
-        generator: one that makes a running picture of at most `side` pixels. ValueError for any other.
-        side: width in pixels.
+    The running picture of the lower layers, at most `side` pixels wide, is not yet the full picture at low resolution:
+    the layers above add to it. That difference is rendered every `FULL_EVERY` pictures, without gradient, and added.
+    ValueError for a generator without a running picture of that size.
     """
 
     def __init__(self, generator: Generator, side: int) -> None:
