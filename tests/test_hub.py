@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import pytest
 
-from lelsd_core.weights import transfer
+from lelsd_core.weights import hub
 from lelsd_core.weights.cache import hub_cache, local
 from lelsd_core.weights.hub import DownloadProgress, fetch
 from tests.hub_server import Fault
@@ -216,7 +216,7 @@ def test_offline_says_so_and_how_to_get_the_file(serve, monkeypatch):
 def test_a_full_disk_is_told_before_the_download(serve, monkeypatch):
     server = serve()
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
+    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
     words = sentence("toy")
     assert "toy.pt needs 3 MB more in" in words
     assert "1 MB are free; make room, or set HF_HOME" in words

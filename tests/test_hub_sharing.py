@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from lelsd_core.errors import UserError
-from lelsd_core.weights import hub as download
-from lelsd_core.weights import transfer
+from lelsd_core.weights import hub
 from lelsd_core.weights.cache import hub_cache, local
 from lelsd_core.weights.hub import DownloadProgress, fetch
 from tests.hub_server import Fault, HubServer
@@ -41,7 +40,7 @@ def test_requests_at_the_same_time_share_one_download_and_its_progress(serve):
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: "toy" in download._running and len(download._running["toy"].reports) == 4)
+    wait_for(lambda: server.count("HEAD") == 4)  # all found nothing and asked
     gate.set()
     for thread in threads:
         thread.join()
@@ -50,7 +49,7 @@ def test_requests_at_the_same_time_share_one_download_and_its_progress(serve):
     assert all(each[-1].done == len(DATA) for each in seen)
 
 
-def test_requests_at_the_same_time_share_a_failure_and_the_next_one_starts_anew(serve):
+def test_requests_at_the_same_time_each_report_a_failure_and_the_next_one_starts_anew(serve):
     gate, words = threading.Event(), []
     server = serve({ONE: [Fault(gate=gate, body=OTHER)], TWO: [Fault(status=404)]})
 
@@ -62,12 +61,12 @@ def test_requests_at_the_same_time_share_a_failure_and_the_next_one_starts_anew(
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: "toy" in download._running and len(download._running["toy"].reports) == 3)
+    wait_for(lambda: server.count("HEAD") == 3)
     gate.set()
     for thread in threads:
         thread.join()
-    assert server.count("GET") == 1
     assert len(words) == 3
+    assert leftovers() == []
     server.faults = {}
     assert fetch("toy").read_bytes() == DATA
 
@@ -149,6 +148,6 @@ def test_a_disk_that_refuses_is_told_at_once_and_no_other_source_is_asked(serve,
     def refuses(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(transfer, "open", refuses, raising=False)
+    monkeypatch.setattr(hub, "open", refuses, raising=False)
     assert f"toy.pt cannot be written to {hub_cache()}: {os.strerror(number)}; make room there" in sentence("toy")
     assert server.count("HEAD", "two/") == 0

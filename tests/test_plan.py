@@ -16,7 +16,7 @@ from lelsd_core.registry import load_editor
 from lelsd_core.weights import hub
 from lelsd_core.weights.cache import local
 from lelsd_core.weights.catalogue import CATALOGUE, File, HubSource, TorchvisionSource, generator_names, needed_by
-from lelsd_core.weights.hub import Progress, ensure, missing, plan
+from lelsd_core.weights.hub import DownloadProgress, ensure, missing, plan
 from tests.hub_server import Fault, HubServer
 
 
@@ -109,7 +109,7 @@ def test_without_network_the_first_missing_part_is_named(published, monkeypatch)
 
 def test_progress_counts_the_bytes_of_all_parts(published) -> None:
     published()
-    reports: list[Progress] = []
+    reports: list[DownloadProgress] = []
     ensure("ffhq-1024", report=reports.append)
     assert dict.fromkeys(report.name for report in reports) == {"e4e-ffhq": None, "bisenet": None}
     assert reports[-1].done == sum(local(part).stat().st_size for part in ("e4e-ffhq", "bisenet"))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lelsd_core.errors import UserError, check_file, unknown_name
-from lelsd_core.weights.cache import faults_of, forget_hashes, local, sha256_at, sha256_of
-from lelsd_core.weights.catalogue import CATALOGUE, find_network, generator_spec, needed_by
+from lelsd_core.weights.cache import add_to_record, faults_of, local, sha256_at, sha256_of
+from lelsd_core.weights.catalogue import CATALOGUE, Network, find_network, generator_spec, needed_by
 from lelsd_core.weights.hub import Bar, check_possible, fetch, plan
 
 
@@ -43,49 +43,59 @@ def list_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Every network of the catalogue that has a file of its own, and whether that is on this machine."""
     if options.names:
         options.usage_error("list takes no names")
-    rows, table = [], [("NAME", "KIND", "MB", "HERE", "SHA-256", "LICENCE; TRAINED ON")]
-    for network in CATALOGUE.values():
-        if not network.has_own_file:
-            continue
-        faults = faults_of(network.name)
-        path = None if faults else local(network.name)
-        files = [network.shipped] if network.shipped else [source.file for source in network.all_sources]
-        shipped_mb = path.stat().st_size / 1e6 if network.shipped and path else 0.0
-        row = {name: getattr(network, name) for name in ("name", "kind", "about", "memory_gb", "licence", "data")} | {
-            "megabytes": network.megabytes or shipped_mb,
-            "path": path and str(path),
-            "fault": "; ".join(faults) or None,
-            "sha256": files[0].sha256 if files else None,
-            "sources": [str(source) for source in network.all_sources],
-            "sure": network.sources[0].sure if network.sources else None,
-            "by_hand": network.by_hand and " from ".join(network.by_hand),
-            "belongs": list(network.parts),
-        }
-        rows.append(row)
+    rows = [row_of(network) for network in CATALOGUE.values() if has_own_file(network)]
+    table = [("NAME", "KIND", "MB", "HERE", "SHA-256", "LICENCE; TRAINED ON")]
+    for row in rows:
         size = f"{row['megabytes']:.0f}" if row["megabytes"] >= 1 else "<1" if row["megabytes"] else "?"
-        state = "damaged" if faults else "here" if path else "by hand" if network.by_hand else "no"
+        state = "damaged" if row["fault"] else "here" if row["path"] else "by hand" if row["by_hand"] else "no"
         sha256 = "known" if row["sha256"] else "unseen"
-        table.append((network.name, network.kind, size, state, sha256, f"{network.licence}; {network.data}"))
-    widths = [max(len(line[i]) for line in table) for i in range(5)]
-    for *cells, last in table:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
+        table.append((row["name"], row["kind"], size, state, sha256, f"{row['licence']}; {row['data']}"))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     return {"rows": rows}
+
+
+def has_own_file(network: Network) -> bool:
+    """Whether a network has a file of its own, wherever that comes from."""
+    return bool(network.shipped or network.all_sources or network.by_hand)
+
+
+def row_of(network: Network) -> dict[str, Any]:
+    """One network for people and programs."""
+    faults = faults_of(network.name)
+    path = None if faults else local(network.name)
+    files = [network.shipped] if network.shipped else [source.file for source in network.all_sources]
+    shipped_mb = path.stat().st_size / 1e6 if network.shipped and path else 0.0
+    estimate = max(0.1, round(3 * network.megabytes / 1000, 1)) if network.megabytes else None
+    return {
+        **{key: getattr(network, key) for key in ("name", "kind", "about", "licence", "data")},
+        "megabytes": network.megabytes or shipped_mb,
+        "memory_gb": network.memory or estimate,  # to load and run it, as measured, otherwise three times its file
+        "path": path and str(path),
+        "fault": "; ".join(faults) or None,
+        "sha256": files[0].sha256 if files else None,
+        "sources": [str(source) for source in network.all_sources],
+        "sure": network.sources[0].sure if network.sources else None,
+        "by_hand": network.by_hand and " from ".join(network.by_hand),
+        "belongs": list(network.parts),
+    }
 
 
 def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Download networks by name, with all that they are used with unless --only."""
     if not options.names:
         options.usage_error("fetch takes at least one NAME; `weights list` shows them")
-    parts: dict[str, None] = {}
+    names: list[str] = []
     for name in options.names:
         if options.only and local(name) is None:
             check_possible(find_network(name))
         if not options.only:
             plan(name)
-            parts |= dict.fromkeys(needed_by(name))
-        parts[name] = None
+            names += needed_by(name)
+        names.append(name)
     paths = {}
-    for name in parts:
+    for name in dict.fromkeys(names):
         paths[name] = str(fetch(name, report=Bar()))
         print(f"{name}: {paths[name]}")
     return {"paths": paths, "by_hand": {}}
@@ -94,13 +104,13 @@ def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
 def verify(options: argparse.Namespace) -> dict[str, Any]:
     """Hash every file on this machine, or those that are named. UserError if one is damaged."""
     networks = [find_network(name) for name in options.names] or list(CATALOGUE.values())
-    forget_hashes()
+    add_to_record("hashed", None)  # so that every file is hashed again
     rows, faults = [], []
     for network in networks:
         name, own_faults = network.name, faults_of(network.name)
         faults += own_faults
         path = None if own_faults else local(name)
-        if path and (network.has_own_file or options.names):
+        if path and (has_own_file(network) or options.names):
             rows.append({"name": name, "path": str(path), "sha256": sha256_at(path)})
             print(f"{name}: intact, SHA-256 {rows[-1]['sha256']}, {path}")
         elif not own_faults and options.names:

@@ -27,8 +27,7 @@ from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
 from lelsd_core.weights.cache import hub_cache
 from lelsd_core.weights.catalogue import Network
-from lelsd_core.weights.hub import is_offline, reason_of
-from lelsd_core.weights.transfer import endpoint
+from lelsd_core.weights.hub import endpoint, is_offline, reason_of
 
 MOST_FILES, MOST_BYTES = 64, 2**20  # of a gallery; a direction of the largest generator has 60 kB
 TAGS = ("lelsd", "gan", "latent-space", "image-editing")

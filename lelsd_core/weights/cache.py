@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,10 @@ from huggingface_hub.utils import WeakFileLock
 
 from lelsd_core.errors import UserError
 from lelsd_core.weights import catalogue
-from lelsd_core.weights.catalogue import File, HubSource, Network, find_network
+from lelsd_core.weights.catalogue import File, HubSource, Network, TorchvisionSource, find_network
 
 BY_HAND = "LELSD_WEIGHTS"
 GENERAL_NAMES = ("config.json", "model.safetensors", "pytorch_model.bin")
-_record_lock = threading.Lock()
 
 
 def local(name: str) -> Path | None:
@@ -40,10 +38,13 @@ def local(name: str) -> Path | None:
         return shipped_file(network)
     if network.weights:
         return local(network.weights)
-    for holder in network.within:
-        if path := local(holder):
-            return path
-    return by_hand(network) or in_torch_cache(network) or next(filter(None, map(in_hub_cache, network.sources)), None)
+    if path := next(filter(None, map(local, network.within)), None) or by_hand(network):
+        return path
+    for source in network.all_sources:
+        paths = [cached(source, file) for file in source.files]
+        if all(path and not fault_of(path, f, key_of(source, f)) for path, f in zip(paths, source.files, strict=True)):
+            return paths[0]
+    return None
 
 
 def shipped_file(network: Network) -> Path:
@@ -72,12 +73,13 @@ def by_hand(network: Network) -> Path | None:
     return None
 
 
-def in_torch_cache(network: Network) -> Path | None:
-    """A file that torchvision downloaded, if it is intact."""
-    if not network.torchvision:
-        return None
-    path = torch_cache() / network.torchvision.file.name
-    return path if path.is_file() and not fault_of(path, network.torchvision.file, "") else None
+def cached(source: HubSource | TorchvisionSource, file: File) -> Path | None:
+    """Where a file of a source lies in the cache of torch or of huggingface_hub, intact or not."""
+    if isinstance(source, TorchvisionSource):
+        path = torch_cache() / file.name
+        return path if path.is_file() else None
+    place = try_to_load_from_cache(source.repository, file.path, cache_dir=hub_cache(), revision=source.revision)
+    return Path(place) if isinstance(place, str) else None
 
 
 def torch_cache() -> Path:
@@ -86,17 +88,9 @@ def torch_cache() -> Path:
     return Path(os.environ.get("TORCH_HOME") or Path(cache, "torch")).expanduser() / "hub" / "checkpoints"
 
 
-def in_hub_cache(source: HubSource) -> Path | None:
-    """The file of a source in huggingface_hub's cache, if it and the files beside it are intact."""
-    paths = [cached(source, file) for file in source.files]
-    intact = all(p and not fault_of(p, f, key_of(source, f)) for p, f in zip(paths, source.files, strict=True))
-    return paths[0] if intact else None
-
-
-def cached(source: HubSource, file: File) -> Path | None:
-    """Where a file lies in huggingface_hub's cache, intact or not."""
-    path = try_to_load_from_cache(source.repository, file.path, cache_dir=hub_cache(), revision=source.revision)
-    return Path(path) if isinstance(path, str) else None
+def hub_cache() -> Path:
+    """The folder that all tools using huggingface_hub share; HF_HOME and HF_HUB_CACHE move it."""
+    return Path(constants.HF_HUB_CACHE)
 
 
 def faults_of(name: str) -> list[str]:
@@ -108,21 +102,18 @@ def faults_of(name: str) -> list[str]:
         by_hand(network)
     except UserError as problem:
         return [str(problem)]
-    copies = [(cached(source, file), file, key_of(source, file)) for source in network.sources for file in source.files]
-    if network.torchvision:
-        copies.append((torch_cache() / network.torchvision.file.name, network.torchvision.file, ""))
-    faults = [(path, fault_of(path, file, key)) for path, file, key in copies if path and path.is_file()]
-    return [f"{path}: {fault}" for path, fault in faults if fault]
+    faults = []
+    for source in network.all_sources:
+        for file in source.files:
+            path = cached(source, file)
+            if path and (fault := fault_of(path, file, key_of(source, file))):
+                faults.append(f"{path}: {fault}")
+    return faults
 
 
-def hub_cache() -> Path:
-    """The folder that all tools using huggingface_hub share; HF_HOME and HF_HUB_CACHE move it."""
-    return Path(constants.HF_HUB_CACHE)
-
-
-def key_of(source: HubSource, file: File) -> str:
+def key_of(source: HubSource | TorchvisionSource, file: File) -> str:
     """The key under which a file's SHA-256 is recorded at its first use."""
-    return f"{source.repository}@{source.revision}/{file.path}"
+    return f"{source.repository}@{source.revision}/{file.path}" if isinstance(source, HubSource) else source.url
 
 
 def fault_of(path: Path, file: File, key: str) -> str | None:
@@ -134,35 +125,28 @@ def fault_of(path: Path, file: File, key: str) -> str | None:
     if fault := wrong_hash(digest, file, key):
         return fault
     if file.sha256 is None:
-        add_to_record("first use", key, digest)
+        add_to_record("first use", {key: digest})
     return None
 
 
 def wrong_hash(digest: str, file: File, key: str) -> str | None:
     """What is wrong with a SHA-256, as the end of a sentence; None if it matches, or no expected one is known."""
-    recorded = read_record().get("first use", {}).get(key)
-    expected = file.sha256 or recorded or digest
+    expected = file.sha256 or read_record().get("first use", {}).get(key, digest)
     if digest.startswith(expected):  # torchvision publishes the first digits only
         return None
-    advice = (
-        "" if file.sha256 else f", as at its first use; if the new one is right, delete its line in {record_file()}"
-    )
-    return f"its SHA-256 is {digest}, expected {expected}{advice}"
+    advice = f", as at its first use; if the new one is right, delete its line in {record_file()}"
+    return f"its SHA-256 is {digest}, expected {expected}{'' if file.sha256 else advice}"
 
 
 def sha256_at(path: Path) -> str:
     """SHA-256 of a file, which is read only if its size or time stamp changed since it was recorded."""
-    record = read_record().get("hashed", {}).get(str(path.resolve()))
-    if record and record[:2] == stamp_of(path):
-        return record[2]
-    digest = sha256_of(path)
-    remember(path, digest)
+    key, status = str(path.resolve()), path.stat()
+    stamp = [status.st_size, status.st_mtime_ns]
+    *recorded, digest = read_record().get("hashed", {}).get(key, [""])
+    if recorded != stamp:
+        digest = sha256_of(path)
+        add_to_record("hashed", {key: [*stamp, digest]})
     return digest
-
-
-def remember(path: Path, digest: str) -> None:
-    """Record a file's SHA-256 with its size and time stamp."""
-    add_to_record("hashed", str(path.resolve()), [*stamp_of(path), digest])
 
 
 def sha256_of(path: str | Path) -> str:
@@ -171,24 +155,13 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stamp_of(path: Path) -> list[int]:
-    """Size and time of the last change of a file."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def forget_hashes() -> None:
-    """Make every file be hashed again at its next check."""
-    change_record(lambda record: record.pop("hashed", None))
-
-
 def record_file() -> Path:
     """Where SHA-256 are recorded."""
     return hub_cache() / "lelsd.json"
 
 
-def read_record() -> dict[str, Any]:
-    """The recorded SHA-256; empty if there is no file or an unreadable one."""
+def read_record() -> dict[str, dict[str, Any]]:
+    """The recorded SHA-256, by kind and key; empty if there is no file or an unreadable one."""
     try:
         record = json.loads(record_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -196,21 +169,14 @@ def read_record() -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def add_to_record(kind: str, key: str, value: Any) -> None:
-    """Record one value."""
-    change_record(lambda record: record.setdefault(kind, {}).update({key: value}))
-
-
-def change_record(change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change the record; in a read-only cache nothing is recorded, and files are hashed every time."""
+def add_to_record(kind: str, values: dict[str, Any] | None) -> None:
+    """Record values of a kind; None deletes all of the kind. Nothing is recorded in a read-only cache."""
     path = record_file()
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
+    partial = path.with_suffix(".partial")
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _record_lock, WeakFileLock(path.with_suffix(".lock")):
+        with WeakFileLock(path.with_suffix(".lock")):
             record = read_record()
-            change(record)
+            record[kind] = {} if values is None else record.get(kind, {}) | values
             partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
             os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)

@@ -17,27 +17,17 @@ from lelsd_core.weights import checkpoints_folder
 if TYPE_CHECKING:
     from lelsd_core.discovery.config import DiscoverConfig
 
-NOT_STATED = "not stated"
-TABLE = Path(__file__).with_name("catalogue.toml")
 CHECKPOINTS = checkpoints_folder()
 
 
 @dataclass(frozen=True)
 class File:
-    """One file, and what is known of it.
-
-    Args:
-        path: in its repository, or below checkpoints/.
-        sha256: in hexadecimal, or its first digits where only these are published; None where it is not known, and
-            then it is recorded at the first use.
-        bytes: exact size; None where it is not known.
-        megabytes: approximate size in 10⁶ bytes, used where `bytes` is None.
-    """
+    """One file of a repository on the Hub, of torchvision, or below checkpoints/."""
 
     path: str
-    sha256: str | None = None
-    bytes: int | None = None
-    megabytes: float | None = None
+    sha256: str | None = None  # or its first digits, where only these are published; None = recorded at the first use
+    bytes: int | None = None  # exact size
+    megabytes: float | None = None  # approximate size in 10⁶ bytes, where the exact one is not known
 
     @property
     def name(self) -> str:
@@ -52,21 +42,13 @@ class File:
 
 @dataclass(frozen=True)
 class HubSource:
-    """One copy on the Hugging Face Hub.
+    """One copy on the Hugging Face Hub."""
 
-    Args:
-        repository: OWNER/NAME.
-        revision: commit, or a branch where no full commit is known.
-        file: the weights.
-        sure: "A", "B" or "C": how well the copy is confirmed, see catalogue.toml.
-        beside: files that the network needs in the same folder, such as config.json.
-    """
-
-    repository: str
-    revision: str
-    file: File
-    sure: str
-    beside: tuple[File, ...] = ()
+    repository: str  # OWNER/NAME
+    revision: str  # commit, or a branch where no full commit is known
+    file: File  # the weights
+    sure: str  # "A", "B" or "C": how well the copy is confirmed, see catalogue.toml
+    beside: tuple[File, ...] = ()  # files that the network needs in the same folder, such as config.json
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -79,10 +61,10 @@ class HubSource:
 
 @dataclass(frozen=True)
 class TorchvisionSource:
-    """Weights that torchvision publishes: their name there, and their address with the first digits of a SHA-256."""
+    """Weights that torchvision publishes."""
 
-    weights: str
-    url: str
+    weights: str  # their name in torchvision
+    url: str  # its end holds the start of their SHA-256
     megabytes: float
 
     @property
@@ -93,6 +75,7 @@ class TorchvisionSource:
 
     @property
     def files(self) -> tuple[File, ...]:
+        """All files, as of a copy on the Hub."""
         return (self.file,)
 
     def __str__(self) -> str:
@@ -106,8 +89,8 @@ class Network:
     name: str
     kind: str
     about: str
-    licence: str
-    data: str = NOT_STATED
+    licence: str = "not stated"
+    data: str = "not stated"
     architecture: str = ""
     shipped: File | None = None
     sources: tuple[HubSource, ...] = ()
@@ -133,9 +116,14 @@ class Network:
         return (*self.sources, *filter(None, [self.torchvision]))
 
     @property
-    def has_own_file(self) -> bool:
-        """Whether it has a file of its own, wherever that comes from."""
-        return bool(self.shipped or self.all_sources or self.by_hand)
+    def megabytes(self) -> float:
+        """Size of the download from the first source, in 10⁶ bytes; 0 if unknown or shipped."""
+        return sum(file.size for source in self.all_sources[:1] for file in source.files) / 1e6
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the networks that a generator is used with."""
+        return tuple(filter(None, (self.inverter, self.segmenter)))
 
     @property
     def shows_faces(self) -> bool:
@@ -149,27 +137,19 @@ class Network:
 
         return DiscoverConfig(**self.search)
 
-    @property
-    def megabytes(self) -> float:
-        """Size of the download from the first source, in 10⁶ bytes; 0 if unknown or shipped."""
-        return sum(file.size for source in self.all_sources[:1] for file in source.files) / 1e6
-
-    @property
-    def memory_gb(self) -> float | None:
-        """Memory to load and run it, in GB: as measured, otherwise three times its file; None if unknown."""
-        return self.memory or (max(0.1, round(3 * self.megabytes / 1000, 1)) if self.megabytes else None)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of the networks that a generator is used with."""
-        return tuple(name for name in (self.inverter, self.segmenter) if name)
-
 
 def read_catalogue() -> dict[str, Network]:
     """All networks by name."""
-    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    table = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
     revisions = table.pop("revisions")
-    return {name: read_network(name, row, revisions) for name, row in table.items()}
+    return {name: read_network(name, as_tuples(row), revisions) for name, row in table.items()}
+
+
+def as_tuples(value: Any) -> Any:
+    """A value of a TOML file with tuples in place of its lists."""
+    if isinstance(value, dict):
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
 
 
 def read_network(name: str, row: dict[str, Any], revisions: Mapping[str, str]) -> Network:
@@ -180,13 +160,10 @@ def read_network(name: str, row: dict[str, Any], revisions: Mapping[str, str]) -
 
     def read_source(facts: dict[str, Any]) -> HubSource:
         repository, sure = facts.pop("repository"), facts.pop("sure")
-        beside = tuple(read_file(each) for each in facts.pop("beside", ()))
+        beside = tuple(map(read_file, facts.pop("beside", ())))
         return HubSource(repository, revisions[repository], read_file(facts), sure, beside)
 
-    row = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-    row["sources"] = tuple(read_source(facts) for facts in row.get("sources", ()))
-    row["points"] = tuple((x, y) for x, y in row.get("points", ()))
-    row["search"] = {key: tuple(v) if isinstance(v, list) else v for key, v in row.pop("discover", {}).items()}
+    row |= {"sources": tuple(map(read_source, row.get("sources", ()))), "search": row.pop("discover", {})}
     if "shipped" in row:
         row["shipped"] = read_file(row["shipped"])
         if "directions" in row:
@@ -226,7 +203,7 @@ def spec_of(name_or_path: str | Path) -> Network:
     """A generator by name, or what is known of one in a file or folder. UserError if it is neither."""
     name, path = str(name_or_path), Path(name_or_path)
     if name not in generator_names() and path.exists():
-        return Network(name, "generator", f"Read from {path.name}.", NOT_STATED)
+        return Network(name, "generator", f"Read from {path.name}.")
     return generator_spec(name)
 
 

@@ -1,28 +1,45 @@
 """Downloads the files of named networks from the Hugging Face Hub, or from where torchvision publishes its weights.
 
 name  --plan-->  networks to fetch, or a UserError before the first byte
-      --each source in turn, see `transfer`-->  a cache that other tools share
+      --each source in turn: HEAD-->  size and SHA-256  --GET, under a lock-->  partial file  --SHA-256-->  path
+
+The requests, the lock and the cache are huggingface_hub's, and other tools share them. The partial file is ours:
+`hf_hub_download` (2.4.0) begins each call with a new one, so that after a stop or a crash the download would start
+again at zero bytes.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import threading
+import shutil
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import constants
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import HTTPError
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils import WeakFileLock, build_hf_headers
+from tqdm import tqdm
 
 from lelsd_core.errors import UserError
-from lelsd_core.weights.cache import BY_HAND, hub_cache, local, torch_cache
+from lelsd_core.weights.cache import (
+    BY_HAND,
+    cached,
+    fault_of,
+    hub_cache,
+    key_of,
+    local,
+    sha256_of,
+    torch_cache,
+    wrong_hash,
+)
 from lelsd_core.weights.catalogue import (
     CATALOGUE,
     File,
@@ -32,20 +49,18 @@ from lelsd_core.weights.catalogue import (
     find_network,
     needed_by,
 )
-from lelsd_core.weights.transfer import WrongFileError, announced, download
 
+Source = HubSource | TorchvisionSource
 Result = TypeVar("Result")
 TRIES = 3  # at one source
 PAUSE = 1.0  # seconds before a source is tried again, unless its server asks for more
 LONGEST_WAIT = 60  # seconds that a server may ask for before the next source is tried
-ANSWERS = {
+REASONS = {  # status of the answer, or part of an exception's name -> why a source did not work
     401: "it is not there, or needs a token",
     403: "it may not be read with this token",
     404: "it is not there",
     429: "its server asks to wait",
     **dict.fromkeys((500, 502, 503, 504), "its server has trouble"),
-}
-TROUBLES = {  # part of an exception's name -> reason
     "Timeout": "no answer in time",
     "ConnectError": "no connection",
     "RemoteProtocol": "the connection broke off",
@@ -53,23 +68,22 @@ TROUBLES = {  # part of an exception's name -> reason
 }
 
 
+class WrongFileError(Exception):
+    """A source has another file than the known one, or does not send what it announced."""
+
+
 @dataclass(frozen=True)
 class DownloadProgress:
-    """Progress of a download.
+    """Progress of a download."""
 
-    Args:
-        name: of the network.
-        file: name of the file.
-        done, total: bytes of this file; from `ensure`, bytes of all files together.
-    """
-
-    name: str
-    file: str
-    done: int
-    total: int
+    name: str  # of the network
+    file: str  # name of the file
+    done: int  # bytes of this file that have arrived; from `ensure`, of all files
+    total: int  # bytes of this file; from `ensure`, of all files
 
 
 Report = Callable[[DownloadProgress], None]
+_reports: dict[str, list[Report]] = defaultdict(list)  # network -> reports of all threads that wait for its file
 
 
 def missing(name: str, segmenter: str | None = None) -> tuple[str, ...]:
@@ -91,7 +105,9 @@ def plan(name: str, segmenter: str | None = None) -> tuple[str, ...]:
             that can be reached and is the known one.
     """
     for part in needed_by(name, segmenter):
-        check_package(CATALOGUE[part])
+        package = CATALOGUE[part].needs
+        if package and find_spec(re.split(r"\W", package)[0]) is None:
+            raise UserError(f'{part} needs an optional package; get it with: pip install "{package}"')
     names = missing(name, segmenter)
     for part in names:
         check_possible(CATALOGUE[part])
@@ -123,22 +139,10 @@ def ensure(name: str, segmenter: str | None = None, *, report: Report | None = N
         before += fetch(part, report=report_sum).stat().st_size
 
 
-@dataclass(frozen=True)
-class SharedDownload:
-    """A download in progress, shared by all threads that asked for it."""
-
-    result: Future[Path] = field(default_factory=Future)
-    reports: list[Report] = field(default_factory=list)
-
-
-_running: dict[str, SharedDownload] = {}
-_running_lock = threading.Lock()
-
-
 def fetch(name: str, *, report: Report | None = None) -> Path:
     """The path of a network's file, downloaded if it is not on this machine.
 
-    Threads that ask for the same name share one download, its progress and its outcome.
+    Threads and processes that ask for the same file wait until one has downloaded it; threads share its progress.
 
     Args:
         name: of any network of the catalogue.
@@ -152,26 +156,21 @@ def fetch(name: str, *, report: Report | None = None) -> Path:
         return path
     network = find_network(CATALOGUE[name].weights or name)
     check_possible(network)
-    with _running_lock:
-        is_first = network.name not in _running
-        shared = _running.setdefault(network.name, SharedDownload())
-        shared.reports.extend([report] if report else [])
-    if is_first:
-        try:
-            shared.result.set_result(from_any_source(network, partial(download_all, network.name, shared.reports)))
-        except BaseException as problem:
-            shared.result.set_exception(problem)
-            raise
-        finally:
-            with _running_lock:
-                del _running[network.name]
-    return shared.result.result()
+    reports, own = _reports[network.name], report or (lambda _: None)
 
+    def report_bytes(file: str, done: int, total: int) -> None:
+        for each in list(reports):
+            each(DownloadProgress(network.name, file, done, total))
 
-def check_package(network: Network) -> None:
-    """UserError if an optional package that the network needs is not installed."""
-    if network.needs and find_spec(re.split(r"\W", network.needs)[0]) is None:
-        raise UserError(f'{network.name} needs an optional package; get it with: pip install "{network.needs}"')
+    def download_all(source: Source) -> Path:
+        paths = [download(source, file, partial(report_bytes, file.name)) for file in reversed(source.files)]
+        return paths[-1]  # the weights come last
+
+    reports.append(own)
+    try:
+        return from_any_source(network, download_all)
+    finally:
+        reports.remove(own)
 
 
 def check_possible(network: Network) -> None:
@@ -183,18 +182,12 @@ def check_possible(network: Network) -> None:
             f"that the environment variable {BY_HAND} names, or give its path instead of the name."
         )
     if is_offline():
-        source = network.all_sources[0]
-        cache, _ = cache_of(source)
+        cache = torch_cache() if network.torchvision else hub_cache()
         raise UserError(
             f"{network.name} is not on this machine, and the network is switched off (--offline or HF_HUB_OFFLINE). "
             f"Where there is one, run: python -m lelsd_core weights fetch {network.name}. From another machine, copy "
-            f"its {cache}, or put {source.file.name} into the folder that {BY_HAND} names."
+            f"its {cache}, or put {network.all_sources[0].file.name} into the folder that {BY_HAND} names."
         )
-
-
-def cache_of(source: HubSource | TorchvisionSource) -> tuple[Path, str]:
-    """The cache that a source is downloaded to, and the environment variable that moves it."""
-    return (torch_cache(), "TORCH_HOME") if isinstance(source, TorchvisionSource) else (hub_cache(), "HF_HOME")
 
 
 def is_offline() -> bool:
@@ -202,43 +195,35 @@ def is_offline() -> bool:
     return constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def from_any_source(network: Network, action: Callable[[HubSource | TorchvisionSource], Result]) -> Result:
-    """The result of an action with the first source for which it works.
+def from_any_source(network: Network, action: Callable[[Source], Result]) -> Result:
+    """The result of an action with the first source for which it works, repeated while a server is only busy.
 
     Raises:
         UserError: it works for none, with the reason of each, or the disk refuses.
     """
     reasons = []
     for source in network.all_sources:
-        try:
-            return with_retries(partial(action, source))
-        except (HTTPError, OSError, WrongFileError) as problem:
-            if fault := disk_fault(problem):
-                cache, variable = cache_of(source)
-                raise UserError(
-                    f"{source.file.name} cannot be written to {cache}: {fault}; make room there, or set {variable} to "
-                    "a folder that can be written to."
-                ) from None
-            reasons.append(f"{source}: {reason_of(problem)}")
+        for attempt in range(1, TRIES + 1):
+            try:
+                return action(source)
+            except (HTTPError, OSError, WrongFileError) as problem:
+                is_network = isinstance(problem, (HTTPError, ConnectionError, TimeoutError))
+                if not is_network and (getattr(problem, "errno", 0) or 0) > 0:  # name look-ups count below 0
+                    raise UserError(
+                        f"{source.file.name} cannot be written to {hub_cache()}: {problem.strerror}; make room there, "
+                        "or set HF_HOME to a folder that can be written to."
+                    ) from None
+                wait = seconds_to_wait(problem)
+                if wait is None or attempt == TRIES:
+                    reasons.append(f"{source}: {reason_of(problem)}")
+                    break
+            time.sleep(wait)
     needs_token = any("token" in reason for reason in reasons)
     advice = "set HF_TOKEN to a token that may read it, or " if needs_token else ""
     raise UserError(
         f"{network.name} could not be fetched ({'; '.join(reasons)}); {advice}try again later or from another network, "
         f"or put {network.all_sources[0].file.name} into the folder that the environment variable {BY_HAND} names."
     )
-
-
-def with_retries(action: Callable[[], Result]) -> Result:
-    """The result of an action, which is repeated while its server is only busy for a moment."""
-    for _ in range(TRIES - 1):
-        try:
-            return action()
-        except (HTTPError, OSError) as problem:
-            wait = seconds_to_wait(problem)
-            if wait is None:
-                raise
-            time.sleep(wait)
-    return action()
 
 
 def seconds_to_wait(problem: Exception) -> float | None:
@@ -253,49 +238,150 @@ def seconds_to_wait(problem: Exception) -> float | None:
     return PAUSE if response.status_code in (408, 500, 502, 503, 504) else None
 
 
-def disk_fault(problem: Exception) -> str | None:
-    """What this machine's disk reports, which no other source would change; None for problems of the network."""
-    network = isinstance(problem, (ConnectionError, TimeoutError)) or getattr(problem, "response", None) is not None
-    if network or not isinstance(problem, OSError) or (problem.errno or 0) <= 0:  # name look-ups count below 0
-        return None
-    return problem.strerror
-
-
 def reason_of(problem: Exception) -> str:
     """Why a source did not work, in a few words."""
-    problem = problem.__cause__ if isinstance(problem, FileNotFoundError) and problem.__cause__ else problem
+    if isinstance(problem, FileNotFoundError) and problem.__cause__:
+        problem = problem.__cause__
     if isinstance(problem, WrongFileError):
         return str(problem)
     if (response := getattr(problem, "response", None)) is not None:
         gated = response.headers.get("X-Error-Code") == "GatedRepo"
-        answer = "it is gated and needs a token" if gated else ANSWERS.get(response.status_code, "it refused")
+        answer = "it is gated and needs a token" if gated else REASONS.get(response.status_code, "it refused")
         return f"{answer} ({response.status_code})"
     kind = type(problem).__name__
-    trouble = next((reason for part, reason in TROUBLES.items() if part in kind), None)
+    trouble = next((reason for part, reason in REASONS.items() if str(part) in kind), None)
     return trouble or " ".join(str(problem).split())[:120] or kind
 
 
-def download_all(name: str, reports: list[Report], source: HubSource | TorchvisionSource) -> Path:
-    """The path of the weights of a source, downloaded after the files beside them."""
-    for file in reversed(source.files):
+@dataclass(frozen=True)
+class Target:
+    """A file as its server announces it, and where it goes."""
 
-        def report(done: int, total: int, file: File = file) -> None:
-            for each in list(reports):
-                each(DownloadProgress(name, file.name, done, total))
+    url: str
+    path: Path  # in the cache
+    lock: Path  # the file that is locked during the download, as by huggingface_hub
+    file: File  # with its size and SHA-256
+    headers: dict[str, str]  # of the request
 
-        path = download(source, file, report)
+
+def announced(source: Source, file: File) -> Target:
+    """Ask a source for the headers of a file. WrongFileError if it is not the known one."""
+    if isinstance(source, TorchvisionSource):
+        size = get_hf_file_metadata(source.url, token=False).size
+        lock = hub_cache() / ".locks" / "torchvision" / f"{file.name}.lock"
+        return Target(source.url, torch_cache() / file.name, lock, replace(file, bytes=size), {})
+    url = hf_hub_url(source.repository, file.path, revision=source.revision, endpoint=endpoint())
+    metadata = get_hf_file_metadata(url, token=token(), endpoint=endpoint())
+    etag, size = metadata.etag or "", metadata.size
+    if not re.fullmatch(r"[\w-]+", etag) or size is None:
+        raise WrongFileError("its server tells neither ETag nor size as the Hub does")
+    if file.bytes and size != file.bytes:
+        raise WrongFileError(f"it has {size:,} bytes, expected {file.bytes:,}")
+    sha256 = etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None  # of files in large storage, such as weights
+    if sha256 and (fault := wrong_hash(sha256, file, key_of(source, file))):
+        raise WrongFileError(fault)
+    folder = repo_folder_name(repo_id=source.repository, repo_type="model")
+    path, lock = hub_cache() / folder / "blobs" / etag, hub_cache() / ".locks" / folder / f"{etag}.lock"
+    headers = {**build_hf_headers(token=token()), "Accept-Encoding": "identity"}
+    return Target(url, path, lock, replace(file, sha256=file.sha256 or sha256, bytes=size), headers)
+
+
+def download(source: Source, file: File, report: Callable[[int, int], None]) -> Path:
+    """The path of one file of a source, downloaded from where an earlier try ended.
+
+    Raises:
+        UserError: the disk is too full.
+        WrongFileError: the source has another file, or sends another one.
+        HTTPError, OSError: of the network or the disk; what has arrived is kept.
+    """
+    target, key = announced(source, file), key_of(source, file)
+    for path in (target.path, target.lock):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(target.lock):
+        for path in filter(None, (cached(source, file), target.path)):
+            if path.exists() and fault_of(path, target.file, key):
+                path.resolve().unlink()
+                path.unlink(missing_ok=True)
+        if target.path.exists():
+            report(target.path.stat().st_size, target.path.stat().st_size)
+        else:
+            transfer(target, key, report)
+    if isinstance(source, TorchvisionSource):
+        return target.path
+    options = {"revision": source.revision, "cache_dir": hub_cache(), "token": token(), "endpoint": endpoint()}
+    path = Path(hf_hub_download(source.repository, file.path, **options))  # gives the file its name in the cache
+    if fault := fault_of(path, file, key):
+        raise WrongFileError(fault)
     return path
+
+
+def transfer(target: Target, key: str, report: Callable[[int, int], None]) -> None:
+    """Bring the partial file to its full size; it gets its name only if it is the right file."""
+    path, size = target.path.with_name(f"{target.path.name}.incomplete"), target.file.bytes
+    start = path.stat().st_size if path.exists() else 0
+    if size and start > size:
+        path.unlink()
+        start = 0
+    needed, free = target.file.size - start, shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise UserError(
+            f"{target.file.name} needs {needed / 1e6:,.0f} MB more in {path.parent}, where {free / 1e6:,.0f} MB are "
+            "free; make room, or set HF_HOME to a folder on another disk."
+        )
+    bar = partial(ProgressAdapter, report)
+    try:
+        with open(path, "ab") as file:
+            http_get(target.url, file, resume_size=start, headers=target.headers, expected_size=size, tqdm_class=bar)
+    except OSError as problem:
+        if problem.errno or isinstance(problem, HTTPError):
+            raise  # others mean that the size is wrong
+    arrived, fault = path.stat().st_size, wrong_hash(sha256_of(path), target.file, key)
+    if size and arrived != size:
+        fault = f"it sent {arrived:,} bytes, expected {size:,}"
+    if not fault:
+        os.replace(path, target.path)
+        return
+    path.unlink()
+    if not start:
+        raise WrongFileError(fault)
+    transfer(target, key, report)  # perhaps only what an earlier try had left was damaged
+
+
+class ProgressAdapter:
+    """Passes on to a function what huggingface_hub reports to a progress bar."""
+
+    def __init__(self, report: Callable[[int, int], None], *, total: int | None, initial: int, **_: Any) -> None:
+        self.report, self.done, self.total = report, initial, total or 0
+        report(initial, self.total)
+
+    def update(self, count: int) -> None:
+        self.done += count
+        self.report(self.done, self.total)
+
+    def __enter__(self) -> ProgressAdapter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def token() -> str | bool:
+    """The token of the environment for gated repositories; False, and none is sent, if there is none."""
+    return os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or False
+
+
+def endpoint() -> str | None:
+    """The Hub's address; None = the one that huggingface_hub knows."""
+    return os.environ.get("HF_ENDPOINT") or None
 
 
 class Bar:
     """A report for the terminal: one bar for each file, and nothing where the output is piped."""
 
     def __init__(self) -> None:
-        self.bars: dict[str, Any] = {}
+        self.bars: dict[str, tqdm] = {}
 
     def __call__(self, progress: DownloadProgress) -> None:
-        from tqdm import tqdm
-
         if progress.file not in self.bars:
             size = {"total": progress.total, "unit": "B", "unit_scale": True}
             self.bars[progress.file] = tqdm(desc=progress.file, disable=None, **size)
