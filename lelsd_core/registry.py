@@ -5,9 +5,8 @@ name or path  --find_weights-->  file, SHA-256  --read as data-->  tensors  --bu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -33,18 +32,16 @@ if TYPE_CHECKING:  # these load OpenCV, which a generator does not need
     from lelsd_core.faces.frame import AnyFrame
 
 Module = TypeVar("Module", bound=nn.Module)
-TORCHVISION = "torchvision"  # as `weights`: the file that torchvision publishes
 SEARCH = "samples"  # the inverter of generators without an encoder
 
 
-@dataclass(frozen=True)
-class WeightsFile:
-    """A file to load: its SHA-256, a name for what is in it, and the catalogue's network, where it was named."""
+class WeightsFile(NamedTuple):
+    """A file to load."""
 
     path: Path
     sha256: str
-    name: str
-    network: Network | None = None
+    name: str  # of what is in it
+    network: Network | None  # of the catalogue, where one was named
 
 
 def find_weights(kind: str, name_or_path: str | Path, weights: str | Path | None = None) -> WeightsFile:
@@ -62,11 +59,10 @@ def find_weights(kind: str, name_or_path: str | Path, weights: str | Path | None
     name = str(name_or_path)
     network = CATALOGUE[name] if name in names_of(kind) else None
     if weights is not None:
-        takes_none = network.shipped or network.architecture == SEARCH if network else Path(name).exists()
-        if takes_none:
+        if network.shipped or network.architecture == SEARCH if network else Path(name).exists():
             raise UserError(f"{name} takes no other weights; leave weights out.")
         network = find_network(name, kind)
-        if str(weights) == TORCHVISION:
+        if str(weights) == "torchvision":  # the file that torchvision publishes
             if network.torchvision is None:
                 offered = ", ".join(each.name for each in CATALOGUE.values() if each.torchvision)
                 raise UserError(f"torchvision offers no weights for {name}, only for {offered}.")
@@ -224,7 +220,13 @@ def load_editor(
     gallery = read_gallery(source) if source else None
     if named := next((each for each in (name, segmenter) if each in CATALOGUE), None):
         ensure(named, segmenter, report=Bar())
-    generator, inverter = load_pair(network, name, device, dtype)
+    if network.inverter in network.within:  # one file holds both, and is read once
+        inverter = load_inverter(network.inverter, device=device)
+        generator = inverter.generator
+        generator.name = name
+    else:
+        generator = load_generator(name, device, dtype=dtype)
+        inverter = load_inverter(network.inverter or SEARCH, generator)
     segmenter = load_segmenter(segmenter, device, generator=generator)
     frame = build_frame(network, generator.resolution)
     perceptual = local("lpips-vgg") or local("lpips-alex")
@@ -239,27 +241,15 @@ def load_editor(
     )
 
 
-def load_pair(network: Network, name: str, device: str | torch.device, dtype: str) -> tuple[Generator, Inverter]:
-    """A generator and its inverter; a file that holds both is read once."""
-    if network.inverter not in network.within:
-        generator = load_generator(name, device, dtype=dtype)
-        return generator, load_inverter(network.inverter or SEARCH, generator)
-    inverter = load_inverter(network.inverter, device=device)
-    inverter.generator.name = name
-    return inverter.generator, inverter
-
-
 def build_frame(network: Network, resolution: int) -> AnyFrame:
     """How a generator's pictures are framed; those of a file are assumed to be aligned as FFHQ's."""
     from lelsd_core.faces.frame import FfhqFrame, Frame, SquareFrame
 
-    frames = {
-        "ffhq": lambda: FfhqFrame(resolution),
-        "points": lambda: Frame(resolution, network.points),
-        "square": lambda: SquareFrame(resolution),
-        "wide": lambda: SquareFrame(resolution, rows=resolution * 3 // 4),
-    }
-    return frames[network.frame or "ffhq"]()
+    if network.frame == "points":
+        return Frame(resolution, network.points)
+    if network.frame in ("square", "wide"):
+        return SquareFrame(resolution, rows=resolution * 3 // 4 if network.frame == "wide" else 0)
+    return FfhqFrame(resolution)
 
 
 def load_aligner(frame: AnyFrame) -> FaceAligner:
@@ -268,16 +258,13 @@ def load_aligner(frame: AnyFrame) -> FaceAligner:
 
     if not frame.faces:
         return FaceAligner(frame, None, None)
-    landmarks = Landmarks(load_face_network("face-mesh", FaceMesh()))
-    shipped = BlazeDetector(load_face_network("face-detector", BlazeFace()), landmarks)
-    yunet = local("yunet")
-    return FaceAligner(frame, landmarks, YuNet(yunet, shipped) if yunet else shipped)
-
-
-def load_face_network(name: str, module: Module) -> Module:
-    """A shipped network that finds faces or their points, with its weights."""
-    tensors, _ = read_safetensors(local(name), name)
-    return frozen(load_tensors(module, tensors, f"a {name}"), "cpu")
+    mesh, face = (
+        frozen(load_tensors(network, read_safetensors(local(name), name)[0], f"a {name}"), "cpu")
+        for name, network in (("face-mesh", FaceMesh()), ("face-detector", BlazeFace()))
+    )
+    landmarks, yunet = Landmarks(mesh), local("yunet")
+    detector = BlazeDetector(face, landmarks)
+    return FaceAligner(frame, landmarks, YuNet(yunet, detector) if yunet else detector)
 
 
 def directions_of(name_or_path: str | Path, source: str | Path | None = None) -> tuple[Direction, ...]:

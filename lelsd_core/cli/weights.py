@@ -43,7 +43,7 @@ def list_weights(options: argparse.Namespace) -> dict[str, Any]:
     """Every network of the catalogue that has a file of its own, and whether that is on this machine."""
     if options.names:
         options.usage_error("list takes no names")
-    rows = [row_of(network) for network in CATALOGUE.values() if has_own_file(network)]
+    rows = [row_of(network) for network in with_own_file()]
     table = [("NAME", "KIND", "MB", "HERE", "SHA-256", "LICENCE; TRAINED ON")]
     for row in rows:
         size = f"{row['megabytes']:.0f}" if row["megabytes"] >= 1 else "<1" if row["megabytes"] else "?"
@@ -56,9 +56,9 @@ def list_weights(options: argparse.Namespace) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def has_own_file(network: Network) -> bool:
-    """Whether a network has a file of its own, wherever that comes from."""
-    return bool(network.shipped or network.all_sources or network.by_hand)
+def with_own_file() -> list[Network]:
+    """All networks that have a file of their own, wherever that comes from."""
+    return [each for each in CATALOGUE.values() if each.shipped or each.all_sources or each.by_hand]
 
 
 def row_of(network: Network) -> dict[str, Any]:
@@ -103,17 +103,17 @@ def fetch_weights(options: argparse.Namespace) -> dict[str, Any]:
 
 def verify(options: argparse.Namespace) -> dict[str, Any]:
     """Hash every file on this machine, or those that are named. UserError if one is damaged."""
-    networks = [find_network(name) for name in options.names] or list(CATALOGUE.values())
     add_to_record("hashed", None)  # so that every file is hashed again
     rows, faults = [], []
-    for network in networks:
+    for network in [find_network(name) for name in options.names] or with_own_file():
         name, own_faults = network.name, faults_of(network.name)
         faults += own_faults
-        path = None if own_faults else local(name)
-        if path and (has_own_file(network) or options.names):
+        if own_faults:
+            continue
+        if path := local(name):
             rows.append({"name": name, "path": str(path), "sha256": sha256_at(path)})
             print(f"{name}: intact, SHA-256 {rows[-1]['sha256']}, {path}")
-        elif not own_faults and options.names:
+        elif options.names:
             raise UserError(f"{name} is not on this machine; get it with: python -m lelsd_core weights fetch {name}.")
     if faults:
         raise UserError(
@@ -141,13 +141,12 @@ def push_directions(options: argparse.Namespace) -> dict[str, Any]:
             )
     files = files_of(repository, directions, generator)
     sizes = {name: len(content) for name, content in files.items()}
-    listed = ", ".join(f"{name} ({size / 1e3:.0f} kB)" for name, size in sizes.items())
+    listed, commit = ", ".join(f"{name} ({size / 1e3:.0f} kB)" for name, size in sizes.items()), None
     if options.dry_run:
-        print(files["README.md"].decode())
-        print(f"{repository} would get: {listed}. Nothing was sent.")
-        return {"repository": repository, "files": sizes, "commit": None}
-    commit = push(repository, files)
-    print(f"{repository} got: {listed}. See {commit}.")
+        print(f"{files['README.md'].decode()}\n{repository} would get: {listed}. Nothing was sent.")
+    else:
+        commit = push(repository, files)
+        print(f"{repository} got: {listed}. See {commit}.")
     return {"repository": repository, "files": sizes, "commit": commit}
 
 

@@ -80,12 +80,11 @@ def files_of(repository: str, directions: Sequence[Direction], generator: Networ
     """
     try:
         validate_repo_id(repository)
-    except HFValidationError:
-        repository = ""
-    if repository.count("/") != 1:
+        _owner, _name = repository.split("/")
+    except (HFValidationError, ValueError):
         raise UserError(
             "A repository on the Hub is named OWNER/NAME, in letters, digits, dots, dashes and underscores."
-        )
+        ) from None
     if not directions:
         raise UserError("There are no directions to publish; find some first: start the page with this generator.")
     if len(generators := {direction.fingerprint: direction.generator for direction in directions}) > 1:
@@ -103,6 +102,13 @@ def files_of(repository: str, directions: Sequence[Direction], generator: Networ
 
 def card(repository: str, directions: Sequence[Direction], generator: Network) -> str:
     """The model card, front matter included."""
+    rows = ["| direction | part | score | area | gain | range |", "|---|---|--:|--:|--:|--:|"]
+    for direction in directions:
+        numbers = ((direction.score, ".2f"), (direction.area, ".1%"), (direction.gain, ".1f"))
+        cells = [direction.name, " ".join(direction.parts)]
+        cells += ["" if number is None else format(number, form) for number, form in numbers]
+        cells.append(f"{direction.low:g} to {direction.high:g}")
+        rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     first = directions[0]
     data = ModelCardData(
         license="other",
@@ -110,13 +116,10 @@ def card(repository: str, directions: Sequence[Direction], generator: Network) -
         tags=[*TAGS, first.generator],
         base_model=generator.sources[0].repository if generator.sources else None,
     )
-    rows = ["| direction | part | score | area | gain | range |", "|---|---|--:|--:|--:|--:|"]
-    rows += [row(direction) for direction in directions]
-    spaces = " and ".join(dict.fromkeys(direction.space for direction in directions))
     return CARD.format(
         metadata=data.to_yaml(),
         generator=first.generator,
-        spaces=spaces,
+        spaces=" and ".join(dict.fromkeys(direction.space for direction in directions)),
         about=generator.about,
         rows="\n".join(rows),
         repository=repository,
@@ -126,16 +129,6 @@ def card(repository: str, directions: Sequence[Direction], generator: Network) -
         licence=generator.licence,
         data=generator.data,
     )
-
-
-def row(direction: Direction) -> str:
-    """One direction's line of the table."""
-    numbers = [
-        "" if value is None else form.format(value)
-        for value, form in ((direction.score, "{:.2f}"), (direction.area, "{:.1%}"), (direction.gain, "{:.1f}"))
-    ]
-    cells = (direction.name, " ".join(direction.parts), *numbers, f"{direction.low:g} to {direction.high:g}")
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def push(repository: str, files: Mapping[str, bytes]) -> str:
@@ -184,7 +177,14 @@ def fetch_folder(repository: str) -> Path:
     try:
         if not reason:
             info = HfApi(endpoint=endpoint()).model_info(repository, files_metadata=True)  # fails at once without a Hub
-            check_sizes(repository, {file.rfilename: file.size or 0 for file in info.siblings or ()})
+            sizes = [file.size or 0 for file in info.siblings or () if file.rfilename.endswith(".safetensors")]
+            if not sizes:
+                raise UserError(f"{repository} holds no directions (*.safetensors).")
+            if len(sizes) > MOST_FILES or max(sizes) > MOST_BYTES:
+                raise UserError(
+                    f"{repository} is no gallery of directions: it holds {len(sizes)} safetensors files, the largest "
+                    f"of {max(sizes) / 1e6:.1f} MB; a direction has less than {MOST_BYTES / 1e6:.1f} MB."
+                )
             with no_progress_bars():
                 return Path(snapshot_download(repository, **options))
     except json.JSONDecodeError:
@@ -205,23 +205,10 @@ def fetch_folder(repository: str) -> Path:
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
     """Without huggingface_hub's progress bars, which are of no use for files of a few kB."""
-    if are_progress_bars_disabled():
-        yield
-        return
+    were_disabled = are_progress_bars_disabled()
     disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
-
-
-def check_sizes(repository: str, sizes: Mapping[str, int]) -> None:
-    """UserError for a repository that is no gallery, before anything of it is downloaded."""
-    directions = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
-    if not directions:
-        raise UserError(f"{repository} holds no directions (*.safetensors).")
-    if len(directions) > MOST_FILES or max(directions.values()) > MOST_BYTES:
-        raise UserError(
-            f"{repository} is no gallery of directions: it holds {len(directions)} safetensors files, the largest of "
-            f"{max(directions.values()) / 1e6:.1f} MB; a direction has less than {MOST_BYTES / 1e6:.1f} MB."
-        )
+        if not were_disabled:
+            enable_progress_bars()

@@ -21,7 +21,7 @@ from huggingface_hub.utils import WeakFileLock
 
 from lelsd_core.errors import UserError
 from lelsd_core.weights import catalogue
-from lelsd_core.weights.catalogue import File, HubSource, Network, TorchvisionSource, find_network
+from lelsd_core.weights.catalogue import File, HubSource, Network, Source, TorchvisionSource, find_network
 
 BY_HAND = "LELSD_WEIGHTS"
 GENERAL_NAMES = ("config.json", "model.safetensors", "pytorch_model.bin")
@@ -73,7 +73,7 @@ def by_hand(network: Network) -> Path | None:
     return None
 
 
-def cached(source: HubSource | TorchvisionSource, file: File) -> Path | None:
+def cached(source: Source, file: File) -> Path | None:
     """Where a file of a source lies in the cache of torch or of huggingface_hub, intact or not."""
     if isinstance(source, TorchvisionSource):
         path = torch_cache() / file.name
@@ -111,7 +111,7 @@ def faults_of(name: str) -> list[str]:
     return faults
 
 
-def key_of(source: HubSource | TorchvisionSource, file: File) -> str:
+def key_of(source: Source, file: File) -> str:
     """The key under which a file's SHA-256 is recorded at its first use."""
     return f"{source.repository}@{source.revision}/{file.path}" if isinstance(source, HubSource) else source.url
 

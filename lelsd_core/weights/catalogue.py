@@ -82,6 +82,9 @@ class TorchvisionSource:
         return self.url
 
 
+Source = HubSource | TorchvisionSource
+
+
 @dataclass(frozen=True)
 class Network:
     """A named network; the fields are explained at the top of catalogue.toml."""
@@ -111,7 +114,7 @@ class Network:
     memory: float | None = None
 
     @property
-    def all_sources(self) -> tuple[HubSource | TorchvisionSource, ...]:
+    def all_sources(self) -> tuple[Source, ...]:
         """Where it can be downloaded, the best source first."""
         return (*self.sources, *filter(None, [self.torchvision]))
 

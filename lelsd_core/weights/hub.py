@@ -40,20 +40,12 @@ from lelsd_core.weights.cache import (
     torch_cache,
     wrong_hash,
 )
-from lelsd_core.weights.catalogue import (
-    CATALOGUE,
-    File,
-    HubSource,
-    Network,
-    TorchvisionSource,
-    find_network,
-    needed_by,
-)
+from lelsd_core.weights.catalogue import CATALOGUE, File, Network, Source, TorchvisionSource, find_network, needed_by
 
-Source = HubSource | TorchvisionSource
 Result = TypeVar("Result")
 TRIES = 3  # at one source
 PAUSE = 1.0  # seconds before a source is tried again, unless its server asks for more
+BUSY = (408, 429, 500, 502, 503, 504)  # statuses after which a server may soon answer better
 LONGEST_WAIT = 60  # seconds that a server may ask for before the next source is tried
 REASONS = {  # status of the answer, or part of an exception's name -> why a source did not work
     401: "it is not there, or needs a token",
@@ -231,11 +223,9 @@ def seconds_to_wait(problem: Exception) -> float | None:
     response = getattr(problem, "response", None)
     if response is None:
         return PAUSE if "ReadError" in type(problem).__name__ else None
-    if response.status_code == 429:
-        requested = response.headers.get("Retry-After", "")
-        wait = float(requested) if requested.isdigit() else PAUSE
-        return wait if wait <= LONGEST_WAIT else None
-    return PAUSE if response.status_code in (408, 500, 502, 503, 504) else None
+    requested = response.headers.get("Retry-After", "")
+    wait = float(requested) if requested.isdigit() else PAUSE
+    return wait if response.status_code in BUSY and wait <= LONGEST_WAIT else None
 
 
 def reason_of(problem: Exception) -> str:
@@ -253,23 +243,15 @@ def reason_of(problem: Exception) -> str:
     return trouble or " ".join(str(problem).split())[:120] or kind
 
 
-@dataclass(frozen=True)
-class Target:
-    """A file as its server announces it, and where it goes."""
+def announced(source: Source, file: File) -> tuple[str, Path, File]:
+    """Ask a source for the headers of a file. WrongFileError if it is not the known one.
 
-    url: str
-    path: Path  # in the cache
-    lock: Path  # the file that is locked during the download, as by huggingface_hub
-    file: File  # with its size and SHA-256
-    headers: dict[str, str]  # of the request
-
-
-def announced(source: Source, file: File) -> Target:
-    """Ask a source for the headers of a file. WrongFileError if it is not the known one."""
+    Returns:
+        The address of the file, its path in the cache, and the file with its size and SHA-256 as far as announced.
+    """
     if isinstance(source, TorchvisionSource):
         size = get_hf_file_metadata(source.url, token=False).size
-        lock = hub_cache() / ".locks" / "torchvision" / f"{file.name}.lock"
-        return Target(source.url, torch_cache() / file.name, lock, replace(file, bytes=size), {})
+        return source.url, torch_cache() / file.name, replace(file, bytes=size)
     url = hf_hub_url(source.repository, file.path, revision=source.revision, endpoint=endpoint())
     metadata = get_hf_file_metadata(url, token=token(), endpoint=endpoint())
     etag, size = metadata.etag or "", metadata.size
@@ -281,9 +263,7 @@ def announced(source: Source, file: File) -> Target:
     if sha256 and (fault := wrong_hash(sha256, file, key_of(source, file))):
         raise WrongFileError(fault)
     folder = repo_folder_name(repo_id=source.repository, repo_type="model")
-    path, lock = hub_cache() / folder / "blobs" / etag, hub_cache() / ".locks" / folder / f"{etag}.lock"
-    headers = {**build_hf_headers(token=token()), "Accept-Encoding": "identity"}
-    return Target(url, path, lock, replace(file, sha256=file.sha256 or sha256, bytes=size), headers)
+    return url, hub_cache() / folder / "blobs" / etag, replace(file, sha256=file.sha256 or sha256, bytes=size)
 
 
 def download(source: Source, file: File, report: Callable[[int, int], None]) -> Path:
@@ -294,20 +274,24 @@ def download(source: Source, file: File, report: Callable[[int, int], None]) -> 
         WrongFileError: the source has another file, or sends another one.
         HTTPError, OSError: of the network or the disk; what has arrived is kept.
     """
-    target, key = announced(source, file), key_of(source, file)
-    for path in (target.path, target.lock):
+    url, target, expected = announced(source, file)
+    key, on_hub = key_of(source, file), not isinstance(source, TorchvisionSource)
+    folder = repo_folder_name(repo_id=source.repository, repo_type="model") if on_hub else "torchvision"
+    lock = hub_cache() / ".locks" / folder / f"{target.name}.lock"  # the one that huggingface_hub takes
+    for path in (target, lock):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(target.lock):
-        for path in filter(None, (cached(source, file), target.path)):
-            if path.exists() and fault_of(path, target.file, key):
+    with WeakFileLock(lock):
+        for path in filter(None, (cached(source, file), target)):
+            if path.exists() and fault_of(path, expected, key):
                 path.resolve().unlink()
                 path.unlink(missing_ok=True)
-        if target.path.exists():
-            report(target.path.stat().st_size, target.path.stat().st_size)
+        if target.exists():
+            report(target.stat().st_size, target.stat().st_size)
         else:
-            transfer(target, key, report)
-    if isinstance(source, TorchvisionSource):
-        return target.path
+            headers = build_hf_headers(token=token() if on_hub else False) | {"Accept-Encoding": "identity"}
+            transfer(partial(http_get, url, headers=headers), target, expected, key, report)
+    if not on_hub:
+        return target
     options = {"revision": source.revision, "cache_dir": hub_cache(), "token": token(), "endpoint": endpoint()}
     path = Path(hf_hub_download(source.repository, file.path, **options))  # gives the file its name in the cache
     if fault := fault_of(path, file, key):
@@ -315,36 +299,37 @@ def download(source: Source, file: File, report: Callable[[int, int], None]) -> 
     return path
 
 
-def transfer(target: Target, key: str, report: Callable[[int, int], None]) -> None:
-    """Bring the partial file to its full size; it gets its name only if it is the right file."""
-    path, size = target.path.with_name(f"{target.path.name}.incomplete"), target.file.bytes
-    start = path.stat().st_size if path.exists() else 0
-    if size and start > size:
-        path.unlink()
-        start = 0
-    needed, free = target.file.size - start, shutil.disk_usage(path.parent).free
+def transfer(
+    get: Callable[..., None], target: Path, expected: File, key: str, report: Callable[[int, int], None]
+) -> None:
+    """Bring the partial file to its full size with `http_get`; it gets its name only if it is the right file."""
+    path, size, start = target.with_name(f"{target.name}.incomplete"), expected.bytes, 0
+    if path.exists():
+        start = path.stat().st_size
+        if size and start > size:
+            os.truncate(path, start := 0)
+    needed, free = expected.size - start, shutil.disk_usage(path.parent).free
     if needed > free:
         raise UserError(
-            f"{target.file.name} needs {needed / 1e6:,.0f} MB more in {path.parent}, where {free / 1e6:,.0f} MB are "
-            "free; make room, or set HF_HOME to a folder on another disk."
+            f"{expected.name} needs {needed / 1e6:,.0f} MB more in {path.parent}, where {free / 1e6:,.0f} MB are free; "
+            "make room, or set HF_HOME to a folder on another disk."
         )
-    bar = partial(ProgressAdapter, report)
     try:
         with open(path, "ab") as file:
-            http_get(target.url, file, resume_size=start, headers=target.headers, expected_size=size, tqdm_class=bar)
+            get(file, resume_size=start, expected_size=size, tqdm_class=partial(ProgressAdapter, report))
     except OSError as problem:
         if problem.errno or isinstance(problem, HTTPError):
             raise  # others mean that the size is wrong
-    arrived, fault = path.stat().st_size, wrong_hash(sha256_of(path), target.file, key)
+    arrived, fault = path.stat().st_size, wrong_hash(sha256_of(path), expected, key)
     if size and arrived != size:
         fault = f"it sent {arrived:,} bytes, expected {size:,}"
     if not fault:
-        os.replace(path, target.path)
+        os.replace(path, target)
         return
     path.unlink()
     if not start:
         raise WrongFileError(fault)
-    transfer(target, key, report)  # perhaps only what an earlier try had left was damaged
+    transfer(get, target, expected, key, report)  # perhaps only what an earlier try had left was damaged
 
 
 class ProgressAdapter:
