@@ -57,8 +57,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """A generator file as data, from any official format. UserError with one sentence if it is something else."""
     with as_user_error(path.name, f"a generator was expected: {FORMATS}"), open(path, "rb") as file:
         length, start = path.stat().st_size, file.read(512)
-        if start[8:9] == b"{":
-            return read_safetensors_checkpoint(path)
+        if start[8:9] == b"{":  # safetensors: this project's, or a BigGAN's beside its config.json
+            tensors, facts = read_any_safetensors(path)
+            if facts is None:
+                return to_checkpoint(tensors, Extra(folder=path.parent), length)
+            tensors, facts = read_safetensors(path, "generator")
+            architecture, config = facts.get("architecture"), facts.get("config", {})
+            if architecture not in ARCHITECTURES or not isinstance(config, dict):
+                raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned, so that sums come out the same
+            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)))
         if is_torch_file(start):  # mapped: other parts of the file, such as an encoder, are never in memory
             tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
             checkpoint = to_checkpoint(tensors, Extra(mean=mean, folder=path.parent), length)
@@ -68,19 +76,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         file.seek(0)
         tensors, attributes = read_nvidia(file, length)
         return to_checkpoint(tensors, Extra(attributes=attributes), length)
-
-
-def read_safetensors_checkpoint(path: Path) -> Checkpoint:
-    """A safetensors file: this project's, or a BigGAN's beside its config.json."""
-    tensors, facts = read_any_safetensors(path)
-    if facts is None:
-        return to_checkpoint(tensors, Extra(folder=path.parent), path.stat().st_size)
-    tensors, facts = read_safetensors(path, "generator")
-    architecture, config = facts.get("architecture"), facts.get("config", {})
-    if architecture not in ARCHITECTURES or not isinstance(config, dict):
-        raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
-    aligned = {name: tensor.clone() for name, tensor in tensors.items()}  # sums come out the same as from other files
-    return Checkpoint(architecture, config, aligned, str(facts.get("source", path.name)))
 
 
 def to_checkpoint(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:
