@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             architecture, config = facts.get("architecture"), facts.get("config", {})
             if architecture not in ARCHITECTURES or not isinstance(config, dict):
                 raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
-            tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned, so that sums come out the same
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned: sums come out the same
             return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)))
         if is_torch_file(start):  # mapped: other parts of the file, such as an encoder, are never in memory
             tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
