@@ -228,6 +228,8 @@ def load_editor(
         generator = load_generator(name, device, dtype=dtype)
         inverter = load_inverter(network.inverter or SEARCH, generator)
     segmenter = load_segmenter(segmenter, device, generator=generator)
+    for direction in gallery or ():  # before equal names get numbers
+        direction.check(generator)
     frame = build_frame(network, generator.resolution)
     perceptual = local("lpips-vgg") or local("lpips-alex")
     return Editor(

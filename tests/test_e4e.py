@@ -169,5 +169,5 @@ def test_missing_or_superfluous_arguments_raise(path, editor, hub_home, monkeypa
         load_inverter("e4", weights=path)
     with pytest.raises(UserError, match="no inverter named 'digiface'; did you mean digiface-encoder"):
         load_inverter("digiface")
-    with pytest.raises(UserError, match="name the generator"):
+    with pytest.raises(UserError, match="give it a generator"):
         load_inverter("samples")
