@@ -91,9 +91,8 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
             option that the architecture does not take.
     """
     file = find_weights("generator", name_or_path)
-    chosen = Options(**{**(file.network.build if file.network else {}), **options})
-    checkpoint = read_checkpoint(file.path)
-    is_shipped = bool(file.network and file.network.shipped)
+    build, is_shipped = (file.network.build, bool(file.network.shipped)) if file.network else ({}, False)
+    checkpoint, chosen = read_checkpoint(file.path), Options(**{**build, **options})
     generator = frozen(build_generator(checkpoint, chosen, known=is_shipped), device)
     if generator.device.type != "cpu":
         use_half(generator, dtype_on(generator.device, checkpoint.config, chosen.dtype))
@@ -154,8 +153,7 @@ def load_inverter(
             raise UserError(f"{SEARCH!r} searches among a generator's own samples; give it a generator.")
         return SampleInverter(generator)
     file = find_weights("inverter", name_or_path, weights)
-    by_content = "encoder" if is_ours(file.path) else "e4e"
-    architecture = file.network.architecture if file.network else by_content
+    architecture = file.network.architecture if file.network else "encoder" if is_ours(file.path) else "e4e"
     return INVERTERS[architecture](file, generator, device)
 
 

@@ -303,11 +303,11 @@ def transfer(
     get: Callable[..., None], target: Path, expected: File, key: str, report: Callable[[int, int], None]
 ) -> None:
     """Bring the partial file to its full size with `http_get`; it gets its name only if it is the right file."""
-    path, size, start = target.with_name(f"{target.name}.incomplete"), expected.bytes, 0
-    if path.exists():
-        start = path.stat().st_size
-        if size and start > size:
-            os.truncate(path, start := 0)
+    path, size = target.with_name(f"{target.name}.incomplete"), expected.bytes
+    start = path.stat().st_size if path.exists() else 0
+    if size and start > size:
+        path.unlink()
+        start = 0
     needed, free = expected.size - start, shutil.disk_usage(path.parent).free
     if needed > free:
         raise UserError(
