@@ -2,6 +2,7 @@
 
 from lelsd_core.generators.base import Generator, Layer, State, Step, Synthesis
 from lelsd_core.generators.biggan import BigGAN
+from lelsd_core.generators.blaze import BlazeStyleGAN
 from lelsd_core.generators.dcgan import DCGAN
 from lelsd_core.generators.stylegan1 import StyleGAN1
 from lelsd_core.generators.stylegan2 import StyleGAN2
@@ -13,5 +14,6 @@ ARCHITECTURES: dict[str, type[Generator]] = {
     "stylegan3": StyleGAN3,
     "biggan": BigGAN,
     "dcgan": DCGAN,
+    "blaze": BlazeStyleGAN,
 }
 __all__ = ["ARCHITECTURES", "Generator", "Layer", "State", "Step", "Synthesis"]
