@@ -12,7 +12,7 @@ CAPACITY = 32  # visitors
 MAX_AGE = 3600  # seconds
 
 
-class Inversion:
+class KeptInversion:
     """An iterator over the sessions of `Editor.invert` that any thread may close at any time.
 
     Args:
@@ -51,12 +51,12 @@ class Inversions:
 
     def __init__(self, capacity: int = CAPACITY, max_age: float = MAX_AGE) -> None:
         self.capacity, self.max_age = capacity, max_age
-        self._current: dict[str, Inversion] = {}  # oldest first
+        self._current: dict[str, KeptInversion] = {}  # oldest first
         self._lock = threading.Lock()
 
-    def start(self, visitor: str, sessions: Generator[Session]) -> Inversion:
+    def start(self, visitor: str, sessions: Generator[Session]) -> KeptInversion:
         """Close the visitor's inversion, and those that are too old or too many, and keep a new one."""
-        inversion = Inversion(sessions)
+        inversion = KeptInversion(sessions)
         with self._lock:
             outdated = [self._current.pop(visitor, None)]
             for name, other in list(self._current.items()):
@@ -67,8 +67,8 @@ class Inversions:
             other.close()
         return inversion
 
-    def current(self, visitor: str, number: int) -> Inversion | None:
-        """The visitor's inversion if it still is the one with this `Inversion.id`."""
+    def current(self, visitor: str, number: int) -> KeptInversion | None:
+        """The visitor's inversion if it still is the one with this `KeptInversion.id`."""
         with self._lock:
             inversion = self._current.get(visitor)
         return inversion if inversion and inversion.id == number else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import io
+import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,6 @@ from lelsd_core import UserError, load_generator
 from lelsd_core.editor import Editor
 from lelsd_core.generators import Generator
 from lelsd_core.generators.blaze import BlazeStyleGAN
-from lelsd_core.inversion.blaze_encoder import BlazeEncoder, build_blaze_encoder
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 from tests.data.golden.golden import values
 from tests.test_generators_contract import (  # noqa: F401  the contract, with the fixtures below
@@ -38,6 +38,9 @@ from tests.test_generators_contract import (  # noqa: F401  the contract, with t
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "checkpoints" / "blaze-256"
+sys.path.append(str(FOLDER / "make"))  # the scripts that made the weights
+from blaze_encoder import BlazeEncoder, build_blaze_encoder  # noqa: E402
+
 GOLDEN = np.load(ROOT / "tests" / "data" / "golden" / "blaze256.npz")  # made by blaze-256/make/golden.py
 SMALL = {"4.conv": 8, "8.conv0": 8, "8.conv1": 12, "16.conv0": 8, "16.conv1": 12, "32.conv": 8}  # width of each style
 
@@ -83,10 +86,7 @@ def fresh(tmp_path: Path) -> Generator:
 @pytest.fixture(scope="module")
 def convert() -> ModuleType:
     """The script that makes the weights."""
-    spec = importlib.util.spec_from_file_location("convert_blaze", FOLDER / "make" / "convert.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("convert")
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ and the standard deviations of these codes, the latter times `WIDER` for variety
 from __future__ import annotations
 
 import torch
+from blaze_encoder import REPEATS, build_blaze_encoder
 from convert import HERE, prior, stored
 
 from lelsd_core.generators.blaze import BlazeStyleGAN
-from lelsd_core.inversion.blaze_encoder import REPEATS, build_blaze_encoder
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 SEEDS = range(700_000, 700_512)  # used for nothing else
