@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import gradio
+import numpy as np
 from huggingface_hub import SpaceCard
 from packaging.requirements import Requirement
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -44,13 +47,28 @@ def test_every_file_goes_into_plain_git_and_no_system_packages_are_needed():
     assert "opencv-python-headless" in (ROOT / "requirements.txt").read_text()
 
 
-def test_the_readmes_example_runs():
+def run_example(number: int, folder: Path) -> str:
+    """What the example `number` of the README's library section prints, run in a folder."""
     section = README.read_text(encoding="utf-8").split("## As a library")[1]
-    example = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+    example = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[number]
     assert len(example.splitlines()) <= 10
-    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", example]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    scores = [float(line.split()[1]) for line in done.stdout.splitlines()]
+    return done.stdout
+
+
+def test_the_readmes_first_example_edits_a_photo_in_six_lines(tmp_path, astronaut):
+    astronaut.save(tmp_path / "photo.jpg", quality=95)
+    run_example(0, tmp_path)
+    before, after = (np.asarray(Image.open(tmp_path / name), int) for name in ("photo.jpg", "edited.png"))
+    assert before.shape == after.shape
+    assert 0.005 < (np.abs(after - before).max(2) > 8).mean() < 0.3
+
+
+def test_the_readmes_second_example_finds_a_direction(tmp_path):
+    scores = [float(line.split()[1]) for line in run_example(1, tmp_path).splitlines()]
     assert len(scores) == 20
     assert sum(scores[-5:]) > sum(scores[:5]), "the search gets better"
 
