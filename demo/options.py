@@ -27,7 +27,7 @@ TYPE_NAMES = {int: "a whole number", bool: "1 or 0"}
 AUTO = "auto"
 
 
-def option(default: Any, kind: type, text: str, *variables: str, metavar: str | None = None) -> Any:
+def setting(default: Any, kind: type, text: str, *variables: str, metavar: str | None = None) -> Any:
     """A field of `Settings`: default, type, help text, and further environment variables that set it."""
     return field(default=default, metadata={"kind": kind, "help": text, "variables": variables, "metavar": metavar})
 
@@ -36,23 +36,23 @@ def option(default: Any, kind: type, text: str, *variables: str, metavar: str | 
 class Settings:
     """How the page is served. Each field is a flag and a variable: queue_size is --queue-size and LELSD_QUEUE_SIZE."""
 
-    host: str = option("127.0.0.1", str, "address to bind to [127.0.0.1; 0.0.0.0 on a Space]", "GRADIO_SERVER_NAME")
-    port: int | None = option(None, int, "port [7860, or the next free one]", "GRADIO_SERVER_PORT", "PORT")
-    share: bool = option(False, bool, "also make a public link", "GRADIO_SHARE")
-    auth: tuple[tuple[str, str], ...] = option(
+    host: str = setting("127.0.0.1", str, "address to bind to [127.0.0.1; 0.0.0.0 on a Space]", "GRADIO_SERVER_NAME")
+    port: int | None = setting(None, int, "port [7860, or the next free one]", "GRADIO_SERVER_PORT", "PORT")
+    share: bool = setting(False, bool, "also make a public link", "GRADIO_SHARE")
+    auth: tuple[tuple[str, str], ...] = setting(
         (), str, "a login; may be repeated, in the environment one per line", metavar="USER:PASSWORD"
     )
-    generator: str = option(
+    generator: str = setting(
         *(AUTO, str, "name of the generator [auto: digiface-64 at once, ffhq-1024 in the background with a GPU]"),
         metavar="NAME",
     )
-    directions: str | None = option(
+    directions: str | None = setting(
         None, str, "its directions: a folder, or OWNER/NAME on the Hub [its own]", metavar="DIR"
     )
-    queue_size: int = option(32, int, "number of visitors that may wait [32]", metavar="N")
-    max_upload_mb: int = option(30, int, "largest upload in MB [30]", metavar="N")
-    offline: bool = option(False, bool, "never use the network", "HF_HUB_OFFLINE")
-    device: str | None = option(None, str, "auto, cpu, cuda, cuda:1 or mps [auto]", metavar="NAME")
+    queue_size: int = setting(32, int, "number of visitors that may wait [32]", metavar="N")
+    max_upload_mb: int = setting(30, int, "largest upload in MB [30]", metavar="N")
+    offline: bool = setting(False, bool, "never use the network", "HF_HUB_OFFLINE")
+    device: str | None = setting(None, str, "auto, cpu, cuda, cuda:1 or mps [auto]", metavar="NAME")
 
 
 RANGES = {"port": (1, 65535), "queue_size": (1, 10_000), "max_upload_mb": (1, 1000)}

@@ -81,12 +81,12 @@ def public_link(page: gr.Blocks, seconds: float) -> str:
         timed_out.set()
         raise UserError(f"No public link: Gradio's share service did not answer within {seconds:g} s.")
     if isinstance(results[0], Exception):
-        raise UserError(f"No public link: Gradio's share service cannot be used ({reason_of(results[0])}).")
+        raise UserError(f"No public link: Gradio's share service cannot be used ({first_cause(results[0])}).")
     page.share, page.share_url = True, urlparse(results[0])._replace(scheme=page.share_server_protocol).geturl()
     return page.share_url
 
 
-def reason_of(error: BaseException) -> str:
+def first_cause(error: BaseException) -> str:
     """First line of the error's innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__

@@ -20,7 +20,7 @@ import pytest
 from gradio import networking
 from gradio.tunneling import CURRENT_TUNNELS
 
-from demo.serve import announce_link, public_link, reason_of
+from demo.serve import announce_link, first_cause, public_link
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
 
@@ -189,8 +189,8 @@ def test_a_service_that_accepts_and_says_nothing_is_given_up(page, monkeypatch):
 def test_a_reason_is_the_first_line_of_the_innermost_cause():
     outer = RuntimeError("Could not get share link")
     outer.__cause__ = OSError("no route to host\nand more")
-    assert reason_of(outer) == "no route to host"
-    assert reason_of(ValueError()) == "ValueError"
+    assert first_cause(outer) == "no route to host"
+    assert first_cause(ValueError()) == "ValueError"
 
 
 def test_sliders_of_ones_own_must_be_of_the_chosen_generator(tmp_path, editor):

@@ -28,13 +28,15 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
     check_file(target, ".safetensors")
     if not original.exists():
         raise UserError(f"There is no file or folder {original} to convert.")
-    from lelsd_core.weights.checkpoints import convert as convert_file  # these load torch, which a list does not need
-    from lelsd_core.weights.checkpoints import weights_file
+    from lelsd_core.weights.checkpoints import (
+        convert_checkpoint,  # these load torch, which a list does not need
+        weights_file,
+    )
 
     source = weights_file(original)
     if target.exists() and target.samefile(source):
         raise UserError(f"{target.name} would overwrite itself; choose another name.")
-    facts = convert_file(source, target, sha256_of(source))
+    facts = convert_checkpoint(source, target, sha256_of(source))
     print(f"{target}: {facts['architecture']}, {facts['resolution']} pixels, from {facts['source']}.")
     return {"out": str(target), "sha256": sha256_of(target), **facts}
 

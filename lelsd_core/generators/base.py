@@ -275,10 +275,10 @@ def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def scaled(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     """x (B, C, H, W) times gain plus shift, each (B, C), in the type of x."""
-    return torch.addcmul(spread(shift, x), x, spread(gain, x))
+    return torch.addcmul(per_channel(shift, x), x, per_channel(gain, x))
 
 
-def spread(values: Tensor, like: Tensor) -> Tensor:
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
     """(B, C) → (B, C, 1, 1) in the type of `like`."""
     return values[:, :, None, None].to(like.dtype)
 

@@ -66,7 +66,9 @@ class BlazeStyleGAN(StyleGenerator):
             if "dense.weight" in part:
                 self.parts[key(name)] = LastConv(part)
             else:
-                self.parts[key(name)] = StyledConv(part, fixed_noise(noise, None, size_of(name), i, noise_seed))
+                self.parts[key(name)] = StyledSeparableConv(
+                    part, fixed_noise(noise, None, size_of(name), i, noise_seed)
+                )
         layers = [Layer(name, self.parts[key(name)].channels, size_of(name)) for name in names]
         self.layers = {layer.name: layer for layer in layers}
         self.resolution = layers[-1].size
@@ -157,7 +159,7 @@ class Enlarge(nn.Module):
         return x.reshape(len(x), 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
-class StyledConv(nn.Module):
+class StyledSeparableConv(nn.Module):
     """Depthwise-separable convolution whose input channels are scaled by a style; noise, bias and leaky ReLU.
 
     Args:

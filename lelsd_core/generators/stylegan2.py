@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, scaled, spread
+from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, per_channel, scaled
 from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator, fixed_noise
 
 EPS = 1e-8
@@ -151,7 +151,7 @@ class StyledConv(nn.Module):
         if self.weight.dtype == torch.float16:  # demodulation undoes any scale of the style
             style = style / style.abs().amax(dim=1, keepdim=True)
         scale = (style.square() @ self.energy + EPS / 2).rsqrt()  # (B, O)
-        x = channels_last(x.to(self.weight.dtype) * spread(style, self.weight))
+        x = channels_last(x.to(self.weight.dtype) * per_channel(style, self.weight))
         if self.up:
             x = F.conv_transpose2d(x, self.weight, stride=2)
             x = F.conv2d(x, self.blur, padding=1, groups=self.weight_out)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, scaled, spread
+from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, per_channel, scaled
 from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator
 
 EPS = 1e-8
@@ -167,7 +167,7 @@ class FilteredConv(nn.Module):
         """x (B, I, h, w), style (B, I) → (B, O, H, W)."""
         if self.weight.dtype == torch.float16 and not self.plain:  # demodulation undoes any scale of the style
             style = style / style.abs().amax(dim=1, keepdim=True)
-        x = F.conv2d(x.to(self.weight.dtype) * spread(style, self.weight), self.weight, padding=self.kernel - 1)
+        x = F.conv2d(x.to(self.weight.dtype) * per_channel(style, self.weight), self.weight, padding=self.kernel - 1)
         if self.plain:
             return (x.float() + self.bias[:, None, None]).clamp(-self.clamp, self.clamp)
         scale = (style.square() @ self.energy + EPS).rsqrt()  # (B, O)

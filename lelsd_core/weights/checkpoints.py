@@ -165,7 +165,7 @@ def use_half(generator: Generator, dtype: str | None) -> None:
                 setattr(module, name, buffer.to(half, memory_format=torch.channels_last))
 
 
-def convert(source: Path, target: Path, sha256: str) -> dict[str, Any]:
+def convert_checkpoint(source: Path, target: Path, sha256: str) -> dict[str, Any]:
     """Write a generator file as this project's safetensors; the facts in its header."""
     checkpoint = read_checkpoint(source)
     generator = build_generator(checkpoint, Options(class_index=0 if checkpoint.class_count else None))

@@ -3,7 +3,7 @@
     python checkpoints/digiface-64/make/make_directions.py [PART ...] [--measure]
 
 One direction for each part, with the generator's own recipe (its `discover` in the catalogue), the exceptions of
-`RECIPES`, and seed 0. Ranges and scores come from the held-out seeds of `lelsd_core.measure`; the words for the
+`RECIPES`, and seed 0. Ranges and scores come from the held-out seeds of `lelsd_core.seeds`; the words for the
 ends were given after looking at the sheets. `--measure` keeps the vectors that are there; it measures, names and draws
 them again.
 """
