@@ -1,4 +1,1 @@
-"""LELSD, the search for directions: `config` (settings), `samples`, `search` (`discover`, its state and checkpoint).
-
-Imports nothing, so that the command line reads the defaults in `config` without loading torch.
-"""
+"""The search for directions (`discover`); imports nothing, so that the command line reads `config` without torch."""

@@ -169,9 +169,7 @@ class SearchState:
         for direction in against:
             direction.check(generator)
             if direction.space != config.space:
-                raise UserError(
-                    f"Direction {direction.name!r} is in {direction.space}, the new ones in {config.space}."
-                )
+                raise UserError(f"Direction {direction.name!r} is in {direction.space}, the search in {config.space}.")
         space = generator.space(config.space)
         config.check_room(space, len(against))
         vectors = [direction.vector.float() for direction in against]
@@ -211,8 +209,8 @@ class SearchState:
     def progress(self) -> Progress:
         """The progress to report: current directions, or the best ones once a search with patience has finished."""
         config, generator = self.config, self.generator
-        best = config.patience and self.finished
-        vectors = self.best if best else self.sphere.project(self.vectors.detach())
+        stopped = config.patience and self.finished
+        vectors = self.best if stopped else self.sphere.project(self.vectors.detach())
         samples = max(config.samples // config.batch, 1) * config.batch
         facts = {name: getattr(config, name) for name in FACTS} | {
             "layers": config.layers or ("picture",),
@@ -233,9 +231,8 @@ class SearchState:
 
     def save(self, path: str | Path) -> None:
         """Write the state and the search that it belongs to; the file appears whole or not at all."""
-        moments = self.optimizer.state[self.vectors]
-        tensors = {"vectors": self.vectors, "best": self.best, "random": self.random.get_state()}
-        tensors |= {name: moments[name] for name in MOMENTS}
+        moments = {name: self.optimizer.state[self.vectors][name] for name in MOMENTS}
+        tensors = {"vectors": self.vectors, "best": self.best, "random": self.random.get_state(), **moments}
         numbers = {name: getattr(self, name) for name in NUMBERS} | {"lr": self.optimizer.param_groups[0]["lr"]}
         write_safetensors(path, tensors, {"kind": "discovery", "task": self.task, "numbers": numbers})
 

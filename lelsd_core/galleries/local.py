@@ -51,8 +51,8 @@ class GalleryProgress:
 
 def gallery_folder(fingerprint: str) -> Path:
     """Where a generator's directions are cached: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = os.environ.get("LELSD_CACHE") or Path(base, "lelsd")
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lelsd")
+    cache = os.environ.get("LELSD_CACHE") or usual
     return Path(cache).expanduser() / "directions" / fingerprint
 
 
@@ -80,34 +80,25 @@ def fill_gallery(
     segmenter = adapt(segmenter)
     parts = usual_parts(segmenter) if parts is None else parts
     config = replace(config or QUICK, parts=parts).check(generator, segmenter)
-    done, total, missing = 0, len(config.parts), []
-    for part in config.parts:
-        direction, words = read_cache(folder, part, generator)
-        if direction or words:
-            done += 1
-            yield GalleryProgress(part, done, total, 1.0, direction, words)
-        else:
-            missing.append(part)
-    samples = Samples(generator, segmenter, config)
-    for part in missing:
-        direction, words = None, ""
+    samples, total = Samples(generator, segmenter, config), len(config.parts)
+    cached = {part: read_cache(folder, part, generator) for part in config.parts}
+    for done, part in enumerate(sorted(config.parts, key=lambda part: not any(cached[part]))):
+        direction, words = cached[part]
         try:
-            check_presence(part, samples)
-            for progress in discover(generator, segmenter, replace(config, parts=part), samples=samples):
-                yield GalleryProgress(part, done, total, 0.9 * progress.step / progress.total)
-            direction = calibrate(generator, segmenter, replace(progress.directions[0], name=part), CALIBRATION_SEEDS)
+            if not direction and not words:
+                check_presence(part, samples)
+                for progress in discover(generator, segmenter, replace(config, parts=part), samples=samples):
+                    yield GalleryProgress(part, done, total, 0.9 * progress.step / progress.total)
+                direction = replace(progress.directions[0], name=part)
+                direction = calibrate(generator, segmenter, direction, CALIBRATION_SEEDS)
+                direction.save(direction_path(folder, part))
         except UserError as problem:  # no sample shows the part in a way that a move changes
-            words = str(problem)
+            direction, words = None, str(problem)
             with suppress(OSError):  # if the message cannot be saved, the next run finds out again
                 write_text(direction_path(folder, part, ".txt"), f"{words}\n")
-        try:
-            if direction:
-                direction.save(direction_path(folder, part))
         except OSError as problem:
-            reason = problem.strerror or problem
-            words = f"{part} could not be saved ({reason}); it can be used until the program ends."
-        done += 1
-        yield GalleryProgress(part, done, total, 1.0, direction, words)
+            words = f"{part} could not be saved ({problem.strerror or problem}); it can be used until the program ends."
+        yield GalleryProgress(part, done + 1, total, 1.0, direction, words)
 
 
 def check_presence(part: str, samples: Samples) -> None:
@@ -138,7 +129,7 @@ def read_gallery(source: str | Path) -> tuple[Direction, ...]:
     if not path.exists():
         if not is_repository(str(source)):
             raise UserError(
-                f"There is no folder {source}; give a folder with directions, one file, or OWNER/NAME on the Hub."
+                f"There is no folder {source}; give a folder of directions, a file, or OWNER/NAME on the Hub."
             )
         path = fetch_folder(str(source))
     return load_directions(path)
