@@ -74,7 +74,7 @@ def connect_faces(callbacks: Callbacks, c: dict[str, Any]) -> None:
     shown = {"show_progress_on": [c["note"]], **QUEUED}
     last = {"trigger_mode": "always_last", **shown}  # by default Gradio drops events while the same one runs
     refining = c["inversion"].change(**event(callbacks.refine, c, REFINED), show_progress="minimal", **last)
-    refining.success(**event(callbacks.show_refined, c, EDITED), **QUIET)
+    refining.success(**event(callbacks.show_refined, c, (*EDITED, "note")), **QUIET)
     c["upload"].input(**event(callbacks.open_photo, c, NEW_FACE), **last)
     c["examples"].select(**event(callbacks.open_example, c, NEW_FACE), **last)
     c["faces"].select(**event(callbacks.choose_face, c, NEW_FACE), **last)
