@@ -14,7 +14,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -84,10 +84,13 @@ class Worker:
         torch.set_num_threads(threads)
         self.task = result_or_error(build, device)
 
-    def do(self, item: Any) -> tuple[bool, Any]:
-        """Whether the models are loaded, and the result of an item or the error."""
-        loaded = not isinstance(self.task, UserError)
-        return loaded, result_or_error(self.task, item) if loaded else self.task
+    def loading_error(self) -> UserError | None:
+        """Why the models could not be loaded."""
+        return self.task if isinstance(self.task, UserError) else None
+
+    def do(self, item: Any) -> Any:
+        """The result of an item or its error, that of loading after a restart."""
+        return self.loading_error() or result_or_error(self.task, item)
 
 
 def spread_with_ray(build: Callable[[str], Task], items: Sequence[Any], workers: int, device: str) -> Iterator[Any]:
@@ -99,20 +102,21 @@ def spread_with_ray(build: Callable[[str], Task], items: Sequence[Any], workers:
     gpus_each = 1 / -(-workers // gpus) if gpus else 0  # Ray makes only its own GPU visible to a worker
     actor = ray.remote(num_cpus=1, num_gpus=gpus_each, max_restarts=RESTARTS, max_task_retries=1)(Worker)
     with ray_running(ray, num_cpus=workers, num_gpus=gpus, object_store_memory=OBJECT_STORE):
-        pool = ActorPool([actor.remote(build, device, torch.get_num_threads()) for _ in range(workers)])
+        actors = [actor.remote(build, device, torch.get_num_threads()) for _ in range(workers)]
+        for worker in actors:  # before the first item: Ray complains about items that are under way when it is stopped
+            with suppress(ray.exceptions.RayActorError):  # dead; each of its items says so
+                if error := ray.get(worker.loading_error.remote()):
+                    raise error
+        pool = ActorPool(actors)
         for item in items:
             pool.submit(lambda worker, item: worker.do.remote(item), item)
         for _ in items:
             try:
-                loaded, result = pool.get_next()
+                yield pool.get_next()
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.RayActorError:
-                message = "The worker died over this one, probably for lack of memory; use fewer workers."
-                loaded, result = True, UserError(message)
-            if not loaded:
-                raise result
-            yield result
+                yield UserError("The worker died over this one, probably for lack of memory; use fewer workers.")
 
 
 @contextmanager
