@@ -56,8 +56,8 @@ class Direction:
         return f"{self.name}: {self.ends[0]} – {self.ends[1]}"
 
     def check(self, generator: Generator) -> None:
-        """UserError unless the direction was made for this generator's weights."""
-        if self.fingerprint != generator.fingerprint or self.space not in generator.space_names:
+        """UserError unless the direction was made for this generator's weights, or those that it is a variant of."""
+        if not generator.shares_codes_of(self.fingerprint) or self.space not in generator.space_names:
             raise UserError(
                 f"The direction {self.name!r} was made for the generator {self.generator!r} "
                 f"({self.fingerprint[:8] or 'no hash'}, space {self.space}); this one is {generator.name!r} "

@@ -1,16 +1,19 @@
-"""Building blocks for inference with published state dicts: folded convolutions and input normalisation.
+"""Building blocks for inference: folded convolutions, input normalisation, and copies that share their tensors.
 
 {"a.conv.weight", "a.bn.weight", "a.bn.running_mean" ...}  --fold-->  one nn.Conv2d, equal to float precision
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 EPS = 1e-5  # torch's default for BatchNorm2d, which all networks in this project use
+Module = TypeVar("Module", bound=nn.Module)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -66,3 +69,18 @@ class Normalise(nn.Module):
             image = nn.functional.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
         x = ((image + 1) / 2 - self.mean) / self.std
         return (x.flip(1) if self.flip else x).contiguous(memory_format=torch.channels_last)
+
+
+def sharing(module: Module, **buffers: Tensor) -> Module:
+    """A copy of a module that shares its tensors and submodules, except for the buffers passed here."""
+    twin = copy.copy(module)
+    twin._modules, twin._buffers = dict(module._modules), {**module._buffers, **buffers}
+    return twin
+
+
+def with_submodule(module: Module, path: str, part: nn.Module) -> Module:
+    """A copy of a module with another submodule at a path such as "parts.8_conv0"; it shares all others."""
+    twin = sharing(module)
+    name, _, rest = path.partition(".")
+    twin._modules[name] = with_submodule(module._modules[name], rest, part) if rest else part
+    return twin

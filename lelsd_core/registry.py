@@ -96,7 +96,7 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     generator = frozen(build_generator(checkpoint, chosen, known=is_shipped), device)
     if generator.device.type != "cpu":
         use_half(generator, dtype_on(generator.device, checkpoint.config, chosen.dtype))
-    generator.name, generator.fingerprint = file.name, file.sha256
+    generator.name, generator.fingerprint, generator.base = file.name, file.sha256, checkpoint.base
     return generator
 
 
@@ -167,10 +167,11 @@ def build_encoder_inverter(
         if facts.get("fingerprint") not in shipped:
             raise UserError(f"{file.path.name} inverts for {facts.get('generator')!r}; give that generator, too.")
         generator = load_generator(shipped[facts["fingerprint"]], device)
-    if facts.get("fingerprint") != generator.fingerprint:
+    if not generator.shares_codes_of(facts.get("fingerprint")):
         raise UserError(f"{file.path.name} inverts for {facts.get('generator')!r}, not for {generator.name!r}.")
     encoder = frozen(build_encoder(tensors, facts), generator.device)
-    return EncoderInverter(encoder, generator, Prior(encoder.centre, encoder.spread, facts["prior_weight"]))
+    prior = Prior(encoder.centre, encoder.spread, facts["prior_weight"]) if "prior_weight" in facts else None
+    return EncoderInverter(encoder, generator, facts.get("space"), prior)
 
 
 def build_e4e_inverter(file: WeightsFile, generator: Generator | None, device: str | torch.device) -> E4EInverter:

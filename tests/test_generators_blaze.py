@@ -18,6 +18,8 @@ from lelsd_core import UserError, load_generator
 from lelsd_core.editor import Editor
 from lelsd_core.generators import Generator
 from lelsd_core.generators.blaze import BlazeStyleGAN
+from lelsd_core.inversion import build_encoder
+from lelsd_core.inversion.blaze import BlazeEncoder
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 from tests.data.golden.golden import values
 from tests.test_generators_contract import (  # noqa: F401  the contract, with the fixtures below
@@ -39,7 +41,6 @@ from tests.test_generators_contract import (  # noqa: F401  the contract, with t
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "checkpoints" / "blaze-256"
 sys.path.append(str(FOLDER / "make"))  # the scripts that made the weights
-from blaze_encoder import BlazeEncoder, build_blaze_encoder  # noqa: E402
 
 GOLDEN = np.load(ROOT / "tests" / "data" / "golden" / "blaze256.npz")  # made by blaze-256/make/golden.py
 SMALL = {"4.conv": 8, "8.conv0": 8, "8.conv1": 12, "16.conv0": 8, "16.conv1": 12, "32.conv": 8}  # width of each style
@@ -92,7 +93,7 @@ def convert() -> ModuleType:
 @pytest.fixture(scope="module")
 def encoder() -> BlazeEncoder:
     """The shipped encoder."""
-    return build_blaze_encoder(read_safetensors(FOLDER / "encoder.safetensors", "encoder")[0]).eval()
+    return build_encoder(*read_safetensors(FOLDER / "encoder.safetensors", "encoder")).eval()
 
 
 def shipped(noise: str) -> Generator:
@@ -198,7 +199,7 @@ def test_weights_that_do_not_fit_are_refused(changes: dict[str, torch.Tensor | N
 
 def test_an_encoder_of_another_shape_is_refused() -> None:
     with pytest.raises(UserError, match="another shape"):
-        build_blaze_encoder({"mean": torch.zeros(3)})
+        build_encoder({"mean": torch.zeros(3)}, {"architecture": "blaze"})
     with pytest.raises(ValueError, match="256"):
         BlazeEncoder()(torch.zeros(1, 3, 64, 64))
 

@@ -83,6 +83,7 @@ class Generator(nn.Module, ABC):
     Attributes:
         name: registry name, or the file's.
         fingerprint: SHA-256 of the weights file, "" if there is none.
+        base: SHA-256 of the generator that this one is a variant of, whose codes and directions it shares, or None.
         resolution: picture size in pixels.
         spaces: latent spaces, coarse to fine; the last one feeds the steps.
         layers: feature maps by name, in synthesis order.
@@ -93,6 +94,7 @@ class Generator(nn.Module, ABC):
 
     name: str = ""
     fingerprint: str = ""
+    base: str | None = None
     resolution: int
     spaces: tuple[LatentSpace, ...]
     layers: Mapping[str, Layer]
@@ -126,6 +128,10 @@ class Generator(nn.Module, ABC):
             if space.name == name:
                 return space
         raise UserError(unknown_name("latent space", name, self.space_names))
+
+    def shares_codes_of(self, fingerprint: str | None) -> bool:
+        """Whether codes and directions of the generator with that SHA-256 are this one's as well."""
+        return fingerprint == self.fingerprint or (self.base is not None and fingerprint == self.base)
 
     def check_layers(self, names: Iterable[str]) -> None:
         """UserError for an unknown layer."""

@@ -22,6 +22,7 @@ from lelsd_core.generators.base import Layer, State, Step, below, channels_last,
 from lelsd_core.generators.style import SLOPE, StyleGenerator, fixed_noise
 from lelsd_core.generators.stylegan2 import key, size_of
 from lelsd_core.latents import LatentSpace, Slot
+from lelsd_core.networks import sharing, with_submodule
 
 GROUPS = ("coarse", "middle", "fine")
 PIXELS = 1024  # that are enlarged at a time, on a CPU and where no gradient is wanted
@@ -59,8 +60,7 @@ class BlazeStyleGAN(StyleGenerator):
             self.spaces[3],
         )
         self.register_buffer("const", weights["const"].float()[None])
-        self.register_buffer("rgb_weight", weights["to_rgb.weight"].float()[:, :, None, None])
-        self.register_buffer("rgb_bias", weights["to_rgb.bias"].float())
+        self.to_rgb = Convolution(weights["to_rgb.weight"][:, :, None, None], weights["to_rgb.bias"])
         self.parts = nn.ModuleDict()
         for i, (name, part) in enumerate(parts.items()):
             if "dense.weight" in part:
@@ -72,7 +72,10 @@ class BlazeStyleGAN(StyleGenerator):
         layers = [Layer(name, self.parts[key(name)].channels, size_of(name)) for name in names]
         self.layers = {layer.name: layer for layer in layers}
         self.resolution = layers[-1].size
-        self.steps = tuple(self._step(i, layer) for i, layer in enumerate(layers))
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self.steps = tuple(self._step(i, layer) for i, layer in enumerate(self.layers.values()))
 
     def _step(self, index: int, layer: Layer) -> Step:
         part = self.parts[key(layer.name)]
@@ -99,7 +102,41 @@ class BlazeStyleGAN(StyleGenerator):
         return mean.lerp(codes, amount)
 
     def finish(self, state: State) -> Tensor:
-        return F.conv2d(state.x, self.rgb_weight, self.rgb_bias.to(state.x.dtype)).float().tanh()
+        return self.to_rgb(state.x).float().tanh()
+
+    def tunable_parts(self) -> dict[str, Convolution]:
+        """All convolutions that mix channels, by their path: "parts.8_conv0.pointwise", "to_rgb"."""
+        return {path: module for path, module in self.named_modules() if isinstance(module, Convolution)}
+
+    def with_parts(self, parts: Mapping[str, nn.Module]) -> BlazeStyleGAN:
+        twin = self
+        for path, part in parts.items():
+            twin = with_submodule(twin, path, part)
+        twin._lay_out()
+        return twin
+
+
+class Convolution(nn.Module):
+    """A convolution that mixes channels, and so can be tuned to a person; its output is as large as its input.
+
+    Args:
+        weight: (O, I, k, k), k odd.
+        bias: (O,).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight_shape = tuple(weight.shape)
+        self.register_buffer("weight", channels_last(weight.float()))
+        self.register_buffer("bias", bias.float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, I, h, w) → (B, O, h, w)."""
+        return F.conv2d(x, self.weight, self.bias.to(x.dtype), padding=self.weight_shape[-1] // 2)
+
+    def changed(self, weight: Tensor, bias: Tensor) -> Convolution:
+        """A copy with changes (O, I, k, k) of the weight and (O,) of the bias added."""
+        return sharing(self, weight=self.weight + weight.to(self.weight.dtype), bias=self.bias + bias)
 
 
 class GaussianPrior(nn.Module):
@@ -132,8 +169,8 @@ class Enlarge(nn.Module):
 
     def __init__(self, part: Mapping[str, Tensor]) -> None:
         super().__init__()
-        for name in ("depthwise_bias", "pointwise", "pointwise_bias"):
-            self.register_buffer(name, part[f"up.{name}"].float())
+        self.register_buffer("depthwise_bias", part["up.depthwise_bias"].float())
+        self.pointwise = Convolution(part["up.pointwise"], part["up.pointwise_bias"])
         sums = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # first or second pixel, tap, 3×3's tap
         kernels = torch.einsum("ati,bsj,coij->abcots", sums, sums, part["up.depthwise"].float())
         self.register_buffer("kernels", kernels.flatten(0, 2).contiguous())  # (4·C, 1, 2, 2)
@@ -153,8 +190,7 @@ class Enlarge(nn.Module):
             top, left = divmod(i, 2)
             y = x[:, :, top : top + height + 1, left : left + width + 1]
             y = F.leaky_relu_(F.conv2d(y, kernel, self.depthwise_bias.to(y.dtype), groups=len(kernel)), SLOPE)
-            y = F.conv2d(y, self.pointwise, self.pointwise_bias.to(y.dtype))
-            quarters.append(y.permute(0, 2, 3, 1))  # (B, h, w, O)
+            quarters.append(self.pointwise(y).permute(0, 2, 3, 1))  # (B, h, w, O)
         x = torch.stack(quarters).unflatten(0, (2, 2)).permute(2, 3, 0, 4, 1, 5)  # (B, h, 2, w, 2, O)
         return x.reshape(len(x), 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
@@ -171,9 +207,9 @@ class StyledSeparableConv(nn.Module):
     def __init__(self, part: Mapping[str, Tensor], noise: Tensor | None) -> None:
         super().__init__()
         self.enlarge = Enlarge(part) if "up.depthwise" in part else nn.Identity()
-        for name in ("depthwise", "pointwise", "bias"):
-            self.register_buffer(name, part[name].float())
-        self.channels = len(self.bias)
+        self.register_buffer("depthwise", part["depthwise"].float())
+        self.pointwise = Convolution(part["pointwise"], part["bias"])
+        self.channels = len(part["bias"])
         self.register_buffer("noise", None if noise is None else noise * part["noise_strength"].float())
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -181,7 +217,7 @@ class StyledSeparableConv(nn.Module):
         x = self.enlarge(x)
         x = channels_last(x * style[:, :, None, None].to(x.dtype))
         x = F.conv2d(x, self.depthwise, padding=1, groups=len(self.depthwise))
-        x = F.conv2d(x, self.pointwise, self.bias.to(x.dtype))
+        x = self.pointwise(x)
         if self.noise is not None:
             x.add_(self.noise)
         return F.leaky_relu_(x, SLOPE)
@@ -197,12 +233,11 @@ class LastConv(nn.Module):
     def __init__(self, part: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.enlarge = Enlarge(part)
-        self.register_buffer("weight", channels_last(part["dense.weight"].float()))
-        self.register_buffer("bias", part["dense.bias"].float())
-        self.channels = len(self.bias)
+        self.dense = Convolution(part["dense.weight"], part["dense.bias"])
+        self.channels = len(part["dense.bias"])
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x (B, I, h, w), style (B, O) → (B, O, 2h, 2w), which a linear map turns into the picture before tanh."""
         x = F.leaky_relu_(self.enlarge(x), SLOPE)
-        x = F.leaky_relu_(F.conv2d(x, self.weight, self.bias.to(x.dtype), padding=1), SLOPE)
+        x = F.leaky_relu_(self.dense(x), SLOPE)
         return x * style[:, :, None, None].to(x.dtype)

@@ -10,9 +10,7 @@ demodulation follows the convolution, so that a batch shares one dense convoluti
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +18,9 @@ from torch import Tensor, nn
 
 from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, per_channel, scaled
 from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator, fixed_noise
+from lelsd_core.networks import sharing
 
 EPS = 1e-8
-Part = TypeVar("Part", bound=nn.Module)
 
 
 class StyleGAN2(StyleGenerator):
@@ -189,13 +187,6 @@ class ToRGB(nn.Module):
 def energy(weight: Tensor) -> Tensor:
     """(O, I, 3, 3) → (I, O): each input channel's part of the square that demodulation divides by; halved for √2."""
     return weight.square().sum(dim=(2, 3)).T.contiguous() / 2
-
-
-def sharing(module: Part, **buffers: Tensor) -> Part:
-    """A copy of a module that shares its tensors and submodules, except for the buffers passed here."""
-    twin = copy.copy(module)
-    twin._modules, twin._buffers = dict(module._modules), {**module._buffers, **buffers}
-    return twin
 
 
 def size_of(name: str) -> int:

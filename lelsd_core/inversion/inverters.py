@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
+from lelsd_core.inversion.blaze import BlazeEncoder
 from lelsd_core.inversion.e4e import E4EEncoder
 from lelsd_core.inversion.refine import Inversion, Prior, check_face, refine, sampled_prior
 from lelsd_core.seeds import INVERSION_STARTS
@@ -73,14 +74,23 @@ class Inverter(ABC):
 
 
 class EncoderInverter(Inverter):
-    """An encoder trained for `generator`: face (B, 3, R, R) -> codes (B, D) in its finest space; with their prior."""
+    """An encoder trained for `generator`; its codes are refined in the generator's finest space.
 
-    def __init__(self, encoder: nn.Module, generator: Generator, prior: Prior) -> None:
+    Args:
+        encoder: face (B, 3, R, R) -> codes (B, D).
+        generator: renders the codes.
+        space: latent space of the encoder's codes; None = the finest.
+        prior: of the finest space; None computes it from the generator's samples.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, generator: Generator, space: str | None = None, prior: Prior | None = None
+    ) -> None:
         super().__init__(generator, generator.space_names[-1], prior)
-        self.network = encoder
+        self.network, self.encoder_space = encoder, space or self.space
 
     def guess(self, face: Tensor) -> Tensor:
-        return self.network(face)
+        return self.generator.lift(self.network(face), self.encoder_space, self.space)
 
 
 class E4EInverter(Inverter):
@@ -156,6 +166,8 @@ class FaceEncoder(nn.Module):
         return self.centre + self.spread * self.head(self.trunk(image))
 
 
-def build_encoder(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FaceEncoder:
+def build_encoder(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FaceEncoder | BlazeEncoder:
     """The encoder of an `encoder` file. UserError if its tensors do not fit."""
+    if facts.get("architecture") == "blaze":
+        return load_tensors(BlazeEncoder(), tensors, "an encoder")
     return load_tensors(FaceEncoder(tensors["centre"].numel() if "centre" in tensors else 1), tensors, "an encoder")

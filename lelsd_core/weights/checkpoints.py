@@ -15,6 +15,7 @@ from torch import Tensor
 from lelsd_core.device import AUTO
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators import ARCHITECTURES, Generator
+from lelsd_core.weights.cache import sha256_of
 from lelsd_core.weights.classes import Choice, class_weights
 from lelsd_core.weights.layouts import LAYOUTS, Extra, describe_foreign, describe_start, state_dict_of
 from lelsd_core.weights.nvidia import read_nvidia
@@ -28,12 +29,13 @@ HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": None}
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A generator as data: its architecture, its config (JSON), its tensors, and the kind of file it came in."""
+    """A generator as data."""
 
     architecture: str
-    config: dict[str, Any]
+    config: dict[str, Any]  # JSON
     tensors: dict[str, Tensor]
-    about: str
+    about: str  # the kind of file it came in
+    base: str | None = None  # SHA-256 of the generator that it is a variant of
 
     @property
     def class_count(self) -> int:
@@ -65,8 +67,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             architecture, config = facts.get("architecture"), facts.get("config", {})
             if architecture not in ARCHITECTURES or not isinstance(config, dict):
                 raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
-            tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned: sums come out the same
-            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)))
+            base, sha256 = read_base(path, facts["base"]) if "base" in facts else ({}, None)
+            tensors = {name: t.clone() for name, t in (base | tensors).items()}  # aligned: sums come out the same
+            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), sha256)
         if is_torch_file(start):  # mapped: other parts of the file, such as an encoder, are never in memory
             tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
             checkpoint = to_checkpoint(tensors, Extra(mean=mean, folder=path.parent), length)
@@ -76,6 +79,29 @@ def read_checkpoint(path: Path) -> Checkpoint:
         file.seek(0)
         tensors, attributes = read_nvidia(file, length)
         return to_checkpoint(tensors, Extra(attributes=attributes), length)
+
+
+def read_base(path: Path, facts: Any) -> tuple[dict[str, Tensor], str]:
+    """Tensors and SHA-256 of the generator of which a file is a variant: it holds only the tensors that differ.
+
+    Args:
+        path: the variant's file; the base lies in the same folder.
+        facts: what the variant says of its base: "file" and "sha256".
+
+    Raises:
+        UserError: the base is not there, or is another version.
+    """
+    name, expected = Path(str(facts["file"])).name, str(facts["sha256"])
+    base = path.with_name(name)
+    if not base.is_file():
+        raise UserError(f"{path.name} is a variant of {name}, which is not beside it; put both files into one folder.")
+    actual = sha256_of(base)
+    if actual != expected:
+        raise UserError(
+            f"{path.name} is a variant of another version of {name}: the one with SHA-256 {expected[:8]}… was "
+            f"expected beside it, this is {actual[:8]}…."
+        )
+    return read_safetensors(base, "generator")[0], actual
 
 
 def to_checkpoint(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from blaze_encoder import BlazeEncoder
 from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.stylegan2 import size_of
+from lelsd_core.inversion.blaze import BlazeEncoder
 from lelsd_core.weights.safetensors import write_safetensors
 
 HERE = Path(__file__).resolve().parents[1]

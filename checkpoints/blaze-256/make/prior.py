@@ -11,10 +11,11 @@ and the standard deviations of these codes, the latter times `WIDER` for variety
 from __future__ import annotations
 
 import torch
-from blaze_encoder import REPEATS, build_blaze_encoder
 from convert import HERE, prior, stored
 
 from lelsd_core.generators.blaze import BlazeStyleGAN
+from lelsd_core.inversion import build_encoder
+from lelsd_core.inversion.blaze import REPEATS
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 SEEDS = range(700_000, 700_512)  # used for nothing else
@@ -24,7 +25,7 @@ WIDER = 2.0
 
 @torch.inference_mode()
 def main() -> None:
-    encoder = build_blaze_encoder(read_safetensors(HERE / "encoder.safetensors", "encoder")[0]).eval()
+    encoder = build_encoder(*read_safetensors(HERE / "encoder.safetensors", "encoder")).eval()
     tensors, facts = read_safetensors(HERE / "generator.safetensors", "generator")
     tensors |= prior(encoder.mean.numpy())
     generator = BlazeStyleGAN(tensors)

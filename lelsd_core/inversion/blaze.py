@@ -9,14 +9,11 @@ use the statistics of the picture at hand, as in training: for each picture alon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from lelsd_core.weights.safetensors import load_tensors
 
 EPS = 1e-3
 SLOPE = 0.2
@@ -149,8 +146,3 @@ def to_code(*channels: int) -> nn.Sequential:
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU."""
     return F.leaky_relu(x, SLOPE)
-
-
-def build_blaze_encoder(tensors: Mapping[str, Tensor]) -> BlazeEncoder:
-    """The encoder of an `encoder` file of architecture "blaze". UserError if its tensors do not fit."""
-    return load_tensors(BlazeEncoder(), tensors, "an encoder")
