@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from lelsd_core.inversion import (
     refine,
     sampled_prior,
 )
+from lelsd_core.inversion.refine import STEPS
 from lelsd_core.registry import load_inverter
 from tests.bench import inversion as bench
 
@@ -104,7 +107,7 @@ def test_a_bench_case_has_the_numbers_of_the_refinement(editor, astronaut):
     assert names == ["photo", "tighter", "looser", "turned 15", "turned -15", "darker", "JPEG 40"]
     face = editor.synthesize(editor.random_face(45).codes, "S")
     case, refined = bench.run_case(editor, "seed 45", face, "easier to edit")
-    assert refined.step == CLOSENESS["easier to edit"].steps
+    assert refined.step == STEPS * CLOSENESS["easier to edit"].steps
     assert case.first_l1 > case.l1_3s >= case.l1_10s >= 0.9 * case.l1
     assert case.l1 == refined.l1
     assert 0 < case.first_s < case.seconds
@@ -175,8 +178,7 @@ def test_weights_that_are_no_encoder_of_this_kind_are_refused():
 
 
 def test_an_encoder_of_another_generator_is_refused(editor):
-    class Other:
-        name, fingerprint = "other", "b" * 64
-
+    other = copy(editor.generator)
+    other.name, other.fingerprint = "other", "b" * 64
     with pytest.raises(UserError, match=r"'digiface-64'.*'other'"):
-        load_inverter("digiface-encoder", Other())
+        load_inverter("digiface-encoder", other)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,21 +27,27 @@ from lelsd_core.editor.session import DetectedPhoto, Edit, InversionOptions, Loc
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.evaluation.metrics import MetricNetworks
+from lelsd_core.evaluation.perceptual import load_lpips
 from lelsd_core.faces import FaceAligner
 from lelsd_core.generators.base import Generator
 from lelsd_core.images import PhotoSource, check_size, to_photo, to_pil, to_tensor
 from lelsd_core.inversion import Inversion, Inverter, closeness_of, likeness_weights
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
 from lelsd_core.inversion.pivotal import Tuning, check_tunable, tune
+from lelsd_core.inversion.refine import STEPS
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.paste import PASTE
 from lelsd_core.seeds import FACES
 from lelsd_core.segmenters import Segmenter, adapt
 
+if TYPE_CHECKING:
+    from lpips import LPIPS
+
 PREVIEW_SIZE = 256  # pixels
 DARK = -0.4  # mean of a picture in [-1, 1] below which a face is too dark
 REPORT_EVERY = 60  # inversion steps between two sessions, at most
-LOW_RESOLUTION_STEPS = 40  # refinement steps at the preview's size
+LOW_RESOLUTION_STEPS = 40  # of a balanced refinement at the preview's size
+PERCEPTUAL_FROM = 128  # pixels: LPIPS says little about smaller pictures, and costs more there than the generator
 
 
 class Editor:
@@ -50,7 +57,8 @@ class Editor:
         generator, inverter, segmenter, aligner: loaded, and made for each other.
         directions: the directions that sessions start with; each must have been made for this generator.
         search_config: defaults of a discovery with this generator.
-        metric_networks: networks that measure the quality of an inversion.
+        metric_networks: networks that measure the quality of an inversion; LPIPS also guides it.
+        refinement_steps: of a balanced refinement on a CPU; None = `inversion.refine.STEPS`, as on other devices.
         preview: width in pixels of a preview, for generators that make a smaller picture on the way.
     """
 
@@ -64,6 +72,7 @@ class Editor:
         *,
         search_config: DiscoverConfig | None = None,
         metric_networks: MetricNetworks | None = None,
+        refinement_steps: int | None = None,
         preview: int = PREVIEW_SIZE,
     ) -> None:
         for direction in directions:
@@ -72,7 +81,7 @@ class Editor:
         self.directions = tuple(directions)
         self.search_config = search_config or DiscoverConfig()
         self.metric_networks = metric_networks or MetricNetworks()
-        self.preview_size = preview
+        self.refinement_steps, self.preview_size = refinement_steps, preview
         self.renderer = Renderer(generator, self.segmenter, preview)
         self.samples = LatestSamples()
 
@@ -163,20 +172,36 @@ class Editor:
         small = self.generator.device.type == "cpu" and self.generator.running_layer(self.preview_size)
         return self.preview_size if small else None
 
+    @property
+    def perceptual(self) -> LPIPS | None:
+        """The network of LPIPS that guides inversions; None for small pictures, and where its file is missing."""
+        backbone = self.metric_networks.backbone
+        if backbone is None or self.generator.resolution < PERCEPTUAL_FROM:
+            return None
+        return load_lpips(backbone, self.generator.device)
+
+    def steps_of(self, options: InversionOptions) -> int:
+        """Number of refinement steps."""
+        if options.steps is not None:
+            return options.steps
+        on_cpu = self.refinement_steps if self.generator.device.type == "cpu" else None
+        usual = LOW_RESOLUTION_STEPS if self.refinement_size else on_cpu or STEPS
+        return round(usual * closeness_of(options.closeness).steps)
+
     def _inversions(self, target: Tensor, options: InversionOptions) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
         """Better and better codes for a face (1, 3, R, R), their tuning, and whether they are the last ones."""
         guess = self.inverter.encode(target)
         weights, size = likeness_weights(self.segmenter, target), self.refinement_size
-        usual = LOW_RESOLUTION_STEPS if size else closeness_of(options.closeness).steps
-        steps = usual if options.steps is None else options.steps
+        steps = self.steps_of(options)
         every = min(REPORT_EVERY, max(1, steps // 4))
         yield guess, None, not steps and not options.tune
-        balance = {"weights": weights, "closeness": options.closeness}
-        for inversion in self.inverter.refine(target, guess, steps=steps, side=size, **balance):
+        likeness = {"weights": weights, "perceptual": self.perceptual}
+        refinement = {"steps": steps, "closeness": options.closeness, "side": size}
+        for inversion in self.inverter.refine(target, guess, **refinement, **likeness):
             if inversion.step and (inversion.step == steps or inversion.step % every == 0):
                 yield inversion, None, inversion.step == steps and not options.tune
         if options.tune:
-            for tuning in tune(self.generator, target, inversion.codes, inversion.space, weights=weights):
+            for tuning in tune(self.generator, target, inversion.codes, inversion.space, **likeness):
                 if tuning.step and (tuning.step == TUNING_STEPS or tuning.step % REPORT_EVERY == 0):
                     yield inversion, tuning, tuning.step == TUNING_STEPS
 
@@ -190,7 +215,8 @@ class Editor:
         session = self.random_face(0)
         face = self.synthesize(session.codes, session.space).clone()
         guess = Inversion(session.codes.to(self.generator.device), session.space, 0.0)
-        for _ in self.inverter.refine(face, guess, steps=1, side=self.refinement_size):
+        options = {"steps": 1, "side": self.refinement_size, "perceptual": self.perceptual}
+        for _ in self.inverter.refine(face, guess, **options):
             pass
 
     # ---------------------------------------------------------------------------------------- session -> picture

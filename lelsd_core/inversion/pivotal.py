@@ -12,14 +12,18 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
-from lelsd_core.inversion.refine import check_face, pixel_loss, step_size
+from lelsd_core.inversion.refine import Likeness, check_face, step_size
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from lpips import LPIPS
 
 RANK = 8  # of a convolution's change; each unit adds about 130 kB to a file
 STEPS = 120
@@ -77,7 +81,14 @@ class Tuning:
 
 
 def tune(
-    generator: Generator, face: Tensor, codes: Tensor, space: str, *, steps: int = STEPS, weights: Tensor | None = None
+    generator: Generator,
+    face: Tensor,
+    codes: Tensor,
+    space: str,
+    *,
+    steps: int = STEPS,
+    weights: Tensor | None = None,
+    perceptual: LPIPS | None = None,
 ) -> Iterator[Tuning]:
     """Tune a generator so that given codes render a face.
 
@@ -88,6 +99,7 @@ def tune(
         space: latent space of the codes.
         steps: Adam steps, with the learning rate of `step_size`.
         weights: (1, 1, R, R) with mean 1, the importance of each pixel; None = all equal.
+        perceptual: network from `load_lpips`; None = the loss has no LPIPS.
 
     Yields:
         The tuning after each step, with the error before that step; the last one has its own error.
@@ -102,17 +114,17 @@ def tune(
     factors = {name: factor.requires_grad_() for name, factor in initial_factors(generator).items()}
     optimizer = torch.optim.Adam(factors.values(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
-    before = math.nan
+    before, likeness = math.nan, Likeness(face, weights, perceptual)
     for step in range(steps + 1):
         rounded = {name: factor.detach().half() for name, factor in factors.items()}  # as in a file
         used = {name: factor.float() for name, factor in rounded.items()} if step == steps else factors
         with torch.set_grad_enabled(step < steps):
-            error = with_changes(generator, used).synthesize(styles, finest).image - face
-        l1 = float(error.detach().abs().mean())
+            picture = with_changes(generator, used).synthesize(styles, finest).image
+        l1 = float((picture.detach() - face).abs().mean())
         before = before if step else l1
         if step < steps:
             optimizer.zero_grad()
-            pixel_loss(error, weights).backward()
+            likeness.loss(picture).backward()
             optimizer.step()
             schedule.step()
         halves = {name: factor.detach().half().cpu() for name, factor in factors.items()}

@@ -2,8 +2,9 @@
 
     face (1, 3, R, R), first codes (1, D)  --refine, under a `Prior`-->  better codes (1, D), one `Inversion` per step
 
-The prior also sets the scale of the optimiser's steps. Large generators can be refined at low resolution, which costs
-a fraction of the time. Source: Abdal et al., "Image2StyleGAN" (2019).
+The loss is the error of the pixels, LPIPS where its network is given, and the prior, which also sets the scale of the
+optimiser's steps. Large generators can be refined at low resolution, which costs a fraction of the time. Source: Abdal
+et al., "Image2StyleGAN" (2019).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +21,19 @@ from torch import Tensor
 from lelsd_core import seeds
 from lelsd_core.device import gradient
 from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.evaluation.perceptual import PerceptualTarget
 from lelsd_core.generators.base import Generator, Synthesis
 from lelsd_core.segmenters.base import Segmenter
 
+if TYPE_CHECKING:
+    from lpips import LPIPS
+
 PRIOR_WEIGHT = 0.01
+STEPS = 240  # of a balanced refinement
 CONSTANT_SPREAD = 0.15  # for columns that are equal in all samples, such as a DCGAN's gains and biases
 BATCH = 256  # codes lifted at a time
 REACH = 0.3  # learning rate at its peak, in standard deviations of the prior
-FEW_STEPS = 40  # with fewer steps, each is shorter, because long ones would not converge
+FEW_STEPS = 16  # with fewer steps, each is shorter, because long ones would not converge
 FULL_EVERY = 8  # low-resolution pictures between two full ones
 LIKENESS_PARTS = ("brows", "eyes", "nose", "mouth")  # parts by which people recognise a person
 LIKENESS_WEIGHT = 3.0
@@ -73,14 +80,14 @@ def sampled_prior(generator: Generator, space: str) -> Prior:
 class Closeness:
     """A balance between a close likeness and codes that are easy to edit."""
 
-    steps: int  # refinement steps
+    steps: float  # factor on the number of refinement steps
     prior: float  # factor on the prior's weight
 
 
 CLOSENESS: Mapping[str, Closeness] = {
-    "easier to edit": Closeness(120, 2.0),
-    "balanced": Closeness(240, 1.0),
-    "closer to the photo": Closeness(720, 0.5),
+    "easier to edit": Closeness(0.5, 2.0),
+    "balanced": Closeness(1.0, 1.0),
+    "closer to the photo": Closeness(3.0, 0.5),
 }
 BALANCED = "balanced"
 
@@ -100,6 +107,7 @@ def refine(
     *,
     steps: int | None = None,
     weights: Tensor | None = None,
+    perceptual: LPIPS | None = None,
     closeness: str = BALANCED,
     side: int | None = None,
 ) -> Iterator[Inversion]:
@@ -110,8 +118,9 @@ def refine(
         prior: of the space that the codes are in.
         face: (1, 3, R, R) in [-1, 1], R the generator's resolution.
         start: the first codes, in any space.
-        steps: Adam steps, with the learning rate of `step_size`; None = the closeness's own number.
+        steps: Adam steps, with the learning rate of `step_size`; None = `STEPS` times the closeness's factor.
         weights: (1, 1, R, R) with mean 1, the importance of each pixel; None = all equal.
+        perceptual: network from `load_lpips`; None = the loss has no LPIPS.
         closeness: key of `CLOSENESS`.
         side: compare pictures of at most this width in pixels, if the generator makes smaller ones on the way; errors
             are then those at that size. None = full resolution.
@@ -126,22 +135,23 @@ def refine(
     """
     check_face(face, generator)
     balance = closeness_of(closeness)
-    steps = balance.steps if steps is None else steps
+    steps = round(STEPS * balance.steps) if steps is None else steps
     prior = replace(prior, weight=prior.weight * balance.prior)
     renderer: Generator | LowResolution = generator
     if side and generator.running_layer(side):
         renderer = LowResolution(generator, side)
         face, weights = renderer.resized(face), None if weights is None else renderer.resized(weights)
+    likeness = Likeness(face, weights, perceptual)
     origin = start.codes.detach()
     offset = torch.zeros_like(origin).requires_grad_()  # in standard deviations
     rate = REACH * min(1.0, steps / FEW_STEPS)
-    optimizer = torch.optim.Adam([offset], rate, betas=(0.9, 0.95))  # gradients shrink fast: a short memory
+    optimizer = torch.optim.Adam([offset], rate, betas=(0.8, 0.9))  # gradients shrink fast: a short memory
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
         codes = origin + offset * prior.spread
-        error = renderer.synthesize(codes, start.space).image - face
-        l1 = float(error.detach().abs().mean())
-        loss = pixel_loss(error, weights) + prior.cost(codes)
+        picture = renderer.synthesize(codes, start.space).image
+        l1 = float((picture.detach() - face).abs().mean())
+        loss = likeness.loss(picture) + prior.cost(codes)
         if step == 0:
             first_loss, first_l1 = loss.detach(), l1
         if step == steps:
@@ -165,10 +175,24 @@ def step_size(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 5) * (0.52 + 0.48 * math.cos(math.pi * step / max(1, steps)))
 
 
-def pixel_loss(error: Tensor, weights: Tensor | None) -> Tensor:
-    """Scalar Charbonnier loss, an absolute error that is smooth at 0, weighted by pixel."""
-    smooth = (error.square() + 1e-3).sqrt()
-    return (smooth if weights is None else smooth * weights).mean()
+class Likeness:
+    """How far a picture is from a face: the error of its pixels, plus LPIPS if its network is given.
+
+    Args:
+        face: (1, 3, R, R) in [-1, 1].
+        weights: (1, 1, R, R) with mean 1, the importance of each pixel; None = all equal.
+        perceptual: network from `load_lpips`, or None.
+    """
+
+    def __init__(self, face: Tensor, weights: Tensor | None = None, perceptual: LPIPS | None = None) -> None:
+        self.face, self.weights = face, weights
+        self.perceptual = perceptual and PerceptualTarget(perceptual, face)
+
+    def loss(self, picture: Tensor) -> Tensor:
+        """Scalar, of a picture (1, 3, R, R); the error of a pixel is absolute, but smooth at 0 (Charbonnier loss)."""
+        smooth = ((picture - self.face).square() + 1e-3).sqrt()
+        loss = (smooth if self.weights is None else smooth * self.weights).mean()
+        return loss if self.perceptual is None else loss + self.perceptual.distance(picture).sum()
 
 
 @torch.no_grad()

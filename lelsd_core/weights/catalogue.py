@@ -110,6 +110,7 @@ class Network:
     inverter: str | None = None
     directions: str | Path | None = None
     search: Mapping[str, Any] = field(default_factory=dict)
+    refinement: int | None = None
     first_seed: int = 0
     memory: float | None = None
 

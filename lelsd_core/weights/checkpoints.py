@@ -67,9 +67,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             architecture, config = facts.get("architecture"), facts.get("config", {})
             if architecture not in ARCHITECTURES or not isinstance(config, dict):
                 raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
-            base, sha256 = read_base(path, facts["base"]) if "base" in facts else ({}, None)
-            tensors = {name: t.clone() for name, t in (base | tensors).items()}  # aligned: sums come out the same
-            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), sha256)
+            tensors, base = read_variant(path, tensors, facts["base"]) if "base" in facts else (tensors, None)
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned: sums come out the same
+            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), base)
         if is_torch_file(start):  # mapped: other parts of the file, such as an encoder, are never in memory
             tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
             checkpoint = to_checkpoint(tensors, Extra(mean=mean, folder=path.parent), length)
@@ -81,11 +81,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return to_checkpoint(tensors, Extra(attributes=attributes), length)
 
 
-def read_base(path: Path, facts: Any) -> tuple[dict[str, Tensor], str]:
-    """Tensors and SHA-256 of the generator of which a file is a variant: it holds only the tensors that differ.
+def read_variant(path: Path, tensors: dict[str, Tensor], facts: Any) -> tuple[dict[str, Tensor], str]:
+    """All tensors of a variant, which is stored as what differs from a base, and the SHA-256 of the base.
 
     Args:
         path: the variant's file; the base lies in the same folder.
+        tensors: those that differ: as they are, or as "NAME.change" (int8) and "NAME.scale" (rows, 1, ...), whose
+            product is added to the base's.
         facts: what the variant says of its base: "file" and "sha256".
 
     Raises:
@@ -101,7 +103,14 @@ def read_base(path: Path, facts: Any) -> tuple[dict[str, Tensor], str]:
             f"{path.name} is a variant of another version of {name}: the one with SHA-256 {expected[:8]}… was "
             f"expected beside it, this is {actual[:8]}…."
         )
-    return read_safetensors(base, "generator")[0], actual
+    whole = read_safetensors(base, "generator")[0]
+    for name, tensor in tensors.items():
+        stem, _, kind = name.rpartition(".")
+        if kind == "change":
+            whole[stem] = whole[stem].float() + tensor.float() * tensors[f"{stem}.scale"]
+        elif f"{stem}.change" not in tensors:
+            whole[name] = tensor
+    return whole, actual
 
 
 def to_checkpoint(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:

