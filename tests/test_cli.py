@@ -39,8 +39,8 @@ def test_edit_writes_the_whole_photo_and_reports_its_figures(tmp_path, capsys):
     assert told["amounts"]["mouth"] == 3
     assert told["amounts"]["hair"] > -20
     assert told["seconds"] > 0
-    assert told["lpips"] is None, "its backbone is not on this machine"
-    assert told["identity"] is None
+    assert 0 < told["lpips"] < 0.3
+    assert 0 < told["identity"] < 1
 
 
 def test_edit_without_amounts_gives_the_photo_back(tmp_path):

@@ -54,8 +54,10 @@ def test_edit_prints_the_metrics_of_the_encoder_and_of_the_inversion(tmp_path, c
     fidelity = json.loads(answered)["fidelity"]
     assert f"L2 {fidelity['guess']['l2']:.3f} → {fidelity['inversion']['l2']:.3f}" in words
     assert out in words
-    assert any("weights fetch sface" in sentence for sentence in fidelity["inversion"]["missing"])
-    assert any("weights fetch lpips-vgg" in sentence for sentence in fidelity["inversion"]["missing"])
+    assert fidelity["inversion"]["missing"] == []
+    assert 0 < fidelity["inversion"]["lpips"] < 1
+    assert fidelity["inversion"]["identity_network"] == "face-identity"
+    assert "by face-identity, which takes 0.4 and more for the same person" in words
 
 
 def test_edit_says_that_a_face_is_blurred(astronaut, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import lpips
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -12,8 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lelsd_core import UserError
-from lelsd_core.evaluation.metrics import InversionMetrics, MetricNetworks
+from lelsd_core.evaluation.identity import SAME_PERSON, DlibRecogniser, load_recogniser
+from lelsd_core.evaluation.metrics import NO_FACES, InversionMetrics, MetricNetworks
 from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
+from lelsd_core.faces import Nudge
 from lelsd_core.images import to_tensor
 from lelsd_core.weights.cache import local
 
@@ -77,13 +80,11 @@ def test_known_errors_have_known_numbers():
     assert metrics.l2 == pytest.approx(0.02 / 3, rel=1e-4)
 
 
-def test_a_missing_network_gives_none_and_a_sentence():
+def test_what_cannot_be_measured_is_none_and_has_a_sentence():
     metrics = measure(picture(1), picture(2))
-    assert (metrics.lpips, metrics.identity) == (None, None)
-    assert metrics.missing == (
-        "LPIPS needs its backbone: python -m lelsd_core weights fetch lpips-vgg",
-        "Identity needs SFace: python -m lelsd_core weights fetch sface",
-    )
+    assert (metrics.identity, metrics.identity_network) == (None, None)
+    assert metrics.missing == (NO_FACES,)
+    assert measure(picture(1), picture(2), points=POINTS).missing == ()
 
 
 @pytest.mark.filterwarnings("ignore:.*weight.*:UserWarning")
@@ -97,7 +98,6 @@ def test_lpips_is_the_packages_own(alex):
     assert metrics.lpips == pytest.approx(float(expected(before, after).detach()), rel=1e-4)
     assert metrics.lpips > 0.001
     assert measure(before, before, backbone=alex).lpips == 0
-    assert all("LPIPS" not in words for words in metrics.missing)
 
 
 def example(name: str) -> torch.Tensor:
@@ -163,7 +163,41 @@ def test_identity_is_the_cosine_of_the_embeddings_of_the_aligned_faces(sface):
     aside[..., :10, :] = 1.0  # above a face of half the size
     assert measure(red, aside, sface=sface, points=small).identity == pytest.approx(1)
     assert measure(red, aside, sface=sface, points=POINTS).identity < 0.99
-    assert measure(red, red, sface=sface).missing[1].startswith("Identity")
+    assert measure(red, red, sface=sface, points=POINTS).identity_network == "sface"
+
+
+def astronauts(photo: Image.Image, *corners: tuple[int, int]) -> list[np.ndarray]:
+    """Chips (150, 150, 3) of a photo, by their upper left corners."""
+    return [np.asarray(photo)[y : y + 150, x : x + 150] for x, y in corners]
+
+
+def test_embeddings_are_dlibs(astronaut):
+    """Against dlib 20.0.1's own evaluation of its file, in float32."""
+    face, sleeve = astronauts(astronaut, (150, 50), (100, 300))
+    recogniser = load_recogniser(DlibRecogniser, local("face-identity"))
+    assert 1 - recogniser.compare([face, face[:, ::-1]]) == pytest.approx(0.2462, abs=0.005)
+    assert 1 - recogniser.compare([face, sleeve]) == pytest.approx(0.8030, abs=0.005)
+    chips = torch.from_numpy(face.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    first = [-0.05501, 0.06535, 0.00713, 0.01306, -0.17218, -0.00902]
+    assert recogniser.network(chips)[0, :6].tolist() == pytest.approx(first, abs=0.01)
+
+
+def test_identity_tells_a_person_from_others(astronaut, editor):
+    aligner, points = editor.aligner, editor.metric_networks.points
+    (face,) = aligner.find(astronaut)
+    person = aligner.cut(astronaut, face).picture
+    turned = aligner.cut(astronaut, face, Nudge(turn=5, scale=1.05)).picture
+    with torch.no_grad():
+        others = [to_tensor(editor.random_face(seed).original) for seed in (0, 1, 2)]
+    dark, *different = (measure(person, other, points=points) for other in (0.7 * turned - 0.3, *others))
+    assert dark.identity_network == "face-identity"
+    assert dark.identity > SAME_PERSON["face-identity"] + 0.2
+    assert all(metrics.identity < SAME_PERSON["face-identity"] for metrics in different)
+
+
+def test_a_file_of_another_kind_is_no_embedder():
+    with pytest.raises(UserError, match="not a face-identity"):
+        DlibRecogniser(local("face-mesh"))
 
 
 def test_files_of_other_things_are_refused_in_a_sentence(sface, tmp_path):

@@ -23,6 +23,7 @@ from lelsd_core.cli.parser import GENERATOR
 from lelsd_core.device import choose_device, describe
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
+from lelsd_core.weights.cache import faults_of
 from lelsd_core.weights.hub import missing
 
 MEMORY = Path("/proc/meminfo")
@@ -31,8 +32,9 @@ LEAST_DISK = 5e9  # bytes; models of the Hub are up to 1.2 GB each
 LEAST_MEMORY = 2e9  # bytes; the page with the shipped model takes about 1 GB
 PUBLISHED = {  # names of networks -> what they are for
     ("ffhq-1024",): "faces of 1024 pixels",
-    ("yunet", "sface", "lpips-vgg"): "another face detector, identity and LPIPS",
+    ("yunet", "sface"): "another face detector, and another network for identity",
 }
+METRICS = ("lpips-alex", "face-identity")
 OPTIONAL = {  # optional packages -> what they are for
     "ray": "batches over several processes",
     "transformers": "the segmenter maskformer-cocostuff",
@@ -72,6 +74,7 @@ def run_checks(device: torch.device) -> Iterator[Check]:
     yield check_memory()
     yield check_disk(Path(constants.HF_HUB_CACHE))
     yield check_shipped_model(device)
+    yield check_metrics()
     slow = "a GPU that torch can use; on a CPU a picture takes seconds" if device.type == "cpu" else ""
     yield Check("Models of 1024 pixels (FFHQ) while a slider moves", slow)
     yield check_hub()
@@ -114,6 +117,12 @@ def check_shipped_model(device: torch.device) -> Check:
         remedy = "get the repository again" if broken_file else f"torch fails on {device}; reinstall it"
         return Check(str(error).partition("\n")[0], remedy, required=True)
     return Check(f"{GENERATOR} is whole (SHA-256) and renders faces of 64 pixels, fast on any CPU")
+
+
+def check_metrics() -> Check:
+    """The shipped networks of LPIPS and identity: their files have the right SHA-256."""
+    faults = [fault for name in METRICS for fault in faults_of(name)]
+    return Check(f"{' and '.join(METRICS)} are whole: LPIPS and identity are measured", " ".join(faults))
 
 
 def check_hub() -> Check:

@@ -105,6 +105,7 @@ class PhotoEditor:
             "inversion_l1": session.inversion_l1,
             "lpips": session.metrics.lpips,
             "identity": session.metrics.identity,
+            "identity_network": session.metrics.identity_network,
             "seconds": session.seconds,
             "amounts": self.amounts,
             "fidelity": {"guess": asdict(session.encoder_metrics), "inversion": asdict(session.metrics)},

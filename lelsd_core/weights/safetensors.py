@@ -31,7 +31,7 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     Args:
         path: the file.
         kind: what the file must say it is: "generator", "segmenter", "encoder", "face-detector",
-            "face-mesh", "direction".
+            "face-mesh", "face-identity", "direction".
 
     Returns:
         Tensors by name, on the CPU, and the facts of the header.
