@@ -146,6 +146,14 @@ def test_missing_packages_come_with_their_install_command(loopback, monkeypatch)
     assert "pip install spaces" in remedies(monkeypatch).values()
 
 
+def test_the_networks_that_measure_a_likeness_are_checked(monkeypatch):
+    check = doctor.check_metrics()
+    assert "lpips-alex and face-identity" in check.what
+    assert not check.remedy
+    monkeypatch.setattr(doctor, "faults_of", lambda name: [f"{name} is damaged."])
+    assert doctor.check_metrics().remedy == "lpips-alex is damaged. face-identity is damaged."
+
+
 def test_missing_weights_come_with_the_command_that_fetches_them(loopback, hub_home, monkeypatch):
     checks = remedies(monkeypatch)
     commands = [remedy for remedy in checks.values() if "weights fetch" in remedy]

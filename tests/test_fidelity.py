@@ -130,6 +130,11 @@ def test_a_perceptual_target_is_lpips_of_each_picture_with_its_gradient():
     (other,) = torch.autograd.grad(expected[:2].sum(), pictures)
     assert torch.allclose(gradient[:2], other[:2], atol=1e-5)
     assert gradient.isfinite().all()
+    with torch.inference_mode():  # as where pictures are only measured
+        load_lpips.cache_clear()
+        target = PerceptualTarget(load_lpips(ALEX), face)
+    (again,) = torch.autograd.grad(target.distance(pictures).sum(), pictures)
+    assert torch.allclose(again, gradient)
     nearer = (pictures - 10 * gradient).detach()
     assert (target.distance(nearer)[:2] < distances[:2]).all()
 
@@ -153,6 +158,10 @@ def test_large_pictures_are_compared_at_256(alex):
     large = [tensor.repeat_interleave(2, 2).repeat_interleave(2, 3) for tensor in small]
     numbers = [measure(*pair, backbone=alex).lpips for pair in (small, large)]
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
+
+
+def test_pictures_too_small_for_alexnet_are_enlarged():
+    assert 0.01 < measure(picture(1, 16), picture(2, 16)).lpips < 1
 
 
 def test_identity_is_the_cosine_of_the_embeddings_of_the_aligned_faces(sface):

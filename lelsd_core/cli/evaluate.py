@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     segmenter, device = segmenter_of(options.generator, options.segmenter), str(choose_device(options.device))
     directions = directions_of(options.generator, options.directions)
     rows = []
-    print("direction    part          score 95 % interval   area   gain    low   high        change")
+    print("direction    part          score 95 % interval   area   gain    low   high        change         LPIPS")
     build = partial(evaluator, options.generator, segmenter)
     for row in spread(build, directions, workers=options.workers, device=device):
         if isinstance(row, UserError):
@@ -29,7 +29,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         rows.append(asdict(row))
         print(
             f"{row.direction:12} {row.part:12} {row.score:6.3f} {row.interval[0]:6.3f} {row.interval[1]:6.3f} "
-            f"{row.area:6.3f} {row.gain:6.1f} {row.low:6.1f} {row.high:6.1f} {row.change[0]:6.3f} {row.change[1]:6.3f}",
+            f"{row.area:6.3f} {row.gain:6.1f} {row.low:6.1f} {row.high:6.1f} {row.change[0]:6.3f} {row.change[1]:6.3f} "
+            f"{row.lpips[0]:6.3f} {row.lpips[1]:6.3f}",
             flush=True,
         )
     return {"rows": rows}

@@ -3,7 +3,8 @@
     direction --amounts tried to both sides on held-out samples--> sign, low, high, held-out score
 
 An end is the largest amount at which, on average, neither the whole picture nor what lies outside the part changes too
-much, and the pixels outside the part keep their labels.
+much, and the pixels outside the part keep their labels. "Too much" is a root mean square, not LPIPS: stored ranges stay
+what they are, and the part's outside, which LPIPS cannot see alone, has a bound of its own. `Row` tells both.
 """
 
 from __future__ import annotations

@@ -15,11 +15,14 @@ from torch import Tensor
 import lelsd_core.seeds
 from lelsd_core.device import by_rows
 from lelsd_core.directions import Direction
+from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import COMBINE, NO_CHANGE, locality_gain, localization_score, resized_mask
 from lelsd_core.segmenters import Segmenter, adapt, part_mask, segment_synthesis
+from lelsd_core.weights.cache import local
 
 BATCH, PIXELS = 32, 2**21  # at most so many samples, and pixels, rendered at a time: 32 up to 256 across, 2 at 1024
+LPIPS_SAMPLES = 64  # the first held-out samples
 NORMAL_95 = 1.96  # standard errors on each side of a mean
 
 
@@ -36,6 +39,7 @@ class Row:
     gain: float  # odds of the score over odds of the area
     change: tuple[float, float]  # root mean square change of the picture in [-1, 1] units, at the low and the high end
     interval: tuple[float, float] = (0.0, 1.0)  # 95 % confidence interval of the score; samples drawn independently
+    lpips: tuple[float, float] = (0.0, 0.0)  # of the pictures before and after, of the first samples, at both ends
     left_out: int = 0  # pictures, two for each sample, without the part or any change; not used for the other figures
 
 
@@ -94,6 +98,16 @@ class HeldOut:
             batches.append(effect)
         return Effect(*map(torch.cat, zip(*batches, strict=True)))
 
+    @torch.inference_mode()
+    def lpips(self, direction: Direction, amount: float) -> float:
+        """Mean LPIPS between the first samples and what an amount of a direction makes of them."""
+        network, distances = load_lpips(local("lpips-alex"), self.generator.device), []
+        pairs = (tensor[:LPIPS_SAMPLES].split(self.batch) for tensor in (self.codes, self.pictures))
+        for codes, before in zip(*pairs, strict=True):
+            after, _ = self.render(codes + amount * direction.vector.to(codes))
+            distances.append(PerceptualTarget(network, before).distance(after))
+        return float(torch.cat(distances).mean())
+
     def evaluate(self, direction: Direction) -> Row:
         """The `Row` of a direction over both ends of its range."""
         ends = [self.effect(direction, end) for end in (direction.low, direction.high)]
@@ -110,6 +124,7 @@ class HeldOut:
             high=direction.high,
             gain=locality_gain(score, area) if area else 0.0,
             change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
+            lpips=(self.lpips(direction, direction.low), self.lpips(direction, direction.high)),
             interval=(max(0.0, score - NORMAL_95 * error), min(1.0, score + NORMAL_95 * error)),
             left_out=int((~shown).sum()),
         )

@@ -26,7 +26,7 @@ from lelsd_core.weights.torchfile import as_user_error, is_torch_file, read_torc
 if TYPE_CHECKING:
     from lpips import LPIPS
 
-SIDE = 256  # largest width in pixels at which pictures are compared
+SIDES = (32, 256)  # smallest and largest width in pixels at which pictures are compared; AlexNet needs 31
 FEATURES = "features."
 EXPECTED = "the weights of torchvision's VGG16 or AlexNet were expected, .safetensors or .pth"
 
@@ -36,19 +36,19 @@ class PerceptualTarget:
 
     Args:
         network: from `load_lpips`, on the device of the pictures.
-        face: the face (1, 3, R, R) in [-1, 1].
+        face: the face (1, 3, R, R) in [-1, 1], or one for each picture (B, 3, R, R).
     """
 
     def __init__(self, network: LPIPS, face: Tensor) -> None:
         self.network = network
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # features of inference mode could not be minimised with
             self.face = self.features(face)
 
     def features(self, picture: Tensor) -> list[Tensor]:
-        """Five maps (B, C, h, w) of features of unit length; pictures of more than `SIDE` pixels are reduced first."""
-        picture = picture.float()
-        if picture.shape[-1] > SIDE:
-            picture = F.interpolate(picture, (SIDE, SIDE), mode="area")
+        """Five maps (B, C, h, w) of features of unit length; pictures are brought into `SIDES` first."""
+        picture, (least, most) = picture.float(), SIDES
+        if (side := min(max(picture.shape[-1], least), most)) != picture.shape[-1]:
+            picture = F.interpolate(picture, (side, side), mode="area")
         maps = self.network.net(self.network.scaling_layer(picture))
         return [F.normalize(each, dim=1, eps=1e-10) for each in maps]  # unlike lpips's own, its gradient is finite at 0
 
@@ -59,6 +59,7 @@ class PerceptualTarget:
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)  # weights of inference mode would allow no gradient
 def load_lpips(backbone: Path, device: str | torch.device = "cpu") -> LPIPS:
     """LPIPS's published heads on a backbone, without gradients for its weights.
 
