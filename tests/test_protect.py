@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lelsd_core.editor.renderer import REACH, blend_outside, check_strength, face_mask, protected_layers, soft_mask
+from lelsd_core.editor.renderer import (
+    REACH,
+    Renderer,
+    blend_outside,
+    check_strength,
+    face_mask,
+    protected_layers,
+    soft_mask,
+)
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Synthesis
 from lelsd_core.images import to_tensor
 from lelsd_core.segmenters import Parts, part_mask
 from tests.test_generators_contract import FILES, load
+from tests.toy import PictureHalves
 
 NAMES = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")
 
@@ -117,23 +128,24 @@ def generator(request, tmp_path_factory) -> Generator:
     return load(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def moved_pair(generator: Generator) -> tuple[Synthesis, Tensor, str]:
+def moved_pair(generator: Generator) -> tuple[Synthesis, Synthesis, Tensor, str]:
     """An untouched and a moved picture with all states; the moved codes and their space."""
     space = generator.space_names[-1]
     untouched = generator.lift(generator.sample([1]), generator.space_names[0], space)
     step = torch.randn(untouched.shape[1], generator=torch.Generator().manual_seed(0)) * untouched.std()
     moved = untouched + 0.5 * step * generator.space(space).column_mask()
-    return generator.synthesize(torch.cat([untouched, moved]), space, keep=generator.layers), moved, space
+    before, after = (generator.synthesize(codes, space, keep=generator.layers) for codes in (untouched, moved))
+    return before, after, moved, space
 
 
 @torch.inference_mode()
 def test_every_architecture_keeps_what_is_outside_the_mask(generator):
-    both, codes, space = moved_pair(generator)
-    before, after = both.image.split(1)
+    *pair, codes, space = moved_pair(generator)
+    before, after = (synthesis.image for synthesis in pair)
     size = generator.resolution
     weight = torch.zeros(1, 1, size, size)
     weight[..., : size // 2] = 1
-    picture = blend_outside(generator, both, codes, space, weight).image
+    picture = blend_outside(generator, *pair, codes, space, weight).image
     reach = size // 8  # the last convolution, and the coarsest blended grid
     edge = size // 2
     scale = (after - before).abs().max()
@@ -145,15 +157,15 @@ def test_every_architecture_keeps_what_is_outside_the_mask(generator):
 
 @torch.inference_mode()
 def test_a_whole_mask_is_the_moved_picture_and_an_empty_one_the_untouched(generator):
-    both, codes, space = moved_pair(generator)
+    *pair, codes, space = moved_pair(generator)
     size = generator.resolution
-    for weight, wanted in zip((torch.zeros(1, 1, size, size), torch.ones(1, 1, size, size)), both.image, strict=True):
-        made = blend_outside(generator, both, codes, space, weight, keep=generator.layers)
-        torch.testing.assert_close(made.image[0], wanted, rtol=1e-4, atol=1e-4)
+    for weight, wanted in zip((torch.zeros(1, 1, size, size), torch.ones(1, 1, size, size)), pair, strict=True):
+        made = blend_outside(generator, *pair, codes, space, weight, keep=generator.layers)
+        torch.testing.assert_close(made.image, wanted.image, rtol=1e-4, atol=1e-4)
         assert made.states.keys() == generator.layers.keys()
         assert {len(state.x) for state in made.states.values()} == {1}
-    off = blend_outside(generator, both, codes, space, torch.zeros(1, 1, size, size), strength=0.0)
-    torch.testing.assert_close(off.image[0], both.image[1], rtol=1e-4, atol=1e-4)
+    off = blend_outside(generator, *pair, codes, space, torch.zeros(1, 1, size, size), strength=0.0)
+    torch.testing.assert_close(off.image, pair[1].image, rtol=1e-4, atol=1e-4)
 
 
 def test_protected_layers_are_the_last_ones_of_the_fine_sizes(generator):
@@ -170,3 +182,29 @@ def test_a_replaced_face_leaves_the_surroundings_unless_they_were_edited():
     assert face_mask(seen, parts).tolist() == [[0, 1, 0]]
     assert face_mask(seen, parts, ("background",)).tolist() == [[1, 1, 0]]
     assert face_mask(seen, Parts(("wall", "skin", "clothes"))) is None
+
+
+@torch.inference_mode()
+def test_an_edit_renders_only_the_layers_behind_the_first_changed_one(generator, monkeypatch):
+    """On every architecture, for a change of each slot: the picture of a full run, and no layer more than needed."""
+    space, rendered = generator.spaces[-1], []
+    codes = generator.lift(generator.sample([1]), generator.space_names[0], space.name)
+    renderer = Renderer(generator, PictureHalves(), 256)
+    unedited = renderer.unedited(codes, space.name)
+    assert renderer.unedited(codes.clone(), space.name) is unedited, "rendered once"
+    steps, runs = generator.steps, [step.run for step in generator.steps]
+
+    def counted(index: int):
+        return lambda *arguments: (rendered.append(index), runs[index](*arguments))[1]
+
+    noted = tuple(replace(step, run=counted(i)) for i, step in enumerate(steps))
+    for index in range(len(space.slots)):
+        moved = torch.cat([slot + 0.3 * (i == index) for i, slot in enumerate(space.split(codes))], 1)
+        whole = generator.synthesize(moved, space.name).image
+        monkeypatch.setattr(generator, "steps", noted)
+        rendered.clear()
+        picture = renderer.edited(unedited, moved, space.name)
+        monkeypatch.setattr(generator, "steps", steps)
+        first = next((i for i, step in enumerate(steps) if index in step.slots), len(steps) - 1)
+        assert rendered == list(range(first, len(steps)))
+        assert torch.equal(picture, whole)

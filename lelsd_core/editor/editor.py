@@ -22,12 +22,11 @@ from lelsd_core.directions import Direction, clamp_amounts, move, moved_parts
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
-from lelsd_core.editor.renderer import Renderer, check_strength, face_mask
+from lelsd_core.editor.renderer import Renderer, Unedited, check_strength, face_mask
 from lelsd_core.editor.session import DetectedPhoto, Edit, InversionOptions, Locality, Session, describe_alignment
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.evaluation.metrics import MetricNetworks
-from lelsd_core.evaluation.perceptual import load_lpips
 from lelsd_core.faces import FaceAligner
 from lelsd_core.generators.base import Generator
 from lelsd_core.images import PhotoSource, check_size, to_photo, to_pil, to_tensor
@@ -174,11 +173,9 @@ class Editor:
 
     @property
     def perceptual(self) -> LPIPS | None:
-        """The network of LPIPS that guides inversions; None for small pictures, and where its file is missing."""
-        backbone = self.metric_networks.backbone
-        if backbone is None or self.generator.resolution < PERCEPTUAL_FROM:
-            return None
-        return load_lpips(backbone, self.generator.device)
+        """The network of LPIPS that guides inversions; None for small pictures."""
+        small = self.generator.resolution < PERCEPTUAL_FROM
+        return None if small else self.metric_networks.perceptual(self.generator.device)
 
     def steps_of(self, options: InversionOptions) -> int:
         """Number of refinement steps."""
@@ -237,6 +234,10 @@ class Editor:
                 codes = move(codes, directions, [amounts[direction.name] for direction in directions])
         return codes, space
 
+    def _unedited(self, session: Session) -> Unedited:
+        """The face without edits, rendered once for all edits of it."""
+        return self.renderer.unedited(session.codes, session.space, session.tuning)
+
     def synthesize(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Tensor:
         """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
         return self.renderer.pictures(codes, space, tuning)
@@ -245,7 +246,7 @@ class Editor:
         """The edited face at the generator's resolution, without its locality; arguments as for `edit`."""
         if protect:
             return self.edit(session, amounts, protect=protect).picture
-        return to_pil(self.synthesize(*self.moved_codes(session, amounts), session.tuning))
+        return to_pil(self.renderer.edited(self._unedited(session), *self.moved_codes(session, amounts)))
 
     def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
         """The edited face at the preview's size, for a slider in motion; full size if the generator has no preview.
@@ -257,7 +258,7 @@ class Editor:
 
     @torch.inference_mode()
     def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
-        """Edit a face and measure where it changed; unedited and edited codes are rendered as one batch.
+        """Edit a face and measure where it changed.
 
         Args:
             session: the face.
@@ -273,9 +274,7 @@ class Editor:
             return Edit(session.original, None)
         parts = moved_parts(session.directions, amounts)
         codes, space = self.moved_codes(session, amounts)
-        unedited = self.generator.lift(session.codes.to(codes), session.space, space)
-        both = torch.cat([unedited, codes])
-        pictures, masks = self.renderer.pictures_and_masks(both, space, parts, session.tuning, protect)
+        pictures, masks = self.renderer.edited_with_masks(self._unedited(session), codes, space, parts, protect)
         before, after = pictures.split(1)
         mask = COMBINE["average"](*masks.split(1))
         score = float(localization_score(before, after, mask))

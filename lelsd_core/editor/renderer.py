@@ -1,8 +1,9 @@
-"""Renders latent codes: full pictures, small previews, and pictures with the masks of some parts.
+"""Renders latent codes: full pictures, small previews, and edits of a face with the masks of the edited parts.
 
-    codes (B, D)  --generator, perhaps tuned to a person-->  pictures (B, 3, R, R)  --segmenter-->  masks (B, 1, h, w)
+    codes (1, D)  --all layers-->  `Unedited`: picture and feature maps, kept for the next edits of this face
+    edited codes  --only the layers behind the first one whose styles differ-->  picture  --segmenter-->  masks
 
-If memory runs out, the codes of a batch are rendered one by one, and then at a smaller size that is scaled up.
+If memory runs out, pictures are rendered at a smaller size and scaled up.
 
 With protection, what lies outside the edited parts stays as it was: the fine layers are rendered again, each with
 features = unedited + weight · (edited − unedited), where the weight is 1 inside the parts and falls to 0 outside. As
@@ -13,6 +14,7 @@ picture, a small part would cover too few pixels. The cost is one more pass thro
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +23,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.device import by_rows, first_that_fits
+from lelsd_core.device import first_that_fits
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, Layer, State, Synthesis
 from lelsd_core.images import to_pil
@@ -31,6 +33,8 @@ from lelsd_core.segmenters import Parts, Segmenter, part_mask, segment_synthesis
 REDUCTION = 4  # if memory runs out, pictures are rendered at the resolution divided by this
 FINE = 1 / 4  # protection blends layers of at least this share of the picture's size
 REACH = 1 / 32  # share of the mask's width by which the mask is dilated, and over which it then falls to 0
+KEPT_BYTES = 64_000_000  # of the feature maps of one unedited face
+KEPT_FACES = 2
 SURROUNDINGS = ("background", "clothes")  # parts of the photo that stay when the face is replaced
 
 
@@ -46,6 +50,7 @@ class Renderer:
     def __init__(self, generator: Generator, segmenter: Segmenter, preview_size: int) -> None:
         self.generator, self.segmenter, self.preview_size = generator, segmenter, preview_size
         self._apply = lru_cache(maxsize=1)(lambda tuning: tuning.apply(generator))
+        self._unedited = lru_cache(maxsize=KEPT_FACES)(self._render_unedited)
 
     def tuned(self, tuning: Tuning | None) -> Generator:
         """The generator with a person's tuning applied. The latest one is cached: one slider causes many events."""
@@ -65,43 +70,122 @@ class Renderer:
         small = self.tuned(tuning).preview(codes.to(self.generator.device), space, side=self.preview_size)
         return None if small is None else to_pil(small)
 
-    def pictures_and_masks(
-        self, codes: Tensor, space: str, parts: Sequence[str], tuning: Tuning | None = None, protect: float = 0.0
+    def unedited(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Unedited:
+        """A face before it is edited, codes (1, D) in `space`; those of the last faces are kept."""
+        return self._unedited(codes.cpu().numpy().tobytes(), space, tuning)
+
+    @torch.inference_mode()
+    def _render_unedited(self, data: bytes, space: str, tuning: Tuning | None) -> Unedited:
+        generator = self.tuned(tuning)
+        codes = torch.frombuffer(bytearray(data), dtype=torch.float32)[None].to(generator.device)
+        codes = generator.lift(codes, space, generator.space_names[-1])
+        finest, keep = generator.space_names[-1], {*self.segmenter.needs, *kept_layers(generator)}
+        synthesis = first_that_fits(
+            lambda: generator.synthesize(codes, finest, keep=keep),
+            lambda: Synthesis(reduced_pictures(generator, codes, finest)),
+        )
+        return Unedited(generator, codes, synthesis)
+
+    @torch.inference_mode()
+    def edited(self, unedited: Unedited, codes: Tensor, space: str) -> Tensor:
+        """Edited codes (1, D) in `space` of a face -> picture (1, 3, R, R), about [-1, 1]."""
+        return first_that_fits(
+            lambda: unedited.moved(codes, space).image, lambda: reduced_pictures(unedited.generator, codes, space)
+        )
+
+    def edited_with_masks(
+        self, unedited: Unedited, codes: Tensor, space: str, parts: Sequence[str], protect: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """Render codes and find parts in the pictures.
+        """Render an edit, and find its parts before and after it.
 
         Args:
-            codes: (B, D) on the generator's device; with protection (2, D), unedited and edited.
+            unedited: the face.
+            codes: edited codes (1, D) on the generator's device.
             space: latent space of the codes.
             parts: part names that make up the masks.
-            tuning: change of the generator's weights for one person.
             protect: share of the change outside the parts that is removed from the edited picture, in [0, 1].
 
         Returns:
-            Pictures (B, 3, R, R), about [-1, 1], and masks (B, 1, h, w) of 0 and 1.
+            Unedited and edited picture (2, 3, R, R), about [-1, 1], and their masks (2, 1, h, w) of 0 and 1.
         """
-        generator, segmenter = self.tuned(tuning), self.segmenter
+        generator, segmenter, before = unedited.generator, self.segmenter, unedited.synthesis
 
-        def masks_in(synthesis: Synthesis) -> Tensor:
-            return part_mask(segment_synthesis(segmenter, synthesis), segmenter.parts, parts)
+        def masks_in(*pictures: Synthesis) -> Tensor:
+            found = [part_mask(segment_synthesis(segmenter, each), segmenter.parts, parts) for each in pictures]
+            return torch.cat(found)
 
-        def full(batch: Tensor) -> tuple[Tensor, Tensor]:
-            synthesis = generator.synthesize(batch, space, keep=segmenter.needs)
-            return synthesis.image, masks_in(synthesis)
+        def full() -> tuple[Tensor, Tensor]:
+            first = protected_layers(generator)[:1] if protect else ()
+            after = unedited.moved(codes, space, keep={*segmenter.needs, *first})
+            masks = masks_in(before, after)
+            if protect:
+                weight = soft_mask(masks)
+                whole = unedited.with_states(protected_layers(generator))
+                options = {"strength": protect, "keep": segmenter.needs}
+                after = blend_outside(generator, whole, after, codes, space, weight, **options)
+                masks = torch.cat([masks[:1], masks_in(after)])
+            return torch.cat([before.image, after.image]), masks
 
         def reduced() -> tuple[Tensor, Tensor]:
-            if segmenter.needs:
-                raise MemoryError(f"{segmenter.name} reads feature maps of the full synthesis")
-            pictures = reduced_pictures(generator, codes, space)
-            return pictures, masks_in(Synthesis(pictures))
+            if segmenter.needs or protect:
+                raise MemoryError("feature maps of the full synthesis are needed")
+            finest = generator.space_names[-1]
+            both = reduced_pictures(generator, unedited.codes, finest), reduced_pictures(generator, codes, space)
+            return torch.cat(both), masks_in(*map(Synthesis, both))
 
-        if not protect:
-            return first_that_fits(lambda: by_rows(full, codes), reduced)
-        both = generator.synthesize(codes, space, keep={*segmenter.needs, *protected_layers(generator)})
-        masks = masks_in(both)
-        weight = soft_mask(masks)
-        edited = blend_outside(generator, both, codes[1:], space, weight, strength=protect, keep=segmenter.needs)
-        return torch.cat([both.image[:1], edited.image]), torch.cat([masks[:1], masks_in(edited)])
+        return first_that_fits(full, reduced)
+
+
+@dataclass(frozen=True, eq=False)
+class Unedited:
+    """A face before it is edited: its codes (1, D) in the finest space, its picture, and some of its feature maps."""
+
+    generator: Generator  # perhaps tuned to the person
+    codes: Tensor
+    synthesis: Synthesis
+
+    def moved(self, codes: Tensor, space: str, *, keep: Collection[str] = ()) -> Synthesis:
+        """Render edited codes (1, D) from the first layer on whose styles differ, or the last kept one before it.
+
+        Args:
+            codes: edited codes on the generator's device.
+            space: latent space of the codes.
+            keep: layers whose states are returned.
+        """
+        finest = self.generator.spaces[-1]
+        codes = self.generator.lift(codes, space, finest.name)
+        slots = zip(finest.split(self.codes), finest.split(codes), strict=True)
+        same = [torch.equal(unedited, edited) for unedited, edited in slots]
+        states, resume = self.synthesis.states, None
+        for step in self.generator.steps[:-1]:
+            if not all(same[slot] for slot in step.slots):
+                break
+            if step.layer.name in states:
+                resume = step.layer.name, states[step.layer.name]
+        names = list(self.generator.layers)
+        first = names.index(resume[0]) if resume else -1
+        behind = [name for name in keep if names.index(name) > first]
+        result = self.generator.synthesize(codes, finest.name, keep=behind, resume=resume)
+        ahead = [name for name in keep if name not in behind]
+        before = self.with_states(ahead).states if ahead else {}
+        return Synthesis(result.image, {name: before[name] for name in ahead} | result.states, result.layers)
+
+    def with_states(self, layers: Sequence[str]) -> Synthesis:
+        """The unedited picture with the states of at least these layers."""
+        if set(layers) <= self.synthesis.states.keys():
+            return self.synthesis
+        return self.generator.synthesize(self.codes, self.generator.space_names[-1], keep=layers)
+
+
+def kept_layers(generator: Generator) -> list[str]:
+    """The layers, from the coarsest on, whose feature maps take at most `KEPT_BYTES` together."""
+    kept, total = [], 0
+    for layer in generator.layers.values():
+        total += 4 * layer.channels * (layer.size + 2 * layer.margin) ** 2
+        if total > KEPT_BYTES:
+            break
+        kept.append(layer.name)
+    return kept
 
 
 def reduced_pictures(generator: Generator, codes: Tensor, space: str) -> Tensor:
@@ -135,7 +219,8 @@ def protected_layers(generator: Generator) -> tuple[str, ...]:
 
 def blend_outside(
     generator: Generator,
-    both: Synthesis,
+    unedited: Synthesis,
+    edited: Synthesis,
     codes: Tensor,
     space: str,
     weight: Tensor,
@@ -143,11 +228,12 @@ def blend_outside(
     strength: float = 1.0,
     keep: Collection[str] = (),
 ) -> Synthesis:
-    """Render edited codes again with the unedited features outside a mask; one picture.
+    """Render edited codes again with the unedited features outside a mask.
 
     Args:
         generator: renders the codes.
-        both: the unedited and the edited picture (batch of 2), with the states of `protected_layers` and of `keep`.
+        unedited: the unedited picture, with the states of `protected_layers`.
+        edited: the edited picture, with the states of the first protected layer and of those of `keep` before it.
         codes: the edited codes (1, D).
         space: latent space of the codes.
         weight: (1, 1, h, w) in [0, 1], 1 where the edit may show.
@@ -157,25 +243,20 @@ def blend_outside(
     weight = 1 - strength * (1 - weight)
     names = protected_layers(generator)
 
-    def blend(layer: Layer, edited: State) -> State:
+    def blend(layer: Layer, moved: State) -> State:
         if layer.name not in names:
-            return edited
-        unedited = row(both.states[layer.name], 0)
+            return moved
+        still = unedited.states[layer.name]
         mask = F.interpolate(weight, (layer.size, layer.size), mode="bilinear", antialias=True)
         mask = F.pad(mask, (layer.margin,) * 4, mode="replicate")
-        x = torch.lerp(unedited.x, edited.x, mask.to(edited.x.dtype))
-        return State(x, None if edited.rgb is None else torch.lerp(unedited.rgb, edited.rgb, mask.to(edited.rgb.dtype)))
+        x = torch.lerp(still.x, moved.x, mask.to(moved.x.dtype))
+        return State(x, None if moved.rgb is None else torch.lerp(still.rgb, moved.rgb, mask.to(moved.rgb.dtype)))
 
     first = generator.layers[names[0]]
-    start = blend(first, row(both.states[first.name], 1))
+    start = blend(first, edited.states[first.name])
     result = generator.synthesize(codes, space, keep=keep, resume=(first.name, start), change=blend)
-    coarse = {name: row(state, 1) for name, state in both.states.items() if name in keep}
+    coarse = {name: state for name, state in edited.states.items() if name in keep}
     return Synthesis(result.image, coarse | result.states, result.layers)
-
-
-def row(state: State, index: int) -> State:
-    """One picture of a batch, as a batch of one."""
-    return State(*(None if tensor is None else tensor[index : index + 1] for tensor in (state.x, state.rgb)))
 
 
 def face_mask(probabilities: Tensor, parts: Parts, edited: Sequence[str] = ()) -> np.ndarray | None:

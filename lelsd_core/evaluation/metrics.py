@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from torch import Tensor
 from lelsd_core.evaluation.identity import DlibRecogniser, Points, SFaceRecogniser, load_recogniser
 from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
 from lelsd_core.weights.cache import local
+
+if TYPE_CHECKING:
+    from lpips import LPIPS
 
 NO_FACES = "Identity needs to know where eyes and mouth are; these pictures are not of faces."
 
@@ -43,6 +47,10 @@ class MetricNetworks:
     sface: Path | None = None  # OpenCV's face_recognition_sface ONNX file; None = dlib's network, which ships
     points: Points | None = None  # None for pictures that do not show faces
 
+    def perceptual(self, device: str | torch.device = "cpu") -> LPIPS:
+        """The network of LPIPS. UserError for a file that is not one, or a shipped one that is missing or damaged."""
+        return load_lpips(self.backbone or local("lpips-alex"), device)
+
     @torch.no_grad()
     def measure(self, before: Tensor, after: Tensor) -> InversionMetrics:
         """Compare a picture with the face that it should show, both (1, 3, R, R) in [-1, 1].
@@ -55,8 +63,7 @@ class MetricNetworks:
             raise ValueError(f"pictures differ in size: {tuple(before.shape)} and {tuple(after.shape)}")
         error = after - before
         l1, l2 = float(error.abs().mean()), float(error.square().mean())
-        network = load_lpips(self.backbone or local("lpips-alex"))
-        lpips = float(PerceptualTarget(network, before.cpu()).distance(after.cpu()))
+        lpips = float(PerceptualTarget(self.perceptual(), before.cpu()).distance(after.cpu()))
         if not self.points:
             return InversionMetrics(l1, l2, lpips, None, missing=(NO_FACES,))
         kind, path = (SFaceRecogniser, self.sface) if self.sface else (DlibRecogniser, local(DlibRecogniser.name))

@@ -1,6 +1,6 @@
-"""The segmenter that comes with the project: a small U-Net for the parts of a face.
+"""The segmenters that come with the project: a small U-Net for the parts of a face.
 
-    picture (B, 3, 64, 64)  --2×2 pixels to channels-->  32² --> 16² --> 8² --> 16² --> 32²  -->  (B, P, 64, 64)
+    picture (B, 3, s, s)  --2×2 pixels to channels-->  s/2 --> s/4 --> ... --> s/4 --> s/2  -->  (B, P, s, s)
 
 Source: Ronneberger et al., "U-Net", MICCAI 2015. Few pixels and many channels suit a CPU. The stored weights have
 BatchNorm folded into the convolutions.
@@ -8,7 +8,7 @@ BatchNorm folded into the convolutions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,30 +18,42 @@ from torch import Tensor, nn
 from lelsd_core.segmenters.base import Parts, Segmenter
 from lelsd_core.weights.safetensors import load_tensors
 
-FINE, MIDDLE, COARSE = 64, 128, 192  # channels at 32, 16 and 8 pixels
-SIZE = 64
+SIZE, WIDTHS = 64, (64, 128, 192)  # of a file whose header names none
 
 
 class UNet(nn.Module):
-    """Picture (B, 3, 64, 64) in [-1, 1] → logits (B, P, 64, 64)."""
+    """Picture (B, 3, s, s) in [-1, 1] → logits (B, P, s, s).
 
-    def __init__(self, parts: int) -> None:
+    Args:
+        parts: P.
+        widths: channels at s/2, s/4, ... pixels; s is a multiple of 2 to the power of their number.
+    """
+
+    def __init__(self, parts: int, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
-        self.enter = nn.Sequential(conv(12, FINE), conv(FINE, FINE))
-        self.down1 = nn.Sequential(conv(FINE, MIDDLE, stride=2), conv(MIDDLE, MIDDLE))
-        self.down2 = nn.Sequential(conv(MIDDLE, COARSE, stride=2), conv(COARSE, COARSE), conv(COARSE, COARSE))
-        self.up1, self.join1 = nn.Conv2d(COARSE, MIDDLE, 1), conv(MIDDLE, MIDDLE)
-        self.up2, self.join2 = nn.Conv2d(MIDDLE, FINE, 1), conv(FINE, FINE)
-        self.head = nn.Conv2d(FINE, 4 * parts, 3, padding=1)
+        fine, last = widths[0], len(widths) - 1
+        self.levels = range(1, len(widths))
+        self.enter = nn.Sequential(conv(12, fine), conv(fine, fine))
+        for i in self.levels:
+            above, width = widths[i - 1], widths[i]
+            more = [conv(width, width) for _ in range(2 if i == last else 1)]
+            self.add_module(f"down{i}", nn.Sequential(conv(above, width, stride=2), *more))
+        for i in self.levels:  # from the coarsest
+            below, width = widths[last - i + 1], widths[last - i]
+            self.add_module(f"up{i}", nn.Conv2d(below, width, 1))
+            self.add_module(f"join{i}", conv(width, width))
+        self.head = nn.Conv2d(fine, 4 * parts, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.pixel_unshuffle(image.contiguous(memory_format=torch.channels_last), 2)
-        fine = self.enter(x)  # (B, 64, 32, 32)
-        middle = self.down1(fine)
-        coarse = self.down2(middle)
-        middle = self.join1(middle + F.interpolate(self.up1(coarse), scale_factor=2.0))
-        fine = self.join2(fine + F.interpolate(self.up2(middle), scale_factor=2.0))
-        return F.pixel_shuffle(self.head(fine), 2)
+        x = self.enter(F.pixel_unshuffle(image.contiguous(memory_format=torch.channels_last), 2))
+        finer = []
+        for i in self.levels:
+            finer.append(x)
+            x = self.get_submodule(f"down{i}")(x)
+        for i in self.levels:
+            up, join = self.get_submodule(f"up{i}"), self.get_submodule(f"join{i}")
+            x = join(finer.pop() + F.interpolate(up(x), scale_factor=2.0))
+        return F.pixel_shuffle(self.head(x), 2)
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -50,14 +62,18 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class UNetSegmenter(Segmenter):
-    """Segmenter of 64-pixel faces in digiface-64's frame, from one of this project's files; other sizes are resized."""
+    """Segmenter of faces in the frame of its generator, from one of this project's files; pictures are resized.
+
+    The facts name its "parts", and the "size" of the pictures and "widths" of the network where they are not the
+    defaults.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         super().__init__()
-        self.parts = Parts(facts.get("parts", ()))
-        self.network = load_tensors(UNet(len(self.parts)), tensors, "a segmenter")
+        self.parts, self.size = Parts(facts.get("parts", ())), int(facts.get("size", SIZE))
+        self.network = load_tensors(UNet(len(self.parts), facts.get("widths", WIDTHS)), tensors, "a segmenter")
 
     def segment(self, image: Tensor, features: Mapping[str, Tensor] | None = None) -> Tensor:
-        if image.shape[-2:] != (SIZE, SIZE):
-            image = F.interpolate(image, (SIZE, SIZE), mode="bilinear", antialias=True)
+        if image.shape[-2:] != (self.size, self.size):
+            image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
         return self.network(image).softmax(1)

@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parents[1]
 
 
 def load_labels(paths: list[str]) -> tuple[Tensor, Tensor]:
-    """Pictures (N, 3, 64, 64) and part numbers (N, 64, 64) of files made by `labels.py`, uint8."""
+    """Pictures (N, 3, s, s) and part numbers (N, s, s) of files made by `labels.py`, uint8."""
     files = [np.load(path) for path in paths]
     images = np.concatenate([file["images"] for file in files])
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(np.concatenate([f["labels"] for f in files]))
@@ -32,8 +32,10 @@ def recipe(options: argparse.Namespace, **more: object) -> dict[str, object]:
     return {name: bare(value) for name, value in vars(options).items()} | {"seed": 0} | more
 
 
-def affine(count: int, random: torch.Generator, *, turn: float, scale: tuple[float, float], shift: float) -> Tensor:
-    """Sampling grids (count, 64, 64, 2): turn in ± degrees, scale log-uniform, shift in ± half widths."""
+def affine(
+    count: int, random: torch.Generator, *, turn: float, scale: tuple[float, float], shift: float, side: int = 64
+) -> Tensor:
+    """Sampling grids (count, side, side, 2): turn in ± degrees, scale log-uniform, shift in ± half widths."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=random)
@@ -42,7 +44,7 @@ def affine(count: int, random: torch.Generator, *, turn: float, scale: tuple[flo
     size = uniform(math.log(scale[0]), math.log(scale[1])).exp()
     cos, sin = angle.cos() / size, angle.sin() / size
     rows = torch.stack([cos, -sin, uniform(-shift, shift), sin, cos, uniform(-shift, shift)], 1)
-    return F.affine_grid(rows.view(count, 2, 3), (count, 3, 64, 64), align_corners=False)
+    return F.affine_grid(rows.view(count, 2, 3), (count, 3, side, side), align_corners=False)
 
 
 def recolour(images: Tensor, random: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ import argparse
 import copy
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "clothe
 def augmented(images: Tensor, labels: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Pictures in [-1, 1] and their labels, turned, moved, scaled and recoloured together."""
     x = images.float() / 127.5 - 1
-    grid = affine(len(x), random, turn=15, scale=(0.85, 1.2), shift=0.1)
+    grid = affine(len(x), random, turn=15, scale=(0.85, 1.2), shift=0.1, side=x.shape[-1])
     inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, align_corners=False)
     fill = 2 * torch.rand(len(x), 3, 1, 1, generator=random) - 1
     x = F.grid_sample(x, grid, align_corners=False) + (1 - inside) * fill
@@ -104,12 +104,14 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def intersection_over_union(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
+def intersection_over_union(
+    network: nn.Module, images: Tensor, labels: Tensor, parts: Sequence[str] = PARTS
+) -> dict[str, float]:
     """IoU of each part over all pixels of all pictures."""
     found = torch.cat([network(batch.float() / 127.5 - 1).argmax(1) for batch in images.split(50)])
     return {
         part: float(((found == i) & (labels == i)).sum() / ((found == i) | (labels == i)).sum())
-        for i, part in enumerate(PARTS)
+        for i, part in enumerate(parts)
     }
 
 
