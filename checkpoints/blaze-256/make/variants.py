@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 from convert import HERE, SHA256, SMALL, Graph, decoder, read_package, read_task
+from prior import SHIFT, WIDER_FINE
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lelsd_core.errors import UserError
@@ -30,13 +32,21 @@ def main(package: str) -> None:
     tensors, facts = read_safetensors(base, "generator")
     sha256, tasks = sha256_of(base), read_package(Path(package))
     for style, task in STYLES.items():
-        own = decoder(Graph(read_task(task, tasks[task])).halves()[2])
+        own = decoder(Graph(read_task(task, tasks[task])).halves()[2]) | drawn_prior(tensors)
         facts |= {"name": f"blaze-256-{style}", "source_sha256": [SHA256[task]]}
         facts["base"] = {"file": base.name, "sha256": sha256}
         write_safetensors(HERE / f"{style}.safetensors", differences(own, tensors), facts)
     tensors, facts = read_safetensors(HERE / "encoder.safetensors", "encoder")
     facts |= {"generator": "blaze-256", "fingerprint": sha256}
     write_safetensors(HERE / "encoder.safetensors", tensors, facts)
+
+
+def drawn_prior(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The prior without the shift of `prior.py`, which makes photographs of drawings."""
+    mean, factor, shift = tensors["prior.mean"].clone(), tensors["prior.factor"].float(), load_file(SHIFT)["fine"]
+    mean[-len(shift) :] -= shift
+    factor[-len(shift) :] /= WIDER_FINE
+    return {"prior.mean": mean, "prior.factor": factor}
 
 
 def differences(own: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
