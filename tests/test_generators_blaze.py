@@ -1,4 +1,4 @@
-"""BlazeStyleGAN and its encoder: against the original file's runtimes, and under the contract of all generators."""
+"""BlazeStyleGAN and its encoder: against the original file's runtimes; its files and its variants."""
 
 from __future__ import annotations
 
@@ -15,73 +15,28 @@ import pytest
 import torch
 
 from lelsd_core import UserError, load_generator
+from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor
 from lelsd_core.generators import Generator
 from lelsd_core.generators.blaze import BlazeStyleGAN
 from lelsd_core.inversion import build_encoder
 from lelsd_core.inversion.blaze import BlazeEncoder
+from lelsd_core.weights.cache import sha256_of
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 from tests.data.golden.golden import values
-from tests.test_generators_contract import (  # noqa: F401  the contract, with the fixtures below
-    first_codes,
-    test_a_picture_depends_on_its_seed_and_not_on_its_batch,
-    test_every_network_runs_forward_and_backward_on_a_pretended_gpu,
-    test_every_space_paints_the_same_picture,
-    test_features_can_be_differentiated,
-    test_features_have_the_size_their_layer_says,
-    test_gradient_reaches_every_slot,
-    test_half_precision_paints_nearly_the_same_picture,
-    test_layers_and_movable_slots_fall_into_three_groups,
-    test_lifting_backwards_is_refused,
-    test_nothing_changes_in_a_generator_while_it_paints,
-    test_resume_from_any_layer_repeats_the_full_run,
-    test_synthesis_stops_after_the_last_kept_layer,
-)
+from tests.small_blaze import small, small_weights
+from tests.test_generators_contract import first_codes
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "checkpoints" / "blaze-256"
 sys.path.append(str(FOLDER / "make"))  # the scripts that made the weights
 
 GOLDEN = np.load(ROOT / "tests" / "data" / "golden" / "blaze256.npz")  # made by blaze-256/make/golden.py
-SMALL = {"4.conv": 8, "8.conv0": 8, "8.conv1": 12, "16.conv0": 8, "16.conv1": 12, "32.conv": 8}  # width of each style
-
-
-def small_weights() -> dict[str, torch.Tensor]:
-    """Random weights of a BlazeStyleGAN for 32 pixels, with codes of 16 numbers."""
-    shapes: dict[str, tuple[int, ...]] = {"const": (8, 4, 4), "to_rgb.weight": (3, 8), "to_rgb.bias": (3,)}
-    channels = 8
-    for name, width in SMALL.items():
-        shapes |= {f"{name}.style.weight": (width, 16), f"{name}.style.bias": (width,)}
-        if name.endswith(("conv0", "32.conv")):
-            shapes |= {f"{name}.up.depthwise": (channels, 1, 3, 3), f"{name}.up.depthwise_bias": (channels,)}
-            shapes |= {f"{name}.up.pointwise": (8, channels, 1, 1), f"{name}.up.pointwise_bias": (8,)}
-        if name == "32.conv":
-            shapes |= {f"{name}.dense.weight": (8, 8, 3, 3), f"{name}.dense.bias": (8,)}
-            continue
-        channels = 12
-        shapes |= {f"{name}.depthwise": (width, 1, 3, 3), f"{name}.pointwise": (channels, width, 1, 1)}
-        shapes |= {f"{name}.bias": (channels,), f"{name}.noise_strength": ()}
-    shapes |= {"prior.mean": (48,), "prior.factor": (48, 10)}
-    scale = {name: max(1, int(np.prod(shape[1:]))) ** -0.5 for name, shape in shapes.items()}
-    return {name: torch.tensor(scale[name] * values(name, shape, 0)) for name, shape in shapes.items()}
-
-
-def small(folder: Path, **changes: torch.Tensor | None) -> Path:
-    """A generator file of `small_weights`, some of which are others or left out."""
-    tensors = {name: t for name, t in (small_weights() | changes).items() if t is not None}
-    write_safetensors(folder / "small.safetensors", tensors, {"kind": "generator", "architecture": "blaze"})
-    return folder / "small.safetensors"
 
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     return load_generator(small(tmp_path_factory.mktemp("blaze")))
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Generator:
-    """A generator of the test's own, which it may change."""
-    return load_generator(small(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +192,56 @@ def test_samples_are_faces_and_differ(editor: Editor) -> None:
     *_, sure = editor.aligner.landmarks.network((small + 1) / 2)
     assert (sure > 0).all()
     assert torch.pdist(pictures.flatten(1)).min() / pictures[0].numel() ** 0.5 > 0.1
+
+
+def variant(folder: Path, **base: str) -> Path:
+    """A variant of the file of `small`: another constant, and a change of one dense layer in 8 bits."""
+    path, weights = small(folder), small_weights()
+    tensors = {"const": weights["const"] + 1}
+    tensors |= {"8.conv0.style.weight.change": torch.full((8, 16), 10, dtype=torch.int8)}
+    tensors |= {"8.conv0.style.weight.scale": torch.full((8, 1), 0.05)}
+    facts = {
+        "kind": "generator",
+        "architecture": "blaze",
+        "base": {"file": path.name, "sha256": sha256_of(path)} | base,
+    }
+    write_safetensors(folder / "variant.safetensors", tensors, facts)
+    return folder / "variant.safetensors"
+
+
+def test_a_variant_is_its_base_with_what_differs(tmp_path: Path) -> None:
+    whole, weights = tmp_path / "whole", small_weights()
+    whole.mkdir()
+    changed = {"const": weights["const"] + 1, "8.conv0.style.weight": weights["8.conv0.style.weight"] + 0.5}
+    expected, loaded = load_generator(small(whole, **changed)), load_generator(variant(tmp_path))
+    codes, space = first_codes(expected)
+    pictures = (generator.synthesize(codes, space).image for generator in (loaded, expected))
+    torch.testing.assert_close(*pictures)
+    assert loaded.base == load_generator(tmp_path / "small.safetensors").fingerprint != loaded.fingerprint
+
+
+def test_directions_of_the_base_fit_a_variant_and_not_the_other_way_round(tmp_path: Path) -> None:
+    loaded, base = load_generator(variant(tmp_path)), load_generator(tmp_path / "small.safetensors")
+    vector = torch.ones(base.spaces[-1].width)
+    Direction("mouth", base.name, base.fingerprint, "S", vector).check(loaded)
+    with pytest.raises(UserError, match="made for the generator 'variant'"):
+        Direction("mouth", loaded.name, loaded.fingerprint, "S", vector).check(base)
+
+
+def test_a_variant_without_its_base_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"variant of another version of small\.safetensors: .* aaaaaaaa… was expected"):
+        load_generator(variant(tmp_path, sha256="a" * 64))
+    path = variant(tmp_path)
+    (tmp_path / "small.safetensors").unlink()
+    with pytest.raises(UserError, match=r"variant of small\.safetensors, which is not beside it; put both"):
+        load_generator(path)
+
+
+@pytest.mark.parametrize("style", ["sketch", "ink", "oil"])
+def test_the_drawn_styles_are_variants_of_the_shipped_generator(style: str) -> None:
+    drawn, base = load_generator(f"blaze-256-{style}"), load_generator("blaze-256")
+    assert drawn.base == base.fingerprint
+    codes = base.lift(base.sample([35]), "Z", "W+", truncation=0.7)
+    difference = (drawn.synthesize(codes, "W+").image - base.synthesize(codes, "W+").image).abs().mean()
+    assert 0.05 < difference < 0.6
+    assert (drawn.lift(drawn.sample([35]), "Z", "W") - base.lift(base.sample([35]), "Z", "W")).abs().max() > 0.1

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lelsd_core import UserError, load_generator
 from lelsd_core.generators import Generator
 from lelsd_core.weights.checkpoints import use_half
-from tests import official
+from tests import official, small_blaze
 
 FILES: dict[str, tuple[Callable[[Path], Path], dict[str, object]]] = {
     "stylegan1": (official.small_stylegan1, {}),
@@ -21,8 +21,9 @@ FILES: dict[str, tuple[Callable[[Path], Path], dict[str, object]]] = {
     "stylegan3": (official.stylegan3, {}),
     "biggan": (official.biggan, {"class_index": 3, "truncation": 0.6}),
     "dcgan": (official.dcgan, {}),
+    "blaze": (small_blaze.small, {}),
 }
-STYLEGANS = ("stylegan1", "stylegan2", "stylegan3")
+STYLEGANS = ("stylegan1", "stylegan2", "stylegan3", "blaze")
 
 
 @pytest.fixture(scope="module", params=FILES)

@@ -24,6 +24,7 @@ from lelsd_core.device import choose_device, describe
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
 from lelsd_core.weights.cache import faults_of
+from lelsd_core.weights.catalogue import generator_spec
 from lelsd_core.weights.hub import missing
 
 MEMORY = Path("/proc/meminfo")
@@ -111,12 +112,14 @@ def check_disk(folder: Path) -> Check:
 def check_shipped_model(device: torch.device) -> Check:
     """The shipped model: its files have the right SHA-256, it loads, and it renders a face on the device."""
     try:
-        load_editor(GENERATOR, device).random_face(0)
+        editor = load_editor(GENERATOR, device)
+        editor.random_face(0)
     except (UserError, RuntimeError) as error:
         broken_file = isinstance(error, UserError)
         remedy = "get the repository again" if broken_file else f"torch fails on {device}; reinstall it"
         return Check(str(error).partition("\n")[0], remedy, required=True)
-    return Check(f"{GENERATOR} is whole (SHA-256) and renders faces of 64 pixels, fast on any CPU")
+    pixels, licence = f"{editor.generator.resolution} pixels", generator_spec(GENERATOR).licence
+    return Check(f"{GENERATOR} is whole (SHA-256) and renders pictures of {pixels}; licence of its weights: {licence}")
 
 
 def check_metrics() -> Check:

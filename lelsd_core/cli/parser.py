@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from lelsd_core.discovery.config import DiscoverConfig
 
-GENERATOR = "digiface-64"  # the default of most commands
+GENERATOR = os.environ.get("LELSD_GENERATOR", "auto").replace("auto", "blaze-256")  # of most commands, and the page
 FORMATS = ("png", "jpg", "webp")  # of a folder's pictures
 EDIT = """Edit the face of a photo, or of each photo in a folder.
 

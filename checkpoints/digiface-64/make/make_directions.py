@@ -11,9 +11,10 @@ them again.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from checkpoints_make import HERE  # beside this file
 from PIL import Image
 from tqdm import tqdm
 
@@ -26,7 +27,7 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.images import enlarge, grid, to_pil
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.segmenters import UNetSegmenter
-from lelsd_core.weights.catalogue import GENERATORS
+from lelsd_core.weights.catalogue import CHECKPOINTS, generator_spec
 
 ENDS = {  # part -> what the low and the high end do
     "background": ("darker", "brighter"),
@@ -51,25 +52,37 @@ def contact_sheet(generator: Generator, direction: Direction) -> Image.Image:
     return grid([[enlarge(to_pil(column[row : row + 1]), SIDE) for column in columns] for row in range(SHOWN)])
 
 
-def found_direction(generator: Generator, segmenter: UNetSegmenter, part: str) -> Direction:
-    """What a discovery of a part ends with."""
-    config = replace(GENERATORS["digiface-64"].discover, parts=(part,), **RECIPES.get(part, {}))
+def found_direction(generator: Generator, segmenter: UNetSegmenter, part: str, recipe: Mapping[str, Any]) -> Direction:
+    """What a discovery of a part ends with, with the generator's settings and those of a recipe."""
+    config = replace(generator_spec(generator.name).discover, parts=(part,), **recipe)
     for progress in tqdm(discover(generator, segmenter, config), part, config.steps, mininterval=5):
         found = progress.directions[0]
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=list(ENDS), metavar="PART")
+def make(
+    name: str, ends: Mapping[str, tuple[str, str]], recipes: Mapping[str, Mapping[str, Any]], about: str | None = None
+) -> None:
+    """Make the directions that are named on the command line.
+
+    Args:
+        name: of the generator.
+        ends: for each part, what the low and the high end do.
+        recipes: settings of the search by part, where they are not the generator's.
+        about: help text.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(ends), metavar="PART")
     parser.add_argument("--measure", action="store_true")
     options = parser.parse_args()
-    generator, segmenter = load_generator("digiface-64"), load_segmenter(GENERATORS["digiface-64"].segmenter)
+    generator, segmenter = load_generator(name), load_segmenter(generator_spec(name).segmenter)
+    folder = CHECKPOINTS / name / "directions"
+    folder.mkdir(exist_ok=True)
     made = []
     for part in options.parts:
-        path = HERE / "directions" / f"{part}.safetensors"
-        found = Direction.load(path) if options.measure else found_direction(generator, segmenter, part)
-        found = replace(calibrate(generator, segmenter, found), ends=ENDS[part])
+        path, recipe = folder / f"{part}.safetensors", recipes.get(part, {})
+        found = Direction.load(path) if options.measure else found_direction(generator, segmenter, part, recipe)
+        found = replace(calibrate(generator, segmenter, found), ends=ends[part])
         found.save(path)
         contact_sheet(generator, found).save(path.with_suffix(".jpg"), quality=90)
         made.append(found)
@@ -82,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    make("digiface-64", ENDS, RECIPES, __doc__)

@@ -1,0 +1,20 @@
+"""Discover, measure and name the first directions of blaze-256, and draw their contact sheets.
+
+    PYTHONPATH=. python checkpoints/blaze-256/make/first_directions.py [PART ...] [--measure]
+
+Made as digiface-64's are, with the functions of its script.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "digiface-64" / "make"))
+from make_directions import make
+
+PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")
+ENDS = dict.fromkeys(PARTS, ("less", "more"))  # part -> what the low and the high end do
+
+if __name__ == "__main__":
+    make("blaze-256", ENDS, {}, __doc__)
