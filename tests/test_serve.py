@@ -26,6 +26,7 @@ from lelsd_core.registry import load_editor
 
 ROOT = Path(__file__).parents[1]
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
+CACHES = ("TMPDIR", "HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")
 READ_ONLY = """
 import os, runpy, sys
 WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
@@ -54,7 +55,7 @@ runpy.run_path("app.py", run_name="__main__")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """The page behind a login, on a read-only file system, asked for a public link that it cannot get."""
     writable, log = tmp_path_factory.mktemp("writable"), tmp_path_factory.mktemp("log") / "log"
-    folders = {name: str(writable / name) for name in ("TMPDIR", "HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR")}
+    folders = {name: str(writable / name) for name in CACHES}
     for folder in folders.values():
         Path(folder).mkdir()
     environment = (

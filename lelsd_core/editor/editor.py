@@ -242,6 +242,7 @@ class Editor:
         """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
         return self.renderer.pictures(codes, space, tuning)
 
+    @torch.inference_mode()
     def render(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Image.Image:
         """The edited face at the generator's resolution, without its locality; arguments as for `edit`."""
         if protect:

@@ -71,14 +71,12 @@ class Renderer:
         return None if small is None else to_pil(small)
 
     def unedited(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Unedited:
-        """A face before it is edited, codes (1, D) in `space`; those of the last faces are kept."""
-        return self._unedited(codes.cpu().numpy().tobytes(), space, tuning)
+        """A face before it is edited, codes (1, D) in `space`; kept for the last tensors of codes."""
+        return self._unedited(codes, space, tuning)
 
-    @torch.inference_mode()
-    def _render_unedited(self, data: bytes, space: str, tuning: Tuning | None) -> Unedited:
+    def _render_unedited(self, codes: Tensor, space: str, tuning: Tuning | None) -> Unedited:
         generator = self.tuned(tuning)
-        codes = torch.frombuffer(bytearray(data), dtype=torch.float32)[None].to(generator.device)
-        codes = generator.lift(codes, space, generator.space_names[-1])
+        codes = generator.lift(codes.to(generator.device), space, generator.space_names[-1])
         finest, keep = generator.space_names[-1], {*self.segmenter.needs, *kept_layers(generator)}
         synthesis = first_that_fits(
             lambda: generator.synthesize(codes, finest, keep=keep),
@@ -86,7 +84,6 @@ class Renderer:
         )
         return Unedited(generator, codes, synthesis)
 
-    @torch.inference_mode()
     def edited(self, unedited: Unedited, codes: Tensor, space: str) -> Tensor:
         """Edited codes (1, D) in `space` of a face -> picture (1, 3, R, R), about [-1, 1]."""
         return first_that_fits(
