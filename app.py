@@ -31,9 +31,10 @@ def start(settings: Settings) -> None:
     """Load the first model, build the page and serve it."""
     from demo.gpu import LentEditor, is_lent  # first, because of `spaces`
     from demo.models import SHIPPED, ModelManager, opening_seed
-    from lelsd_core.device import choose_device
+    from lelsd_core.device import choose_device, share_heaps
     from lelsd_core.registry import load_editor
 
+    share_heaps()
     device, name = choose_device(settings.device), SHIPPED if settings.generator == AUTO else settings.generator
     seed, editor = opening_seed(name), load_editor(name, device, directions=settings.directions)
     if is_lent():

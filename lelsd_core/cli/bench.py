@@ -49,6 +49,15 @@ config = DiscoverConfig(parts=("background",), batch={batch}, micro={micro}, sam
 step = next(discover(random_stylegan2(1024), load_segmenter("digiface-parts"), config))
 assert step.seen == {batch}
 """
+AT_WORK = """
+import gradio
+from lelsd_core.discovery.search import discover
+from lelsd_core.registry import load_editor
+editor = load_editor("{name}")
+session = editor.open(editor.random_face(0).original, steps=2)
+editor.edit(session, {{direction.name: 1.0 for direction in editor.directions}}, protect=1.0)
+next(discover(editor.generator, editor.segmenter, editor.search_config))
+"""
 WHAT = ("edit", "discover", "start")
 
 
@@ -71,7 +80,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def bench_edit(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
-    """Slider amounts -> uint8 picture at model size, over one generator pass at batch 1."""
+    """Slider amounts -> uint8 picture at model size, over one generator pass at batch 1; peak memory of all work."""
     editor = load_editor(name, device)
     session = editor.random_face(0)
     amounts = {direction.name: direction.high / 4 for direction in editor.directions}
@@ -89,6 +98,8 @@ def bench_edit(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
     times = interleaved(tasks, repeats)
     times["edit_over_forward"] = times["edit_s"] / times["forward_s"]
     print(f"an edit takes {times['edit_over_forward']:.2f} generator passes")
+    times["peak_gb"] = peak_gb(AT_WORK.format(name=name))
+    print(f"a photo, an edit and a step of a search, beside Gradio: peak memory {times['peak_gb']:.2f} GB")
     return times
 
 

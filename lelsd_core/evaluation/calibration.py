@@ -22,7 +22,8 @@ from lelsd_core.segmenters import Segmenter, adapt, part_mask
 STEP = 0.5  # resolution of a slider's ends, for amounts up to `MOST`; stretched where a search used others
 STRIDES = (4 * STEP, STEP)  # tried one after the other
 LIMIT = 16.0  # no slider goes further
-RANGE_SAMPLES = 96  # the first held-out samples find the ends; the figures come from all of them
+RANGE_SAMPLES = (16, 96)  # the first held-out samples find the ends, fewer of large pictures; figures come from all
+RANGE_PIXELS = 2**20
 MAX_CHANGE = 0.14  # root mean square over the picture, in [-1, 1] units
 MAX_OUTSIDE = 0.06  # the same outside the part
 MIN_UNCHANGED = 0.9  # share of the pixels outside the part that keep their labels
@@ -47,20 +48,26 @@ def calibrate(
         parts = " or ".join(direction.parts)
         raise UserError(f"None of {len(samples.codes)} samples of {generator.name} shows {parts}; choose another part.")
     unit = direction.facts.get("amounts", (0.0, MOST))[1] / MOST  # searches with larger amounts stretch all steps
-    if samples.effect(direction, 2 * STEP * unit, RANGE_SAMPLES).brightening.mean() < 0:
+    if samples.effect(direction, 2 * STEP * unit, range_samples(generator)).brightening.mean() < 0:
         direction = replace(direction, vector=-direction.vector)
     low, high = (largest_amount(samples, direction, signed) for signed in (-unit, unit))
     direction = replace(direction, low=low, high=high)
-    row = samples.evaluate(direction)
+    row = samples.evaluate(direction, lpips=False)
     facts = {**direction.facts, "interval": row.interval, "left_out": row.left_out}
     return replace(direction, score=row.score, area=row.area, gain=row.gain, facts=facts)
+
+
+def range_samples(generator: Generator) -> int:
+    """Number of samples that find the ends of a slider."""
+    least, most = RANGE_SAMPLES
+    return min(max(RANGE_PIXELS // generator.resolution**2, least), most)
 
 
 def largest_amount(samples: HeldOut, direction: Direction, unit: float) -> float:
     """The largest plausible amount with the sign of `unit`: a multiple of `unit * STEP`, at least two of them."""
 
     def plausible(amount: float) -> bool:
-        effect = samples.effect(direction, unit * amount, RANGE_SAMPLES)
+        effect = samples.effect(direction, unit * amount, range_samples(samples.generator))
         small = effect.change.mean() <= MAX_CHANGE and effect.outside.mean() <= MAX_OUTSIDE
         return bool(small and effect.unchanged.mean() >= MIN_UNCHANGED)
 

@@ -39,7 +39,7 @@ class Row:
     gain: float  # odds of the score over odds of the area
     change: tuple[float, float]  # root mean square change of the picture in [-1, 1] units, at the low and the high end
     interval: tuple[float, float] = (0.0, 1.0)  # 95 % confidence interval of the score; samples drawn independently
-    lpips: tuple[float, float] = (0.0, 0.0)  # of the pictures before and after, of the first samples, at both ends
+    lpips: tuple[float, float] | None = None  # of the first samples, between before and after, at both ends
     left_out: int = 0  # pictures, two for each sample, without the part or any change; not used for the other figures
 
 
@@ -99,7 +99,7 @@ class HeldOut:
         return Effect(*map(torch.cat, zip(*batches, strict=True)))
 
     @torch.inference_mode()
-    def lpips(self, direction: Direction, amount: float) -> float:
+    def mean_lpips(self, direction: Direction, amount: float) -> float:
         """Mean LPIPS between the first samples and what an amount of a direction makes of them."""
         network, distances = load_lpips(local("lpips-alex"), self.generator.device), []
         pairs = (tensor[:LPIPS_SAMPLES].split(self.batch) for tensor in (self.codes, self.pictures))
@@ -108,8 +108,8 @@ class HeldOut:
             distances.append(PerceptualTarget(network, before).distance(after))
         return float(torch.cat(distances).mean())
 
-    def evaluate(self, direction: Direction) -> Row:
-        """The `Row` of a direction over both ends of its range."""
+    def evaluate(self, direction: Direction, *, lpips: bool = True) -> Row:
+        """The `Row` of a direction over both ends of its range, its LPIPS only if wanted."""
         ends = [self.effect(direction, end) for end in (direction.low, direction.high)]
         scores, areas = torch.stack([end.score for end in ends]), torch.stack([end.area for end in ends])  # (2, N)
         shown = (areas > 0) & torch.stack([end.change > NO_CHANGE for end in ends])
@@ -124,7 +124,7 @@ class HeldOut:
             high=direction.high,
             gain=locality_gain(score, area) if area else 0.0,
             change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
-            lpips=(self.lpips(direction, direction.low), self.lpips(direction, direction.high)),
+            lpips=tuple(self.mean_lpips(direction, end) for end in (direction.low, direction.high)) if lpips else None,
             interval=(max(0.0, score - NORMAL_95 * error), min(1.0, score + NORMAL_95 * error)),
             left_out=int((~shown).sum()),
         )

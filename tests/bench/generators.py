@@ -1,5 +1,6 @@
-"""Speed of StyleGAN2 against its plain formulation, and peak memory at 1024 pixels; random weights, real shapes.
+"""Speed of blaze-256 against its convolutions alone, and of StyleGAN2 against its plain formulation; peak memory.
 
+convolutions alone  those of one picture, back to back on the maps that they read: the floor of a picture
 plain formulation  weights modulated and demodulated per picture and call, in grouped convolutions, and filters on
                    zero-padded maps, as the official networks do on a CPU.
 """
@@ -17,6 +18,7 @@ from lelsd_core.cli.bench import interleaved, peak_gb, random_stylegan2
 from lelsd_core.generators.base import State
 from lelsd_core.generators.style import SLOPE, SQRT2
 from lelsd_core.generators.stylegan2 import EPS, StyledConv, StyleGAN2, ToRGB, key
+from lelsd_core.registry import load_generator
 
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0])
 BATCHES = (1, 4)
@@ -45,6 +47,33 @@ def generator(repeats: int) -> dict[str, Any]:
     result["peak_gb_1024"] = peak_gb(ONE_PICTURE)
     print(f"StyleGAN2 at 1024, batch 1: {result['peak_gb_1024']:.2f} GB of memory at its peak")
     return result
+
+
+@torch.inference_mode()
+def blaze(repeats: int) -> dict[str, float]:
+    """One picture of blaze-256 over its convolutions alone."""
+    network = load_generator("blaze-256")
+    styles = network.lift(network.sample([0]), "Z", "S")
+    calls: list[tuple[tuple[Tensor, ...], dict[str, Any]]] = []
+
+    def noted(*tensors: Tensor, **options: Any) -> Tensor:
+        calls.append((tuple(tensor.clone() for tensor in tensors), options))
+        return convolve(*tensors, **options)
+
+    convolve, F.conv2d = F.conv2d, noted
+    try:
+        network.synthesize(styles, "S")
+    finally:
+        F.conv2d = convolve
+
+    def bare() -> None:
+        for tensors, options in calls:
+            convolve(*tensors, **options)
+
+    times = interleaved({"picture_s": lambda: network.synthesize(styles, "S"), "convolutions_s": bare}, repeats)
+    times["picture_over_convolutions"] = times["picture_s"] / times["convolutions_s"]
+    print(f"blaze-256: {times['picture_over_convolutions']:.2f} of its convolutions' time")
+    return times
 
 
 def passes(network: StyleGAN2, styles: Tensor) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
@@ -110,4 +139,5 @@ def filtered(x: Tensor, padding: tuple[int, int]) -> Tensor:
 
 
 if __name__ == "__main__":
+    blaze(21)
     generator(5)

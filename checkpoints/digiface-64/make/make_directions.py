@@ -11,7 +11,7 @@ them again.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,7 +61,11 @@ def found_direction(generator: Generator, segmenter: UNetSegmenter, part: str, r
 
 
 def make(
-    name: str, ends: Mapping[str, tuple[str, str]], recipes: Mapping[str, Mapping[str, Any]], about: str | None = None
+    name: str,
+    ends: Mapping[str, tuple[str, str]],
+    recipes: Mapping[str, Mapping[str, Any]],
+    samples: Sequence[int],
+    about: str | None = None,
 ) -> None:
     """Make the directions that are named on the command line.
 
@@ -69,6 +73,7 @@ def make(
         name: of the generator.
         ends: for each part, what the low and the high end do.
         recipes: settings of the search by part, where they are not the generator's.
+        samples: seeds of the held-out samples.
         about: help text.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,12 +87,12 @@ def make(
     for part in options.parts:
         path, recipe = folder / f"{part}.safetensors", recipes.get(part, {})
         found = Direction.load(path) if options.measure else found_direction(generator, segmenter, part, recipe)
-        found = replace(calibrate(generator, segmenter, found), ends=ends[part])
+        found = replace(calibrate(generator, segmenter, found, samples), ends=ends[part])
         found.save(path)
         contact_sheet(generator, found).save(path.with_suffix(".jpg"), quality=90)
         made.append(found)
     print("| direction | score | area | gain | low | high | RMS change |\n|---|---|---|---|---|---|---|")
-    for row, found in zip(evaluate(generator, segmenter, made), made, strict=True):
+    for row, found in zip(evaluate(generator, segmenter, made, samples), made, strict=True):
         change = " / ".join(f"{end:.3f}" for end in row.change)
         print(
             f"| {found.title} | {row.score:.3f} | {row.area:.3f} | {row.gain:.1f} | {row.low} | {row.high} | {change} |"
@@ -95,4 +100,4 @@ def make(
 
 
 if __name__ == "__main__":
-    make("digiface-64", ENDS, RECIPES, __doc__)
+    make("digiface-64", ENDS, RECIPES, seeds.HELD_OUT, __doc__)
