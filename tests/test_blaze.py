@@ -68,3 +68,21 @@ def test_it_is_the_default(command):
     environment = {name: value for name, value in os.environ.items() if name != "LELSD_GENERATOR"}
     shown = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True).stdout
     assert "blaze-256" in shown
+
+
+def test_its_segmenter_finds_the_parts_of_a_photo_where_the_landmarks_are(blaze, astronaut):
+    face = blaze.aligner.cut(astronaut, blaze.aligner.find(astronaut)[0]).picture
+    probabilities = blaze.segmenter.segment(face)
+    assert probabilities.shape == (1, 10, 128, 128)
+    found = probabilities.argmax(1)[0]
+    left, right, nose, *mouth = blaze.aligner.frame.points
+    corners = [sum(values) / len(mouth) for values in zip(*mouth, strict=True)]
+    for name, (x, y) in {
+        "eyes": left,
+        "nose": nose,
+        "mouth": corners,
+        "hair": (128, 40),
+        "background": (20, 60),
+    }.items():
+        assert blaze.segmenter.parts[found[round(y / 2), round(x / 2)]] == name
+    assert blaze.segmenter.parts[found[round(right[1] / 2), round(right[0] / 2)]] == "eyes"

@@ -177,22 +177,30 @@ class Enlarge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, h, w) → (B, O, 2h, 2w)."""
-        height, width = x.shape[2:]
-        rows = max(1, PIXELS // width) if x.device.type == "cpu" and not x.requires_grad else height
+        batch, _, height, width = x.shape
         x = channels_last(F.pad(x, (1, 1, 1, 1)))
-        return torch.cat([self._enlarge(x[:, :, i : i + rows + 2]) for i in range(0, height, rows)], 2)
+        size = batch, self.pointwise.weight_shape[0], 2 * height, 2 * width
+        if x.requires_grad:
+            quarters = [self._quarter(x, i).permute(0, 2, 3, 1) for i in range(4)]  # (B, h, w, O)
+            x = torch.stack(quarters).unflatten(0, (2, 2)).permute(2, 3, 0, 4, 1, 5)  # (B, h, 2, w, 2, O)
+            return x.reshape(batch, *size[2:], -1).permute(0, 3, 1, 2)
+        out = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        rows = max(1, PIXELS // width) if x.device.type == "cpu" else height
+        for first in range(0, height, rows):
+            band = x[:, :, first : first + rows + 2]
+            for i in range(4):
+                top, left = divmod(i, 2)
+                out[:, :, 2 * first + top : 2 * (first + rows) : 2, left::2] = self._quarter(band, i)
+        return out
 
-    def _enlarge(self, x: Tensor) -> Tensor:
-        """x (B, C, h + 2, w + 2), with a border → (B, O, 2h, 2w)."""
+    def _quarter(self, x: Tensor, index: int) -> Tensor:
+        """x (B, C, h + 2, w + 2), with a border → one of the four pixels that become of each, (B, O, h, w)."""
+        top, left = divmod(index, 2)
         height, width = x.shape[2] - 2, x.shape[3] - 2
-        quarters = []
-        for i, kernel in enumerate(self.kernels.chunk(4)):
-            top, left = divmod(i, 2)
-            y = x[:, :, top : top + height + 1, left : left + width + 1]
-            y = F.leaky_relu_(F.conv2d(y, kernel, self.depthwise_bias.to(y.dtype), groups=len(kernel)), SLOPE)
-            quarters.append(self.pointwise(y).permute(0, 2, 3, 1))  # (B, h, w, O)
-        x = torch.stack(quarters).unflatten(0, (2, 2)).permute(2, 3, 0, 4, 1, 5)  # (B, h, 2, w, 2, O)
-        return x.reshape(len(x), 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+        x = x[:, :, top : top + height + 1, left : left + width + 1]
+        kernel = self.kernels.chunk(4)[index]
+        x = F.conv2d(x, kernel, self.depthwise_bias.to(x.dtype), groups=len(kernel))
+        return self.pointwise(F.leaky_relu_(x, SLOPE))
 
 
 class StyledSeparableConv(nn.Module):
@@ -214,10 +222,13 @@ class StyledSeparableConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x (B, I, h, w), style (B, C) → (B, O, H, W)."""
-        x = self.enlarge(x)
-        x = channels_last(x * style[:, :, None, None].to(x.dtype))
-        x = F.conv2d(x, self.depthwise, padding=1, groups=len(self.depthwise))
-        x = self.pointwise(x)
+        x, style = self.enlarge(x), style[:, :, None, None].to(x.dtype)
+        kernel = self.depthwise
+        if len(x) > 1 or style.requires_grad:
+            x = x * style
+        else:  # fewer numbers to scale
+            kernel = kernel * style.transpose(0, 1)
+        x = self.pointwise(F.conv2d(channels_last(x), kernel, padding=1, groups=len(kernel)))
         if self.noise is not None:
             x.add_(self.noise)
         return F.leaky_relu_(x, SLOPE)

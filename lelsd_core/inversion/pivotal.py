@@ -34,8 +34,8 @@ LEARNING_RATE = 0.01  # at its peak; the factors are about 1 at the start
 class Tuning:
     """A change of one generator's weights for one person.
 
-    The factors are float16 on the CPU. For each convolution "8.conv0.out" (O, r), "8.conv0.in" (r, 9·I) and
-    "8.conv0.bias" (O,); for each layer that makes the picture "8.torgb.weight" (3, C) and "8.torgb.bias" (3,).
+    The factors are float16 on the CPU. For each convolution "8.conv0.out" (O, r), "8.conv0.in" (r, I·k·k) and
+    "8.conv0.bias" (O,); for a layer that makes a StyleGAN2's picture "8.torgb.weight" (3, C) and "8.torgb.bias" (3,).
     """
 
     factors: Mapping[str, Tensor]
@@ -134,7 +134,7 @@ def tune(
 def check_tunable(generator: Generator) -> None:
     """UserError if the generator cannot be tuned to a person."""
     if not generator.tunable_parts():
-        raise UserError(f"Only a StyleGAN2 can be tuned to a person; {generator.name!r} is none.")
+        raise UserError(f"Only a StyleGAN2 or a BlazeStyleGAN can be tuned to a person; {generator.name!r} is neither.")
 
 
 def initial_factors(generator: Generator) -> dict[str, Tensor]:
