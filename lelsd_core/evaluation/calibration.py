@@ -30,7 +30,12 @@ MIN_UNCHANGED = 0.9  # share of the pixels outside the part that keep their labe
 
 
 def calibrate(
-    generator: Generator, segmenter: Segmenter, direction: Direction, seeds: Sequence[int] | None = None
+    generator: Generator,
+    segmenter: Segmenter,
+    direction: Direction,
+    seeds: Sequence[int] | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
 ) -> Direction:
     """The direction with its range and held-out figures, turned so that its high end is the brighter one.
 
@@ -38,6 +43,7 @@ def calibrate(
         generator, segmenter: the networks.
         direction: as a search found it.
         seeds: of the held-out samples; None = `lelsd_core.seeds.HELD_OUT`.
+        limits: the range, low < 0 < high, where it was chosen by eye; None = as far as the figures allow.
 
     Raises:
         UserError: no sample shows the direction's parts.
@@ -50,7 +56,7 @@ def calibrate(
     unit = direction.facts.get("amounts", (0.0, MOST))[1] / MOST  # searches with larger amounts stretch all steps
     if samples.effect(direction, 2 * STEP * unit, range_samples(generator)).brightening.mean() < 0:
         direction = replace(direction, vector=-direction.vector)
-    low, high = (largest_amount(samples, direction, signed) for signed in (-unit, unit))
+    low, high = limits or (largest_amount(samples, direction, signed) for signed in (-unit, unit))
     direction = replace(direction, low=low, high=high)
     row = samples.evaluate(direction, lpips=False)
     facts = {**direction.facts, "interval": row.interval, "left_out": row.left_out}
