@@ -64,8 +64,10 @@ def test_the_card_says_where_everything_comes_from():
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_direction_ships_with_its_sheet_its_figures_and_a_name(part):
-    path = CHECKPOINTS / "digiface-64" / "directions" / f"{part}.safetensors"
+@pytest.mark.parametrize("model", ["digiface-64", "blaze-256"])
+def test_every_direction_ships_with_its_sheet_its_figures_and_a_name(model, part):
+    path = CHECKPOINTS / model / "directions" / f"{part}.safetensors"
+    card = (CHECKPOINTS / model / "README.md").read_text(encoding="utf-8")
     direction = Direction.load(path)
     assert direction.name == part
     assert direction.parts == (part,)
@@ -74,8 +76,8 @@ def test_every_direction_ships_with_its_sheet_its_figures_and_a_name(part):
     assert direction.ends != ("less", "more")
     assert float(direction.vector.norm()) == pytest.approx(1, abs=1e-4)
     assert path.with_suffix(".jpg").is_file()
-    assert direction.title in CARD
-    assert f"directions/{part}.jpg" in CARD
+    assert direction.title in card
+    assert f"directions/{part}.jpg" in card
 
 
 def test_a_damaged_file_is_told_before_it_is_used(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,6 +56,18 @@ def test_a_range_ends_before_the_picture_changes_too_much():
     high = largest_amount(samples, direction(0), 1)
     assert samples.effect(direction(0), high).change.mean() <= MAX_CHANGE
     assert samples.effect(direction(0), high + STEP).change.mean() > MAX_CHANGE
+
+
+def test_a_range_that_was_chosen_by_eye_is_kept_and_measured():
+    measured = calibrate(Painter(), Halves(), direction(0), SEEDS, limits=(-0.5, 1.5))
+    assert (measured.low, measured.high) == (-0.5, 1.5)
+    assert measured.score == pytest.approx(1, abs=1e-4)
+
+
+def test_ranges_of_large_pictures_are_found_on_fewer_samples():
+    sizes = {16: 96, 64: 96, 128: 64, 256: 16, 1024: 16}
+    for size, count in sizes.items():
+        assert calibration.range_samples(SimpleNamespace(resolution=size)) == count
 
 
 def test_a_range_never_passes_its_limit():
