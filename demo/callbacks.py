@@ -7,7 +7,6 @@ session, sliders --edit--> picture --pair--> before and after, in the view that 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,6 @@ Display = tuple[str, bool, bool]  # view, keep the photo's detail, protect what 
 Values = Sequence[float]  # of the sliders, in the order of the session's directions
 
 EDITED = ("picture", "swipe", "meter")  # what `show` changes
-JUST_BEGUN = 600_000_000  # nanoseconds; see `stop_refining`
 REFINED = ("face", "rebuilt", "note")  # what `refine` changes
 NEW_FACE = (  # what the callbacks that open a face change
     *(*EDITED, *REFINED, "inversion", "aligned_photo", "view", "sliders", "seed"),
@@ -250,12 +248,9 @@ class Callbacks:
         return self.show(face, display, sliders) | {"note": describe_session(face.session)} if current else {}
 
     def stop_refining(self, request: gr.Request, inversion: int) -> Updates:
-        """End an inversion, unless another one has taken its place.
-
-        The event of a new face sends this, too, and a quick guess may overtake it: what has just begun goes on.
-        """
+        """End an inversion, unless another one has taken its place."""
         sessions = self.inversions.current(request.session_hash, inversion)
-        if sessions and time.monotonic_ns() - sessions.id > JUST_BEGUN:
+        if sessions:
             sessions.close()
         return {}
 

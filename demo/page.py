@@ -25,6 +25,7 @@ Start with your photo or a made-up face, or discover a new slider yourself.</p>"
 PRIVATE = {"api_visibility": "private"}
 QUIET = {"show_progress": "hidden", **PRIVATE}
 QUEUED = {"concurrency_id": "models", **PRIVATE}  # networks that run for long: one event at a time
+REFINING = {"concurrency_id": "refining", **PRIVATE}  # beside them, so that a new face need not wait
 SAVE = """(url) => { const a = document.createElement('a'); a.href = url;
 a.download = 'edited.' + (url.startsWith('data:image/jpeg') ? 'jpg' : 'png');
 document.body.appendChild(a); a.click(); a.remove(); }"""
@@ -66,14 +67,15 @@ def build_page(
 
 
 def connect_faces(callbacks: Callbacks, c: dict[str, Any]) -> None:
-    """New faces from all sources; each ends the refinement of the face before.
+    """New faces from all sources; each ends the refinement of the face before, which waits in a queue of its own.
 
     Gradio's own `cancels` is not used: it is late if events wait in the queue, and empties the outputs of the event.
     """
     options = [part.input for part in c["photo_options"]]
     shown = {"show_progress_on": [c["note"]], **QUEUED}
     last = {"trigger_mode": "always_last", **shown}  # by default Gradio drops events while the same one runs
-    refining = c["inversion"].change(**event(callbacks.refine, c, REFINED), show_progress="minimal", **last)
+    lane = {"trigger_mode": "always_last", "show_progress_on": [c["note"]], **REFINING}
+    refining = c["inversion"].change(**event(callbacks.refine, c, REFINED), show_progress="minimal", **lane)
     refining.success(**event(callbacks.show_refined, c, (*EDITED, "note")), **QUIET)
     c["upload"].input(**event(callbacks.open_photo, c, NEW_FACE), **last)
     c["examples"].select(**event(callbacks.open_example, c, NEW_FACE), **last)
@@ -81,9 +83,7 @@ def connect_faces(callbacks: Callbacks, c: dict[str, Any]) -> None:
     c["seed"].submit(**event(callbacks.random_face, c, NEW_FACE), **shown)
     c["random"].click(**event(callbacks.random_clear_face, c, NEW_FACE), **shown)
     gr.on(options, **event(callbacks.reopen, c, NEW_FACE), **last)
-    sources = [c["upload"].input, c["examples"].select, c["faces"].select, c["seed"].submit, c["random"].click]
-    stop = [*sources, *options, c["stop_refining"].click]
-    gr.on(stop, **event(callbacks.stop_refining, c), queue=False, trigger_mode="multiple", **QUIET)
+    c["stop_refining"].click(**event(callbacks.stop_refining, c), queue=False, **QUIET)
 
 
 def connect_sliders(callbacks: Callbacks, c: dict[str, Any], live: bool) -> None:

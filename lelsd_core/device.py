@@ -81,13 +81,13 @@ def gradient(loss: Tensor, source: Tensor) -> Tensor:
 
 
 def share_heaps() -> None:
-    """Let all threads allocate from the same two heaps; for servers, on Linux with glibc.
+    """Let all threads allocate from one heap; for servers, on Linux with glibc.
 
     By default, glibc gives each thread a heap of its own. The page works in whichever thread is free, so that each
     thread would keep as much memory as one refinement needs (0.6 GB with blaze-256).
     """
     with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

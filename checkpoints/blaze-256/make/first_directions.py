@@ -22,7 +22,7 @@ ENDS = {  # part -> what the low and the high end do
     "clothes": ("darker", "bluer"),
     "eyes": ("darker", "wider"),
     "hair": ("darker", "lighter"),
-    "mouth": ("red and open", "pale and closed"),
+    "mouth": ("redder", "paler"),
     "nose": ("darker", "brighter"),
     "skin": ("darker", "brighter"),
 }
