@@ -224,7 +224,7 @@ class StyledSeparableConv(nn.Module):
         """x (B, I, h, w), style (B, C) → (B, O, H, W)."""
         x, style = self.enlarge(x), style[:, :, None, None].to(x.dtype)
         kernel = self.depthwise
-        if len(x) > 1 or style.requires_grad:
+        if len(x) > 1:
             x = x * style
         else:  # fewer numbers to scale
             kernel = kernel * style.transpose(0, 1)

@@ -1,6 +1,6 @@
 """Error and duration of inversions, and how well edits work on them; and the speed of e4e's encoder.
 
-    python -m tests.bench.inversion [GENERATOR] [--tune]
+    python -m tests.bench.inversion [GENERATOR] [--closeness balanced] [--tune]
 
     example photo, its variants, held-out samples  --invert, timed-->  one `Case` each, and the worst of all
 
@@ -142,6 +142,7 @@ def kept_gains(editor: Editor, codes: Tensor, tuning: Tuning | None = None) -> d
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("generator", nargs="?", default=GENERATOR)
+    parser.add_argument("--closeness", nargs="+", default=list(CLOSENESS), choices=list(CLOSENESS))
     parser.add_argument("--tune", action="store_true")
     options = parser.parse_args()
-    invert(options.generator, 5, [list(CLOSENESS)[-1]] if options.tune else list(CLOSENESS), options.tune)
+    invert(options.generator, 5, options.closeness, options.tune)
