@@ -1,4 +1,4 @@
-"""Pictures of blaze-256 with what its features say of every pixel: what `labels.py` labels.
+"""Pictures of blaze-256 with what its features say of every pixel: what `label_samples.py` labels.
 
     PYTHONPATH=. python checkpoints/blaze-256/make/samples.py train.npz --first-seed 100000 --count 3000 --edited
     PYTHONPATH=. python checkpoints/blaze-256/make/samples.py heldout.npz --first-seed 500000 --count 256

@@ -14,6 +14,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -127,18 +128,19 @@ def held_out_scores(network: nn.Module, path: str) -> dict[str, object]:
     }
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(about: str | None, *, steps: int, batch: int) -> argparse.Namespace:
+    """The command line of a training, with the defaults of its steps and its batch."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels", nargs="+")
     parser.add_argument("--heldout", required=True)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--lr", type=float, default=2e-3)
     return parser.parse_args()
 
 
-def main() -> None:
-    options = arguments()
+def fitted(build: Callable[[], nn.Module], options: argparse.Namespace) -> nn.Module:
+    """A network, built and trained with seed 0, on the files of labels that the command line names."""
     torch.manual_seed(0)
     random = torch.Generator().manual_seed(0)
     images, labels = load_labels(options.labels)
@@ -150,18 +152,26 @@ def main() -> None:
             logits = network(x)
         return loss_of(logits.float(), y)
 
-    plain = trained(UNet(len(PARTS)), loss_of_batch, steps=options.steps, lr=options.lr)
-    scores = held_out_scores(plain, options.heldout)
-    print(json.dumps(scores, indent=1))
+    return trained(build(), loss_of_batch, steps=options.steps, lr=options.lr)
+
+
+def save(path: Path, network: nn.Module, facts: dict[str, object]) -> None:
+    """Write a segmenter as float16, and print what its header says."""
+    print(json.dumps(facts, indent=1))
+    tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    write_safetensors(path, tensors, {"kind": "segmenter", **facts})
+
+
+def main() -> None:
+    options = arguments(__doc__, steps=3000, batch=32)
+    plain = fitted(lambda: UNet(len(PARTS)), options)
     facts = {
-        "kind": "segmenter",
         "parts": list(PARTS),
-        **scores,
+        **held_out_scores(plain, options.heldout),
         "training_data": "samples of digiface-64 labelled by MediaPipe 0.10.14",
         "recipe": recipe(options),
     }
-    tensors = {name: tensor.half() for name, tensor in plain.state_dict().items()}
-    write_safetensors(HERE / "segmenter.safetensors", tensors, facts)
+    save(HERE / "segmenter.safetensors", plain, facts)
 
 
 if __name__ == "__main__":

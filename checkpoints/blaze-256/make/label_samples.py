@@ -1,7 +1,7 @@
 """Label samples of blaze-256: the data that its segmenter is made from.
 
     pip install torch==2.13.0 safetensors mediapipe==0.10.14        (tools for making, not requirements)
-    python checkpoints/blaze-256/make/labels.py train.npz heldout.npz       (files of samples.py; learns from the first)
+    python checkpoints/blaze-256/make/label_samples.py train.npz heldout.npz     (of samples.py; learns from the first)
 
 Two sources. MediaPipe's face mesh gives brows, eyes, nose, mouth and the oval of the face, and its selfie segmentation
 the person. The generator's own features tell hair, skin, ears, neck, clothes and background apart: a small classifier
@@ -15,6 +15,7 @@ Sources: Zhang et al., "DatasetGAN", CVPR 2021 (labels from features); He et al.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "digiface-64" / "make"))
+from labels import MESH, OVAL, REGIONS
+
 PARTS = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth", "ears", "neck", "clothes")
 LEARNT = ("background", "hair", "skin", "ears", "neck", "clothes")  # from features; the others from the mesh
 UNSURE = len(LEARNT)
@@ -37,23 +41,6 @@ LEAST_HAIR = 0.005  # of the picture: a smaller piece is something else
 FAR, NEAR = 3.5, 2.5  # standard deviations from a mean colour
 STEPS, LEARNT_PIXELS = 3000, 4096
 RADIUS, EDGE = 6, 2e-3  # of the guided filter: half its window, the variance of an edge
-MESH = mp.solutions.face_mesh
-# Outline of the nose between the inner eye corners, the wings and the base; MediaPipe has no such contour.
-NOSE = (168, 122, 196, 236, 198, 209, 49, 48, 64, 98, 97, 2, 326, 327, 294, 278, 279, 429, 420, 456, 419, 351)
-
-
-def outline(connections: frozenset[tuple[int, int]]) -> list[int]:
-    """The landmarks of a contour, whatever their order; drawn as a convex hull."""
-    return sorted({index for pair in connections for index in pair})
-
-
-REGIONS = {  # later ones are drawn over earlier ones
-    "nose": [NOSE],
-    "brows": [outline(MESH.FACEMESH_LEFT_EYEBROW), outline(MESH.FACEMESH_RIGHT_EYEBROW)],
-    "eyes": [outline(MESH.FACEMESH_LEFT_EYE), outline(MESH.FACEMESH_RIGHT_EYE)],
-    "mouth": [outline(MESH.FACEMESH_LIPS)],
-}
-OVAL = outline(MESH.FACEMESH_FACE_OVAL)
 
 
 class Reading(NamedTuple):
