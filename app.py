@@ -30,7 +30,8 @@ def main() -> None:
 def start(settings: Settings) -> None:
     """Load the first model, build the page and serve it."""
     from demo.gpu import LentEditor, is_lent  # first, because of `spaces`
-    from demo.models import SHIPPED, ModelManager, opening_seed
+    from demo.models import ModelManager, opening_seed
+    from lelsd_core.cli.parser import SHIPPED
     from lelsd_core.device import choose_device, share_heaps
     from lelsd_core.registry import load_editor
 

@@ -28,7 +28,7 @@ from lelsd_core.weights.hub import DownloadProgress, ensure, fetch, missing
 if TYPE_CHECKING:
     import torch
 
-SHIPPED, FLAGSHIP = "blaze-256", "ffhq-1024"
+FLAGSHIP = "ffhq-1024"
 SLOW = 0.5  # seconds for a picture above which users are informed
 BUSY = ("fetching", "loading", "filling")  # stages of a model that is being prepared
 USABLE = ("filling", "ready")  # stages of a model that has an editor

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from lelsd_core.cli.parser import SHIPPED
 from lelsd_core.errors import UserError
 
 EXAMPLES = """
@@ -43,7 +44,7 @@ class Settings:
         (), str, "a login; may be repeated, in the environment one per line", metavar="USER:PASSWORD"
     )
     generator: str = setting(
-        *(AUTO, str, "name of the generator [auto: blaze-256 at once, ffhq-1024 in the background with a GPU]"),
+        *(AUTO, str, f"name of the generator [auto: {SHIPPED} at once, ffhq-1024 in the background with a GPU]"),
         metavar="NAME",
     )
     directions: str | None = setting(

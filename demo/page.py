@@ -25,7 +25,7 @@ Start with your photo or a made-up face, or discover a new slider yourself.</p>"
 PRIVATE = {"api_visibility": "private"}
 QUIET = {"show_progress": "hidden", **PRIVATE}
 QUEUED = {"concurrency_id": "models", **PRIVATE}  # networks that run for long: one event at a time
-REFINING = {"concurrency_id": "refining", **PRIVATE}  # beside them, so that a new face need not wait
+REFINING = {"concurrency_id": "refining"}  # beside them
 SAVE = """(url) => { const a = document.createElement('a'); a.href = url;
 a.download = 'edited.' + (url.startsWith('data:image/jpeg') ? 'jpg' : 'png');
 document.body.appendChild(a); a.click(); a.remove(); }"""
@@ -67,15 +67,17 @@ def build_page(
 
 
 def connect_faces(callbacks: Callbacks, c: dict[str, Any]) -> None:
-    """New faces from all sources; each ends the refinement of the face before, which waits in a queue of its own.
+    """New faces from all sources, and the refinement of the current one.
 
-    Gradio's own `cancels` is not used: it is late if events wait in the queue, and empties the outputs of the event.
+    A new face ends the refinement of the one before (`Inversions.start`), and need not wait for that, because
+    refinements are queued apart from other work. Gradio's own `cancels` is not used: it is late if events wait in the
+    queue, and empties the outputs of the event.
     """
     options = [part.input for part in c["photo_options"]]
     shown = {"show_progress_on": [c["note"]], **QUEUED}
     last = {"trigger_mode": "always_last", **shown}  # by default Gradio drops events while the same one runs
-    lane = {"trigger_mode": "always_last", "show_progress_on": [c["note"]], **REFINING}
-    refining = c["inversion"].change(**event(callbacks.refine, c, REFINED), show_progress="minimal", **lane)
+    refinement = {**last, **REFINING, "show_progress": "minimal"}
+    refining = c["inversion"].change(**event(callbacks.refine, c, REFINED), **refinement)
     refining.success(**event(callbacks.show_refined, c, (*EDITED, "note")), **QUIET)
     c["upload"].input(**event(callbacks.open_photo, c, NEW_FACE), **last)
     c["examples"].select(**event(callbacks.open_example, c, NEW_FACE), **last)

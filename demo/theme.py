@@ -79,10 +79,10 @@ a direction is good if what it changes lies inside the part that a segmentation 
 
 ### From your photo to sliders
 The face in your photo is detected, aligned, and *inverted*: an encoder guesses latent codes from which the network
-renders the same face, and an optimiser refines them. Edits move these codes. The first guess is a relative of the
-person; after some seconds it is the person, at 256 × 256 pixels. With **Keep the photo's detail** only the change is
-added to your photo. It is a network for phones: ears, earrings and hands are often broken, and looked at closely, fine
-texture is drawn.
+renders the same face, and an optimiser refines them. Edits move these codes. With the model that ships, of 256 × 256
+pixels, the guess is a relative of the person; some seconds later the rebuilt face comes close to the person. With
+**Keep the photo's detail** only the change is added to your photo. It is a network for phones: ears, earrings and hands
+are often broken, and looked at closely, fine texture is drawn.
 
 ### Your photos
 Photos are processed in memory on the machine that runs this page, never written to its disk by an edit and never sent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,7 @@ from lelsd_core import read_photo, save_picture
 from lelsd_core.directions import free_name
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.editor import InversionOptions
+from lelsd_core.editor.renderer import Recent
 from lelsd_core.errors import UserError
 from lelsd_core.localization import localization_score
 from lelsd_core.segmenters import part_mask
@@ -235,3 +238,29 @@ def test_nothing_shared_changes(editor, astronaut):
     editor.render(session, {"mouth": 3.0})
     after = editor.generator.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_rendered_face_is_kept_for_its_edits_and_goes_with_its_session(editor):
+    session = editor.random_face(46)
+    kept = weakref.ref(editor.renderer.unedited((session.codes, session.space)))
+    editor.edit(session, {"hair": 2.0}, protect=1.0)
+    assert kept() is editor.renderer.unedited((session.codes, session.space)), "rendered once"
+    del session
+    gc.collect()
+    assert kept() is None
+
+
+def test_only_the_latest_values_are_kept_and_only_while_their_objects_live():
+    recent, made = Recent(2), []
+    keys = [torch.zeros(2) for _ in range(3)]
+
+    def value_of(key):
+        return recent.get(key, lambda: made.append(key is keys[0]) or len(made), lambda number: number != 1)
+
+    assert [value_of(keys[i]) for i in (1, 1, 2, 2)] == [1, 2, 3, 3], "the first value does not fit"
+    assert value_of(keys[0]) == 4
+    assert value_of(keys[2]) == 3
+    assert value_of(keys[1]) == 5, "it had made room"
+    keys.clear()
+    gc.collect()
+    assert len(recent._values) == 0

@@ -237,6 +237,26 @@ def test_a_variant_without_its_base_is_refused(tmp_path: Path) -> None:
         load_generator(path)
 
 
+@pytest.mark.parametrize(
+    ("tensors", "base"),
+    [
+        ({}, "small.safetensors"),  # a name in place of file and hash
+        ({"9.conv0.style.weight.change": torch.ones(8, 16, dtype=torch.int8)}, None),  # of no tensor, without a scale
+        ({"8.conv0.style.weight.change": torch.ones(8, 16, dtype=torch.int8)}, None),  # without a scale
+        ({"8.conv0.style.weight.scale": torch.ones(5, 1)}, None),  # of another shape
+        ({"const": torch.ones(3, 4, 4)}, None),
+    ],
+    ids=["base", "unknown", "no scale", "scale", "shape"],
+)
+def test_a_damaged_variant_is_refused_in_a_sentence(tensors: dict[str, torch.Tensor], base: str | None, tmp_path: Path):
+    path = variant(tmp_path)
+    own, facts = read_safetensors(path, "generator")
+    own = {name: tensor for name, tensor in own.items() if "scale" not in name} if tensors else own
+    write_safetensors(path, own | tensors, facts | ({"base": base} if base else {}))
+    with pytest.raises(UserError, match=r"damaged, incomplete|do not fit together"):
+        load_generator(path)
+
+
 @pytest.mark.parametrize("style", ["sketch", "ink", "oil"])
 def test_the_drawn_styles_are_variants_of_the_shipped_generator(style: str) -> None:
     drawn, base = load_generator(f"blaze-256-{style}"), load_generator("blaze-256")

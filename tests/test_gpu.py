@@ -161,7 +161,7 @@ def test_errors_keep_their_words(lent, astronaut, monkeypatch):
     def short(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("lelsd_core.editor.renderer.Unedited.moved", short)
+    monkeypatch.setattr("lelsd_core.editor.renderer.Unedited.edited", short)
     session = lent.random_face(SEED)
     with pytest.raises(UserError, match="not enough memory"):
         lent.edit(session, {lent.directions[0].name: 1.0})

@@ -190,8 +190,8 @@ def test_an_edit_renders_only_the_layers_behind_the_first_changed_one(generator,
     space, rendered = generator.spaces[-1], []
     codes = generator.lift(generator.sample([1]), generator.space_names[0], space.name)
     renderer = Renderer(generator, PictureHalves(), 256)
-    unedited = renderer.unedited(codes, space.name)
-    assert renderer.unedited(codes, space.name) is unedited, "rendered once"
+    unedited = renderer.unedited((codes, space.name))
+    assert renderer.unedited((codes, space.name)) is unedited, "rendered once"
     steps, runs = generator.steps, [step.run for step in generator.steps]
 
     def counted(index: int):
@@ -203,7 +203,7 @@ def test_an_edit_renders_only_the_layers_behind_the_first_changed_one(generator,
         whole = generator.synthesize(moved, space.name).image
         monkeypatch.setattr(generator, "steps", noted)
         rendered.clear()
-        picture = renderer.edited(unedited, moved, space.name)
+        picture = renderer.edited((codes, space.name), (moved, space.name))
         monkeypatch.setattr(generator, "steps", steps)
         first = next((i for i, step in enumerate(steps) if index in step.slots), len(steps) - 1)
         assert rendered == list(range(first, len(steps)))

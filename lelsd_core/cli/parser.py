@@ -12,7 +12,9 @@ from dataclasses import fields
 
 from lelsd_core.discovery.config import DiscoverConfig
 
-GENERATOR = os.environ.get("LELSD_GENERATOR", "auto").replace("auto", "blaze-256")  # of most commands, and the page
+SHIPPED = "blaze-256"  # the generator of pages and commands where nobody names another
+NAMED = os.environ.get("LELSD_GENERATOR", "").strip()
+GENERATOR = SHIPPED if NAMED in ("", "auto") else NAMED  # the default of most commands
 FORMATS = ("png", "jpg", "webp")  # of a folder's pictures
 EDIT = """Edit the face of a photo, or of each photo in a folder.
 
@@ -20,7 +22,7 @@ The whole photo is written with the change added to it; --crop writes the aligne
 folder, one bad file does not stop the others: failures are listed at the end, and the exit code is then 1.
 
 examples:
-  %(prog)s photo.jpg edited.png --set mouth=3 --set hair=-4
+  %(prog)s photo.jpg edited.png --set mouth=-9 --set hair=9
   %(prog)s photos/ edited/ --recipe recipe.json --protect 1 --workers 2
 """
 DISCOVER = """Find a new direction for some parts and save it.

@@ -22,7 +22,7 @@ from lelsd_core.directions import Direction, clamp_amounts, move, moved_parts
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
-from lelsd_core.editor.renderer import Renderer, Unedited, check_strength, face_mask
+from lelsd_core.editor.renderer import Renderer, check_strength, face_mask
 from lelsd_core.editor.session import DetectedPhoto, Edit, InversionOptions, Locality, Session, describe_alignment
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.calibration import calibrate
@@ -137,12 +137,11 @@ class Editor:
         target = face.picture.to(self.generator.device)
         encoder_metrics, seconds = None, 0.0
         for inversion, tuning, is_last in self._inversions(target, options):
-            picture = self.synthesize(inversion.codes, inversion.space, tuning)
+            session, picture = self._session(inversion.codes, inversion.space, note, tuning)
             untuned = picture if tuning is None else self.synthesize(inversion.codes, inversion.space)
             metrics = self.metric_networks.measure(target, picture) if is_last or encoder_metrics is None else None
             encoder_metrics = encoder_metrics or metrics
             l1 = float((untuned - target).abs().mean())
-            session = self._session(inversion.codes, inversion.space, picture, note, tuning)
             session = replace(session, photo=face.photo, matrix=face.matrix, inversion_l1=l1)
             seconds += time.perf_counter() - start
             yield replace(session, encoder_metrics=encoder_metrics, metrics=metrics, seconds=seconds)
@@ -202,10 +201,13 @@ class Editor:
                 if tuning.step and (tuning.step == TUNING_STEPS or tuning.step % REPORT_EVERY == 0):
                     yield inversion, tuning, tuning.step == TUNING_STEPS
 
-    def _session(self, codes: Tensor, space: str, picture: Tensor, note: str, tuning: Tuning | None = None) -> Session:
-        """A session of codes (1, D) and the picture (1, 3, R, R) that they render to."""
-        session = Session(codes.cpu(), space, self.directions, to_pil(picture), note=note, tuning=tuning)
-        return replace(session, preview=self.renderer.preview(codes, space, tuning), generator=self.generator.name)
+    def _session(self, codes: Tensor, space: str, note: str, tuning: Tuning | None = None) -> tuple[Session, Tensor]:
+        """A session of codes (1, D), and the picture (1, 3, R, R) that they render to, which is kept for its edits."""
+        codes = codes.cpu()
+        picture = self.renderer.edited((codes, space), (codes, space), tuning)
+        session = Session(codes, space, self.directions, to_pil(picture), note=note, tuning=tuning)
+        preview = self.renderer.preview(codes, space, tuning)
+        return replace(session, preview=preview, generator=self.generator.name), picture
 
     def warm_up(self) -> None:
         """Run one refinement step, so that the first inversion need not wait for torch to load its optimisers."""
@@ -234,20 +236,16 @@ class Editor:
                 codes = move(codes, directions, [amounts[direction.name] for direction in directions])
         return codes, space
 
-    def _unedited(self, session: Session) -> Unedited:
-        """The face without edits, rendered once for all edits of it."""
-        return self.renderer.unedited(session.codes, session.space, session.tuning)
-
     def synthesize(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Tensor:
         """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
         return self.renderer.pictures(codes, space, tuning)
 
-    @torch.inference_mode()
     def render(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Image.Image:
         """The edited face at the generator's resolution, without its locality; arguments as for `edit`."""
         if protect:
             return self.edit(session, amounts, protect=protect).picture
-        return to_pil(self.renderer.edited(self._unedited(session), *self.moved_codes(session, amounts)))
+        unedited, edited = (session.codes, session.space), self.moved_codes(session, amounts)
+        return to_pil(self.renderer.edited(unedited, edited, session.tuning))
 
     def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
         """The edited face at the preview's size, for a slider in motion; full size if the generator has no preview.
@@ -274,8 +272,8 @@ class Editor:
         if not any(amounts.values()):
             return Edit(session.original, None)
         parts = moved_parts(session.directions, amounts)
-        codes, space = self.moved_codes(session, amounts)
-        pictures, masks = self.renderer.edited_with_masks(self._unedited(session), codes, space, parts, protect)
+        unedited, edited = (session.codes, session.space), self.moved_codes(session, amounts)
+        pictures, masks = self.renderer.edited_with_masks(unedited, edited, parts, session.tuning, protect)
         before, after = pictures.split(1)
         mask = COMBINE["average"](*masks.split(1))
         score = float(localization_score(before, after, mask))
@@ -326,7 +324,7 @@ class Editor:
         """A session of a random face; the same for the same seed."""
         codes, space = self._random_codes(seed)
         note = f"A face that the generator made up, seed {seed}."
-        return self._session(codes, space, self.synthesize(codes, space), note)
+        return self._session(codes, space, note)[0]
 
     @torch.no_grad()
     def _random_codes(self, seed: int) -> tuple[Tensor, str]:

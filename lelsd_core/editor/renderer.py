@@ -1,7 +1,7 @@
 """Renders latent codes: full pictures, small previews, and edits of a face with the masks of the edited parts.
 
-    codes (1, D)  --all layers-->  `Unedited`: picture and feature maps, kept for the next edits of this face
-    edited codes  --only the layers behind the first one whose styles differ-->  picture  --segmenter-->  masks
+    codes of a face  --all layers-->  `Unedited`: picture and feature maps, kept as long as the codes, for its edits
+    edited codes  --the layers from the first one on whose styles differ-->  picture  --segmenter-->  masks
 
 If memory runs out, pictures are rendered at a smaller size and scaled up.
 
@@ -13,15 +13,18 @@ picture, a small part would cover too few pixels. The cost is one more pass thro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from lelsd_core.device import first_that_fits
 from lelsd_core.errors import UserError
@@ -36,10 +39,36 @@ REACH = 1 / 32  # share of the mask's width by which the mask is dilated, and ov
 KEPT_BYTES = 64_000_000  # of the feature maps of one unedited face
 KEPT_FACES = 2
 SURROUNDINGS = ("background", "clothes")  # parts of the photo that stay when the face is replaced
+Codes = tuple[Tensor, str]  # codes (1, D), and their latent space
+
+
+class Recent:
+    """Values by object, for the objects that were used last; a value is dropped with its object. Thread-safe.
+
+    Args:
+        capacity: most objects.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self._values, self._lock = capacity, WeakIdKeyDictionary(), threading.Lock()
+
+    def get(self, key: object, make: Callable[[], Any], fits: Callable[[Any], bool] = bool) -> Any:
+        """The value of an object, made anew if there is none, or it does not fit any more."""
+        with self._lock:
+            value = self._values.pop(key, None)
+        if value is None or not fits(value):
+            value = make()
+        with self._lock:
+            self._values[key] = value  # as the latest one
+            while len(self._values) > self.capacity:
+                self._values.pop(next(iter(self._values)), None)
+        return value
 
 
 class Renderer:
     """One generator with its segmenter; safe to share between threads.
+
+    What it keeps of a person, a rendered face or a tuned generator, goes when the last session with it goes.
 
     Args:
         generator: renders the codes, on any device.
@@ -49,12 +78,13 @@ class Renderer:
 
     def __init__(self, generator: Generator, segmenter: Segmenter, preview_size: int) -> None:
         self.generator, self.segmenter, self.preview_size = generator, segmenter, preview_size
-        self._apply = lru_cache(maxsize=1)(lambda tuning: tuning.apply(generator))
-        self._unedited = lru_cache(maxsize=KEPT_FACES)(self._render_unedited)
+        self._tuned, self._unedited = Recent(1), Recent(KEPT_FACES)
 
     def tuned(self, tuning: Tuning | None) -> Generator:
-        """The generator with a person's tuning applied. The latest one is cached: one slider causes many events."""
-        return self.generator if tuning is None else self._apply(tuning)
+        """The generator with a person's tuning applied. The latest one is kept: one slider causes many events."""
+        if tuning is None:
+            return self.generator
+        return self._tuned.get(tuning, lambda: tuning.apply(self.generator), lambda _: True)
 
     @torch.inference_mode()
     def pictures(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Tensor:
@@ -70,67 +100,72 @@ class Renderer:
         small = self.tuned(tuning).preview(codes.to(self.generator.device), space, side=self.preview_size)
         return None if small is None else to_pil(small)
 
-    def unedited(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Unedited:
-        """A face before it is edited, codes (1, D) in `space`; kept for the last tensors of codes."""
-        return self._unedited(codes, space, tuning)
-
-    def _render_unedited(self, codes: Tensor, space: str, tuning: Tuning | None) -> Unedited:
-        generator = self.tuned(tuning)
-        codes = generator.lift(codes.to(generator.device), space, generator.space_names[-1])
-        finest, keep = generator.space_names[-1], {*self.segmenter.needs, *kept_layers(generator)}
-        synthesis = first_that_fits(
-            lambda: generator.synthesize(codes, finest, keep=keep),
-            lambda: Synthesis(reduced_pictures(generator, codes, finest)),
-        )
-        return Unedited(generator, codes, synthesis)
-
-    def edited(self, unedited: Unedited, codes: Tensor, space: str) -> Tensor:
-        """Edited codes (1, D) in `space` of a face -> picture (1, 3, R, R), about [-1, 1]."""
+    @torch.inference_mode()
+    def edited(self, unedited: Codes, edited: Codes, tuning: Tuning | None = None) -> Tensor:
+        """Codes of a face, before and after an edit -> the edited picture (1, 3, R, R), about [-1, 1]."""
         return first_that_fits(
-            lambda: unedited.moved(codes, space).image, lambda: reduced_pictures(unedited.generator, codes, space)
+            lambda: self.unedited(unedited, tuning).edited(edited).image, lambda: self._reduced(edited, tuning)
         )
 
     def edited_with_masks(
-        self, unedited: Unedited, codes: Tensor, space: str, parts: Sequence[str], protect: float = 0.0
+        self,
+        unedited: Codes,
+        edited: Codes,
+        parts: Sequence[str],
+        tuning: Tuning | None = None,
+        protect: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
-        """Render an edit, and find its parts before and after it.
+        """Render an edit, and find the edited parts before and after it.
 
         Args:
-            unedited: the face.
-            codes: edited codes (1, D) on the generator's device.
-            space: latent space of the codes.
+            unedited, edited: codes of the face, before and after the edit.
             parts: part names that make up the masks.
+            tuning: change of the generator's weights for one person.
             protect: share of the change outside the parts that is removed from the edited picture, in [0, 1].
 
         Returns:
             Unedited and edited picture (2, 3, R, R), about [-1, 1], and their masks (2, 1, h, w) of 0 and 1.
         """
-        generator, segmenter, before = unedited.generator, self.segmenter, unedited.synthesis
+        segmenter = self.segmenter
 
         def masks_in(*pictures: Synthesis) -> Tensor:
             found = [part_mask(segment_synthesis(segmenter, each), segmenter.parts, parts) for each in pictures]
             return torch.cat(found)
 
         def full() -> tuple[Tensor, Tensor]:
-            first = protected_layers(generator)[:1] if protect else ()
-            after = unedited.moved(codes, space, keep={*segmenter.needs, *first})
-            masks = masks_in(before, after)
+            face = self.unedited(unedited, tuning)
+            first, *others = protected_layers(face.generator)
+            after = face.edited(edited, keep={*segmenter.needs, *([first] if protect else [])})
+            masks = masks_in(face.synthesis, after)
             if protect:
-                weight = soft_mask(masks)
-                whole = unedited.with_states(protected_layers(generator))
+                before, weight = face.with_states([first, *others]), soft_mask(masks)
                 options = {"strength": protect, "keep": segmenter.needs}
-                after = blend_outside(generator, whole, after, codes, space, weight, **options)
+                after = blend_outside(face.generator, before, after, *edited, weight, **options)
                 masks = torch.cat([masks[:1], masks_in(after)])
-            return torch.cat([before.image, after.image]), masks
+            return torch.cat([face.synthesis.image, after.image]), masks
 
         def reduced() -> tuple[Tensor, Tensor]:
             if segmenter.needs or protect:
                 raise MemoryError("feature maps of the full synthesis are needed")
-            finest = generator.space_names[-1]
-            both = reduced_pictures(generator, unedited.codes, finest), reduced_pictures(generator, codes, space)
+            both = [self._reduced(codes, tuning) for codes in (unedited, edited)]
             return torch.cat(both), masks_in(*map(Synthesis, both))
 
         return first_that_fits(full, reduced)
+
+    def unedited(self, codes: Codes, tuning: Tuning | None = None) -> Unedited:
+        """A face before it is edited. It is kept by the tensor of its codes, so that all its edits share it."""
+        generator, (tensor, space) = self.tuned(tuning), codes
+        finest, keep = generator.space_names[-1], {*self.segmenter.needs, *kept_layers(generator)}
+
+        def render() -> Unedited:
+            lifted = generator.lift(tensor.to(generator.device), space, finest).clone()  # the tensor itself is the key
+            return Unedited(generator, lifted, generator.synthesize(lifted, finest, keep=keep))
+
+        return self._unedited.get(tensor, render, lambda face: face.generator is generator)
+
+    def _reduced(self, codes: Codes, tuning: Tuning | None) -> Tensor:
+        tensor, space = codes
+        return reduced_pictures(self.tuned(tuning), tensor.to(self.generator.device), space)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,33 +176,28 @@ class Unedited:
     codes: Tensor
     synthesis: Synthesis
 
-    def moved(self, codes: Tensor, space: str, *, keep: Collection[str] = ()) -> Synthesis:
-        """Render edited codes (1, D) from the first layer on whose styles differ, or the last kept one before it.
+    def edited(self, codes: Codes, *, keep: Collection[str] = ()) -> Synthesis:
+        """Render edited codes, with the states of some layers.
 
-        Args:
-            codes: edited codes on the generator's device.
-            space: latent space of the codes.
-            keep: layers whose states are returned.
+        The synthesis starts behind the last layer whose feature map was kept and is the same for both codes.
         """
-        finest = self.generator.spaces[-1]
-        codes = self.generator.lift(codes, space, finest.name)
-        slots = zip(finest.split(self.codes), finest.split(codes), strict=True)
-        same = [torch.equal(unedited, edited) for unedited, edited in slots]
-        states, resume = self.synthesis.states, None
-        for step in self.generator.steps[:-1]:
-            if not all(same[slot] for slot in step.slots):
-                break
-            if step.layer.name in states:
-                resume = step.layer.name, states[step.layer.name]
-        names = list(self.generator.layers)
-        first = names.index(resume[0]) if resume else -1
-        behind = [name for name in keep if names.index(name) > first]
-        result = self.generator.synthesize(codes, finest.name, keep=behind, resume=resume)
-        ahead = [name for name in keep if name not in behind]
-        before = self.with_states(ahead).states if ahead else {}
-        return Synthesis(result.image, {name: before[name] for name in ahead} | result.states, result.layers)
+        finest, (tensor, space) = self.generator.spaces[-1], codes
+        edited = self.generator.lift(tensor.to(self.codes.device), space, finest.name)
+        slots = zip(finest.split(self.codes), finest.split(edited), strict=True)
+        same = [torch.equal(*pair) for pair in slots]
+        if all(same):
+            return self.with_states(keep)
+        names, resume = list(self.generator.layers), None
+        for step in takewhile(lambda step: all(same[slot] for slot in step.slots), self.generator.steps):
+            if state := self.synthesis.states.get(step.layer.name):
+                resume = step.layer.name, state
+        start = names.index(resume[0]) + 1 if resume else 0
+        shared = {name for name in keep if name in names[:start]}
+        result = self.generator.synthesize(edited, finest.name, keep={*keep} - shared, resume=resume)
+        before = self.with_states(shared).states
+        return Synthesis(result.image, {name: before[name] for name in shared} | result.states, result.layers)
 
-    def with_states(self, layers: Sequence[str]) -> Synthesis:
+    def with_states(self, layers: Collection[str]) -> Synthesis:
         """The unedited picture with the states of at least these layers."""
         if set(layers) <= self.synthesis.states.keys():
             return self.synthesis

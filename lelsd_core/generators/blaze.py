@@ -60,7 +60,7 @@ class BlazeStyleGAN(StyleGenerator):
             self.spaces[3],
         )
         self.register_buffer("const", weights["const"].float()[None])
-        self.to_rgb = Convolution(weights["to_rgb.weight"][:, :, None, None], weights["to_rgb.bias"])
+        self.to_rgb = DenseConv(weights["to_rgb.weight"][:, :, None, None], weights["to_rgb.bias"])
         self.parts = nn.ModuleDict()
         for i, (name, part) in enumerate(parts.items()):
             if "dense.weight" in part:
@@ -104,9 +104,9 @@ class BlazeStyleGAN(StyleGenerator):
     def finish(self, state: State) -> Tensor:
         return self.to_rgb(state.x).float().tanh()
 
-    def tunable_parts(self) -> dict[str, Convolution]:
-        """All convolutions that mix channels, by their path: "parts.8_conv0.pointwise", "to_rgb"."""
-        return {path: module for path, module in self.named_modules() if isinstance(module, Convolution)}
+    def tunable_parts(self) -> dict[str, DenseConv]:
+        """All dense convolutions, by their path: "parts.8_conv0.pointwise", "to_rgb"."""
+        return {path: module for path, module in self.named_modules() if isinstance(module, DenseConv)}
 
     def with_parts(self, parts: Mapping[str, nn.Module]) -> BlazeStyleGAN:
         twin = self
@@ -116,8 +116,8 @@ class BlazeStyleGAN(StyleGenerator):
         return twin
 
 
-class Convolution(nn.Module):
-    """A convolution that mixes channels, and so can be tuned to a person; its output is as large as its input.
+class DenseConv(nn.Module):
+    """A convolution over all channels, which can be tuned to a person; its output is as large as its input.
 
     Args:
         weight: (O, I, k, k), k odd.
@@ -134,7 +134,7 @@ class Convolution(nn.Module):
         """x (B, I, h, w) → (B, O, h, w)."""
         return F.conv2d(x, self.weight, self.bias.to(x.dtype), padding=self.weight_shape[-1] // 2)
 
-    def changed(self, weight: Tensor, bias: Tensor) -> Convolution:
+    def changed(self, weight: Tensor, bias: Tensor) -> DenseConv:
         """A copy with changes (O, I, k, k) of the weight and (O,) of the bias added."""
         return sharing(self, weight=self.weight + weight.to(self.weight.dtype), bias=self.bias + bias)
 
@@ -170,7 +170,7 @@ class Enlarge(nn.Module):
     def __init__(self, part: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.register_buffer("depthwise_bias", part["up.depthwise_bias"].float())
-        self.pointwise = Convolution(part["up.pointwise"], part["up.pointwise_bias"])
+        self.pointwise = DenseConv(part["up.pointwise"], part["up.pointwise_bias"])
         sums = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # first or second pixel, tap, 3×3's tap
         kernels = torch.einsum("ati,bsj,coij->abcots", sums, sums, part["up.depthwise"].float())
         self.register_buffer("kernels", kernels.flatten(0, 2).contiguous())  # (4·C, 1, 2, 2)
@@ -216,7 +216,7 @@ class StyledSeparableConv(nn.Module):
         super().__init__()
         self.enlarge = Enlarge(part) if "up.depthwise" in part else nn.Identity()
         self.register_buffer("depthwise", part["depthwise"].float())
-        self.pointwise = Convolution(part["pointwise"], part["bias"])
+        self.pointwise = DenseConv(part["pointwise"], part["bias"])
         self.channels = len(part["bias"])
         self.register_buffer("noise", None if noise is None else noise * part["noise_strength"].float())
 
@@ -244,7 +244,7 @@ class LastConv(nn.Module):
     def __init__(self, part: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.enlarge = Enlarge(part)
-        self.dense = Convolution(part["dense.weight"], part["dense.bias"])
+        self.dense = DenseConv(part["dense.weight"], part["dense.bias"])
         self.channels = len(part["dense.bias"])
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:

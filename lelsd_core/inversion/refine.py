@@ -34,6 +34,9 @@ CONSTANT_SPREAD = 0.15  # for columns that are equal in all samples, such as a D
 BATCH = 256  # codes lifted at a time
 REACH = 0.3  # learning rate at its peak, in standard deviations of the prior
 FEW_STEPS = 16  # with fewer steps, each is shorter, because long ones would not converge
+LONG = 100  # steps
+SHORT_MEMORY = (0.8, 0.9)  # Adam's betas in shorter refinements, which come closer with them
+LONG_MEMORY = (0.9, 0.95)  # and in longer ones, after which edits keep more of their gain with them
 FULL_EVERY = 8  # low-resolution pictures between two full ones
 LIKENESS_PARTS = ("brows", "eyes", "nose", "mouth")  # parts by which people recognise a person
 LIKENESS_WEIGHT = 3.0
@@ -145,7 +148,7 @@ def refine(
     origin = start.codes.detach()
     offset = torch.zeros_like(origin).requires_grad_()  # in standard deviations
     rate = REACH * min(1.0, steps / FEW_STEPS)
-    optimizer = torch.optim.Adam([offset], rate, betas=(0.8, 0.9))  # gradients shrink fast: a short memory
+    optimizer = torch.optim.Adam([offset], rate, betas=LONG_MEMORY if steps >= LONG else SHORT_MEMORY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
         codes = origin + offset * prior.spread

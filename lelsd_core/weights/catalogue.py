@@ -146,7 +146,8 @@ def read_catalogue() -> dict[str, Network]:
     """All networks by name."""
     table = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
     revisions = table.pop("revisions")
-    return {name: read_network(name, as_tuples(row), revisions) for name, row in table.items()}
+    rows = {name: table.get(row.pop("like", None), {}) | row for name, row in table.items()}
+    return {name: read_network(name, as_tuples(row), revisions) for name, row in rows.items()}
 
 
 def as_tuples(value: Any) -> Any:
