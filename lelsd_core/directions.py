@@ -1,6 +1,7 @@
 """Directions in a latent space: moving codes along them, and their files.
 
     codes (B, D) + Σ amount · vector (D,)  -->  moved codes (B, D)
+    codes and directions of any spaces     -->  edited codes of the finest space
 
 A direction's file is safetensors: the vector, and in the header what it does and how it was found.
 """
@@ -28,7 +29,7 @@ class Direction:
 
     name: str  # its id: "mouth", "hair-2"
     generator: str  # name of the generator it belongs to
-    fingerprint: str  # SHA-256 of that generator's weights
+    fingerprint: str  # of that generator's weights
     space: str  # name of the latent space
     vector: Tensor  # (D,) float32 on the CPU, 0 where it must not write; length 1, or 1 in each slot that it writes
     parts: tuple[str, ...] = ()  # the parts it changes; a single name stands for a tuple of one
@@ -38,11 +39,13 @@ class Direction:
     score: float | None = None  # held-out localization score over both ends, in [0, 1]
     area: float | None = None  # share of the picture that the parts cover, in [0, 1]
     gain: float | None = None  # locality gain: odds of the score over odds of the area
+    layers: tuple[str, ...] = ()  # it acts on these layers only: names, "coarse", "middle" or "fine"; () = on all
     facts: Mapping[str, Any] = field(default_factory=dict)  # how it was found: segmenter, seeds, steps, date ...
 
     def __post_init__(self) -> None:
-        if isinstance(self.parts, str):
-            object.__setattr__(self, "parts", (self.parts,))
+        for name in ("parts", "layers"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, (value,))
 
     def __repr__(self) -> str:
         parts = " ".join(self.parts) or "unknown"
@@ -63,6 +66,7 @@ class Direction:
                 f"({self.fingerprint[:8] or 'no hash'}, space {self.space}); this one is {generator.name!r} "
                 f"({generator.fingerprint[:8] or 'no hash'}, spaces {', '.join(generator.space_names)})."
             )
+        generator.layer_columns(self.layers)  # checks the names
         if len(self.vector) != (width := generator.space(self.space).width):
             raise UserError(f"The direction {self.name!r} has {len(self.vector)} numbers; {self.space} has {width}.")
 
@@ -72,7 +76,8 @@ class Direction:
 
     def save(self, path: str | Path) -> None:
         """Write the direction as safetensors."""
-        facts = {name: getattr(self, name) for name in FIELDS} | {"facts": dict(self.facts), "kind": "direction"}
+        facts = {name: getattr(self, name) for name in (*FIELDS, "layers")}
+        facts |= {"facts": dict(self.facts), "kind": "direction"}
         write_safetensors(path, {"vector": self.vector.float()}, facts)
 
     @classmethod
@@ -81,7 +86,8 @@ class Direction:
         tensors, facts = read_safetensors(path, "direction")
         try:
             fields = {name: facts[name] for name in FIELDS} | {"facts": dict(facts.get("facts", {}))}
-            fields["parts"], fields["ends"] = tuple(fields["parts"]), tuple(fields["ends"])
+            fields["layers"] = facts.get("layers", ())  # older files have none
+            fields |= {name: tuple(fields[name]) for name in ("parts", "ends", "layers")}
             direction = cls(vector=(vector := tensors["vector"].float()), **fields)
             usable = direction.low < 0 < direction.high and len(direction.ends) == 2
             usable = usable and vector.ndim == 1 and bool(vector.isfinite().all())
@@ -126,6 +132,16 @@ def clamp_amounts(directions: Sequence[Direction], amounts: Mapping[str, float])
     return {name: by_name[name].clamp(float(amount)) for name, amount in amounts.items()}
 
 
+def limited(directions: Iterable[Direction], layers: Mapping[str, str | Sequence[str]]) -> tuple[Direction, ...]:
+    """The directions, those that are named with other `Direction.layers`. UserError for an unknown name."""
+    by_name = {direction.name: direction for direction in directions}
+    for name, only in layers.items():
+        if name not in by_name:
+            raise UserError(unknown_name("direction", name, by_name))
+        by_name[name] = replace(by_name[name], layers=only if isinstance(only, str) else tuple(only))
+    return tuple(by_name.values())
+
+
 def moved_parts(directions: Sequence[Direction], amounts: Mapping[str, float]) -> tuple[str, ...]:
     """The parts of all directions with an amount other than 0, each once."""
     moved = [direction for direction in directions if amounts.get(direction.name)]
@@ -155,3 +171,75 @@ def move(codes: Tensor, directions: Sequence[Direction], amounts: Sequence[float
     if vectors.shape[1] != codes.shape[1]:
         raise ValueError(f"directions have {vectors.shape[1]} columns, codes {codes.shape[1]}")
     return codes + steps @ vectors
+
+
+def edited_codes(
+    generator: Generator,
+    codes: Tensor,
+    space: str,
+    directions: Sequence[Direction],
+    amounts: Sequence[float] | Tensor,
+    *,
+    sampled: Tensor | None = None,
+    truncation: float | None = None,
+) -> Tensor:
+    """Codes of any space, moved along directions of any spaces, whose order does not matter.
+
+    Each direction adds to the finest codes what its vector becomes there, in the columns that its layers read. Where
+    that depends on the code, as behind StyleGAN's mapping network, a code of the direction's own space is moved.
+
+    Args:
+        generator: which the codes and directions belong to.
+        codes: (B, D) in `space`.
+        directions: K directions.
+        amounts: how far along each: K numbers, or (B, K).
+        sampled: (B, D') in the coarsest space, what the codes were lifted from; None = unknown.
+        truncation: of that lift.
+
+    Returns:
+        (B, D'') in the finest space.
+
+    Raises:
+        UserError: see `check_reach`.
+    """
+    finest, steps = generator.space_names[-1], torch.as_tensor(amounts, dtype=codes.dtype, device=codes.device)
+    result = generator.lift(codes, space, finest)
+    for source, layers in dict.fromkeys((direction.space, direction.layers) for direction in directions):
+        chosen = [
+            i for i, direction in enumerate(directions) if (direction.space, direction.layers) == (source, layers)
+        ]
+        group = [directions[i] for i in chosen]
+        check_reach(generator, source, space, sampled is not None, f"The direction {group[0].name!r}")
+        known = sampled is not None and source == generator.space_names[0]
+        vectors = torch.stack([direction.vector for direction in group]).to(codes)
+        change = None if known else generator.lift_vectors(vectors, source, finest)
+        if change is not None:
+            change = steps[..., chosen] @ change
+        else:
+            start, psi = (sampled.to(codes), truncation) if known else (codes, None)
+            both = torch.cat([start, move(start, group, steps[..., chosen])])
+            before, after = generator.lift(both, source, finest, truncation=psi).chunk(2)
+            change = after - before
+        result = result + (change * generator.layer_columns(layers).to(change) if layers else change)
+    return result
+
+
+def check_reach(
+    generator: Generator, source: str, space: str, sampled: bool = False, what: str = "A direction"
+) -> None:
+    """UserError if directions of a space move a code that a face does not have.
+
+    Args:
+        generator: of both.
+        source: space of the directions.
+        space: of the face's codes.
+        sampled: whether the code of the coarsest space is known that they were lifted from.
+        what: the direction, as the error names it.
+    """
+    names = generator.space_names
+    usable = [name for i, name in enumerate(names) if not set(names[i:]) & set(generator.curved)]
+    if source not in (*usable, space, *names[:sampled]):
+        raise UserError(
+            f"{what} in {source} moves a code that this face does not have: it was inverted in {space}. Random faces "
+            f"have one; for photos use directions in {', '.join(usable)}."
+        )

@@ -22,7 +22,14 @@ from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import read_segmenter
 from lelsd_core.weights.cache import local, sha256_at, sha256_of
 from lelsd_core.weights.catalogue import CATALOGUE, Network, find_network, names_of, segmenter_of, spec_of
-from lelsd_core.weights.checkpoints import Options, build_generator, read_checkpoint, use_half, weights_file
+from lelsd_core.weights.checkpoints import (
+    Options,
+    build_generator,
+    fingerprint_at,
+    read_checkpoint,
+    use_half,
+    weights_file,
+)
 from lelsd_core.weights.hub import Bar, ensure, fetch
 from lelsd_core.weights.safetensors import is_ours, load_tensors, read_safetensors
 
@@ -96,7 +103,7 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     generator = frozen(build_generator(checkpoint, chosen, known=is_shipped), device)
     if generator.device.type != "cpu":
         use_half(generator, dtype_on(generator.device, checkpoint.config, chosen.dtype))
-    generator.name, generator.fingerprint, generator.base = file.name, file.sha256, checkpoint.base
+    generator.name, generator.sha256 = file.name, file.sha256
     return generator
 
 
@@ -163,10 +170,9 @@ def build_encoder_inverter(
     """The inverter of one of this project's encoders, for the very generator that it was trained with."""
     tensors, facts = read_safetensors(file.path, "encoder")
     if generator is None:
-        shipped = {CATALOGUE[name].shipped.sha256: name for name in names_of("generator") if CATALOGUE[name].shipped}
-        if facts.get("fingerprint") not in shipped:
-            raise UserError(f"{file.path.name} inverts for {facts.get('generator')!r}; give that generator, too.")
-        generator = load_generator(shipped[facts["fingerprint"]], device)
+        if (name := facts.get("generator")) not in names_of("generator"):
+            raise UserError(f"{file.path.name} inverts for {name!r}; give that generator, too.")
+        generator = load_generator(name, device)
     if not generator.shares_codes_of(facts.get("fingerprint")):
         raise UserError(f"{file.path.name} inverts for {facts.get('generator')!r}, not for {generator.name!r}.")
     encoder = frozen(build_encoder(tensors, facts), generator.device)
@@ -179,7 +185,7 @@ def build_e4e_inverter(file: WeightsFile, generator: Generator | None, device: s
     content = read_e4e(file.path, generator=generator is None)
     if generator is None:
         generator = frozen(content.generator, device)
-        generator.name, generator.fingerprint = file.path.stem, file.sha256
+        generator.name, generator.sha256 = file.path.stem, file.sha256
     encoder = frozen(content.encoder, generator.device)
     return E4EInverter(encoder, content.mean.to(generator.device), content.view, generator)
 
@@ -282,7 +288,7 @@ def directions_of(name_or_path: str | Path, source: str | Path | None = None) ->
     if source or network.directions:
         return named_apart(read_gallery(source or network.directions))
     path = local(name) if name in CATALOGUE else weights_file(Path(name))
-    folder = gallery_folder(sha256_at(path)) if path else None
+    folder = gallery_folder(fingerprint_at(path), sha256_at(path)) if path else None
     if folder is None or not any(folder.glob("*.safetensors")):
         raise UserError(f"No directions of {name} were found on this machine; give a folder of them, or discover one.")
     return named_apart(load_directions(folder))

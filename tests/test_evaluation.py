@@ -45,14 +45,14 @@ def test_a_mixture_scores_its_share_of_the_squared_change():
 
 
 def test_brightening_tells_the_sign():
-    samples = held_out(Painter(), Halves(), "Z", SEEDS)
+    samples = held_out(Painter(), Halves(), SEEDS)
     up, down = (samples.effect(direction(0), a).brightening for a in (1.0, -1.0))
     torch.testing.assert_close(up, -down)
     torch.testing.assert_close(up, (Painter().patterns[0].mean() * torch.ones(16)), atol=1e-5, rtol=1e-3)
 
 
 def test_a_range_ends_before_the_picture_changes_too_much():
-    samples = held_out(Painter(), Halves(), "Z", SEEDS)
+    samples = held_out(Painter(), Halves(), SEEDS)
     high = largest_amount(samples, direction(0), 1)
     assert samples.effect(direction(0), high).change.mean() <= MAX_CHANGE
     assert samples.effect(direction(0), high + STEP).change.mean() > MAX_CHANGE
@@ -72,7 +72,7 @@ def test_ranges_of_large_pictures_are_found_on_fewer_samples():
 
 def test_a_range_never_passes_its_limit():
     faint = replace(direction(0), vector=direction(0).vector * 1e-3)
-    assert largest_amount(held_out(Painter(), Halves(), "Z", SEEDS), faint, -1) == -calibration.LIMIT
+    assert largest_amount(held_out(Painter(), Halves(), SEEDS), faint, -1) == -calibration.LIMIT
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -125,7 +125,7 @@ def test_the_facts_are_saved_with_the_direction(tmp_path):
 
 def test_held_out_seeds_are_those_of_the_module_unless_given(monkeypatch):
     monkeypatch.setattr("lelsd_core.seeds.HELD_OUT", range(3))
-    assert len(held_out(Painter(), Halves(), "Z").codes) == 3
+    assert len(held_out(Painter(), Halves()).codes) == 3
     assert calibrate(Painter(), Halves(), direction(0)).score == pytest.approx(1, abs=1e-4)
 
 

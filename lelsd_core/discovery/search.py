@@ -241,6 +241,8 @@ class SearchState:
         tensors, facts = read_safetensors(path, "discovery")
         try:
             saved, numbers = facts["task"], facts["numbers"]
+            if self.generator.has_fingerprint(saved["generator"]):
+                saved["generator"] = self.task["generator"]
             saved["config"]["micro"] = self.task["config"]["micro"]  # changes the memory that is needed, not the result
             different = [name for name, value in self.task.items() if saved.get(name) != value]
             values = {name: type(getattr(self, name))(numbers[name]) for name in NUMBERS}

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.directions import Direction, clamp_amounts, move, moved_parts
+from lelsd_core.directions import Direction, check_reach, clamp_amounts, edited_codes, moved_parts
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
@@ -221,20 +221,16 @@ class Editor:
     # ---------------------------------------------------------------------------------------- session -> picture
 
     def moved_codes(self, session: Session, amounts: Mapping[str, float]) -> tuple[Tensor, str]:
-        """Codes (1, D) moved by amounts by direction name, and their space.
+        """Codes (1, D) of the finest space moved by amounts by direction name, and that space.
 
-        The codes are lifted from coarse to fine spaces, and each direction is applied in its own space.
+        UserError for an unknown direction, or one that cannot act on this face (see `directions.check_reach`).
         """
         amounts = clamp_amounts(session.directions, amounts)
         moving = [direction for direction in session.directions if amounts.get(direction.name)]
-        codes, space = session.codes.to(self.generator.device), session.space
-        names = self.generator.space_names
-        for target in names[names.index(space) :]:
-            directions = [direction for direction in moving if direction.space == target]
-            if directions:
-                codes, space = self.generator.lift(codes, space, target), target
-                codes = move(codes, directions, [amounts[direction.name] for direction in directions])
-        return codes, space
+        codes, steps = session.codes.to(self.generator.device), [amounts[direction.name] for direction in moving]
+        origin = {"sampled": session.sampled, "truncation": session.truncation}
+        edited = edited_codes(self.generator, codes, session.space, moving, steps, **origin)
+        return edited, self.generator.space_names[-1]
 
     def synthesize(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Tensor:
         """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
@@ -322,9 +318,9 @@ class Editor:
 
     def random_face(self, seed: int) -> Session:
         """A session of a random face; the same for the same seed."""
-        codes, space = self._random_codes(seed)
-        note = f"A face that the generator made up, seed {seed}."
-        return self._session(codes, space, note)[0]
+        note, truncation = f"A face that the generator made up, seed {seed}.", self.generator.usual_truncation
+        session, _ = self._session(*self._random_codes(seed), note)
+        return replace(session, sampled=self.generator.sample([seed]).cpu(), truncation=truncation)
 
     @torch.no_grad()
     def _random_codes(self, seed: int) -> tuple[Tensor, str]:
@@ -348,6 +344,7 @@ class Editor:
         Unedited samples rendered for the previous search are used again where the configuration allows it.
         """
         config = config.check(self.generator, self.segmenter)
+        check_reach(self.generator, config.space, session.space, session.sampled is not None)
         samples = self.samples.fitting(self.generator, self.segmenter, config)
         for progress in discover(self.generator, self.segmenter, config, samples=samples):
             yield progress, session.with_directions(progress.directions)

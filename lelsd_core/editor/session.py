@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.directions import Direction, named_apart
+from lelsd_core.directions import Direction, limited, named_apart
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.identity import SAME_PERSON
 from lelsd_core.evaluation.metrics import InversionMetrics
@@ -87,6 +87,8 @@ class Session:
     preview: Image.Image | None = None  # the unedited picture as `Editor.preview` renders it; None for full pictures
     generator: str = ""  # name of the generator that the codes belong to
     tuning: Tuning | None = None  # change of the generator's weights for this person, if it was tuned
+    sampled: Tensor | None = None  # (1, D') in the coarsest space, what a random face was lifted from; None for a photo
+    truncation: float | None = None  # of that lift
 
     def __repr__(self) -> str:
         source = "random face" if self.inversion_l1 is None else f"photo, inversion L1 {self.inversion_l1:.3f}"
@@ -96,6 +98,13 @@ class Session:
     def with_directions(self, directions: Sequence[Direction]) -> Session:
         """The session with more directions at the end; names that are already used get a number."""
         return replace(self, directions=named_apart([*self.directions, *directions]))
+
+    def with_layers(self, layers: Mapping[str, str | Sequence[str]]) -> Session:
+        """The session with some directions, by name, limited to layers: "coarse", "middle", "fine", or their names.
+
+        UserError for a direction that the session does not have.
+        """
+        return replace(self, directions=limited(self.directions, layers))
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def calibrate(
         UserError: no sample shows the direction's parts.
     """
     segmenter = adapt(segmenter)
-    samples = held_out(generator, segmenter, direction.space, seeds)
+    samples = held_out(generator, segmenter, seeds)
     if not part_mask(samples.probabilities, segmenter.parts, direction.parts).any():
         parts = " or ".join(direction.parts)
         raise UserError(f"None of {len(samples.codes)} samples of {generator.name} shows {parts}; choose another part.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 import lelsd_core.seeds
 from lelsd_core.device import by_rows
-from lelsd_core.directions import Direction
+from lelsd_core.directions import Direction, edited_codes
 from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
 from lelsd_core.generators.base import Generator
 from lelsd_core.localization import COMBINE, NO_CHANGE, locality_gain, localization_score, resized_mask
@@ -55,23 +56,28 @@ class Effect(NamedTuple):
 
 
 class HeldOut:
-    """N samples, rendered and segmented once from codes (N, D) in a space; measures directions in that space."""
+    """N samples, rendered and segmented once from codes (N, D) in a space; measures directions of all spaces."""
 
     @torch.inference_mode()
     def __init__(self, generator: Generator, segmenter: Segmenter, space: str, codes: Tensor) -> None:
         self.generator, self.segmenter, self.space, self.codes = generator, segmenter, space, codes
+        self.finest = generator.space_names[-1]
         self.batch = max(1, min(BATCH, PIXELS // generator.resolution**2))  # samples rendered at a time
-        batches = [self.render(batch) for batch in codes.split(self.batch)]
+        batches = [self.render(generator.lift(batch, space, self.finest)) for batch in codes.split(self.batch)]
         self.pictures, self.probabilities = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
 
     def render(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 3, R, R) and part probabilities (B, P, h, w); one by one where memory is short."""
+        """Pictures (B, 3, R, R) and part probabilities (B, P, h, w) of codes of the finest space."""
 
         def render_batch(batch: Tensor) -> tuple[Tensor, Tensor]:
-            synthesis = self.generator.synthesize(batch, self.space, keep=self.segmenter.needs)
+            synthesis = self.generator.synthesize(batch, self.finest, keep=self.segmenter.needs)
             return synthesis.image, segment_synthesis(self.segmenter, synthesis)
 
-        return by_rows(render_batch, codes)
+        return by_rows(render_batch, codes)  # one by one where memory is short
+
+    def moved(self, codes: Tensor, direction: Direction, amount: float) -> tuple[Tensor, Tensor]:
+        """`render` of samples moved by an amount along a direction."""
+        return self.render(edited_codes(self.generator, codes, self.space, [direction], [amount]))
 
     @torch.inference_mode()
     def effect(self, direction: Direction, amount: float, count: int | None = None) -> Effect:
@@ -79,7 +85,7 @@ class HeldOut:
         batches, parts = [], self.segmenter.parts
         tensors = (self.codes, self.pictures, self.probabilities)
         for codes, before, parts_before in zip(*(t[:count].split(self.batch) for t in tensors), strict=True):
-            after, parts_after = self.render(codes + amount * direction.vector.to(codes))
+            after, parts_after = self.moved(codes, direction, amount)
             masks = [part_mask(probabilities, parts, direction.parts) for probabilities in (parts_before, parts_after)]
             mask = COMBINE["average"](*masks)
             change = after - before
@@ -104,7 +110,7 @@ class HeldOut:
         network, distances = load_lpips(local("lpips-alex"), self.generator.device), []
         pairs = (tensor[:LPIPS_SAMPLES].split(self.batch) for tensor in (self.codes, self.pictures))
         for codes, before in zip(*pairs, strict=True):
-            after, _ = self.render(codes + amount * direction.vector.to(codes))
+            after, _ = self.moved(codes, direction, amount)
             distances.append(PerceptualTarget(network, before).distance(after))
         return float(torch.cat(distances).mean())
 
@@ -131,25 +137,27 @@ class HeldOut:
 
 
 @torch.inference_mode()
-def held_out(generator: Generator, segmenter: Segmenter, space: str, seeds: Sequence[int] | None = None) -> HeldOut:
-    """The samples of some seeds; None = `lelsd_core.seeds.HELD_OUT`. `space`: of the directions to measure."""
+def held_out(generator: Generator, segmenter: Segmenter, seeds: Sequence[int] | None = None) -> HeldOut:
+    """The samples of some seeds; None = `lelsd_core.seeds.HELD_OUT`."""
     codes = generator.sample(lelsd_core.seeds.HELD_OUT if seeds is None else seeds)
-    return HeldOut(generator, segmenter, space, generator.lift(codes, generator.space_names[0], space))
+    return HeldOut(generator, segmenter, generator.space_names[0], codes)
 
 
 class Evaluator:
-    """Evaluates directions of a generator, all on the same held-out samples, rendered once for each space."""
+    """Evaluates directions of a generator, all on the same held-out samples, which are rendered at the first one."""
 
     def __init__(self, generator: Generator, segmenter: Segmenter, seeds: Sequence[int] | None = None) -> None:
         self.generator, self.segmenter, self.seeds = generator, adapt(segmenter), seeds
-        self.samples: dict[str, HeldOut] = {}
+
+    @cached_property
+    def samples(self) -> HeldOut:
+        """The samples, rendered."""
+        return held_out(self.generator, self.segmenter, self.seeds)
 
     def __call__(self, direction: Direction) -> Row:
         """The direction's `Row`. UserError for a direction of another generator."""
         direction.check(self.generator)
-        if direction.space not in self.samples:
-            self.samples[direction.space] = held_out(self.generator, self.segmenter, direction.space, self.seeds)
-        return self.samples[direction.space].evaluate(direction)
+        return self.samples.evaluate(direction)
 
 
 def evaluate(

@@ -59,7 +59,7 @@ editor = load_editor("{generator}", directions="{repository}")
 edited = editor.render(editor.random_face(1), {{"{name}": {amount:g}}})
 ```
 
-The files fit only the weights whose SHA-256 is `{fingerprint}`.
+The files fit only the weights whose fingerprint in lelsd_core is `{fingerprint}`.
 
 ## Licence
 

@@ -49,11 +49,15 @@ class GalleryProgress:
     words: str = ""  # message why there is no direction, or why it was not saved
 
 
-def gallery_folder(fingerprint: str) -> Path:
-    """Where a generator's directions are cached: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache."""
+def gallery_folder(fingerprint: str, sha256: str = "") -> Path:
+    """Where a generator's directions are cached: below `LELSD_CACHE`, or lelsd in `XDG_CACHE_HOME` or ~/.cache.
+
+    A folder that was once made for the SHA-256 of the generator's file is used on.
+    """
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lelsd")
     cache = os.environ.get("LELSD_CACHE") or usual
-    return Path(cache).expanduser() / "directions" / fingerprint
+    folder = Path(cache).expanduser() / "directions"
+    return folder / (sha256 if sha256 and (folder / sha256).is_dir() else fingerprint)
 
 
 def fill_gallery(
@@ -137,7 +141,7 @@ def read_gallery(source: str | Path) -> tuple[Direction, ...]:
 
 def cached_directions(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
     """The directions that `fill_gallery` found for a generator in earlier runs; damaged files are left out."""
-    folder = gallery_folder(generator.fingerprint)
+    folder = gallery_folder(generator.fingerprint, generator.sha256)
     cached = [read_cache(folder, part, generator) for part in usual_parts(segmenter)]
     return tuple(direction for direction, _ in cached if direction)
 

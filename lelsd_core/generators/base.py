@@ -82,23 +82,27 @@ class Generator(nn.Module, ABC):
 
     Attributes:
         name: registry name, or the file's.
-        fingerprint: SHA-256 of the weights file, "" if there is none.
-        base: SHA-256 of the generator that this one is a variant of, whose codes and directions it shares, or None.
+        fingerprint: of the weights, the same from any file, see `weights.checkpoints.Checkpoint`; "" if there is none.
+        sha256: of the file, by which older directions name their generator; "" if there is none.
+        base: both of the generator that this one is a variant of, whose codes and directions it shares, or ().
         resolution: picture size in pixels.
         spaces: latent spaces, coarse to fine; the last one feeds the steps.
         layers: feature maps by name, in synthesis order.
         steps: the synthesis steps, one for each layer.
+        curved: spaces whose lift to the next one is not affine.
         usual_truncation: a truncation that gives good pictures; None if the architecture's lifts have none.
         load_options: the fields of `weights.checkpoints.Options` that the architecture takes.
     """
 
     name: str = ""
     fingerprint: str = ""
-    base: str | None = None
+    sha256: str = ""
+    base: tuple[str, ...] = ()
     resolution: int
     spaces: tuple[LatentSpace, ...]
     layers: Mapping[str, Layer]
     steps: tuple[Step, ...]
+    curved: tuple[str, ...] = ()
     usual_truncation: float | None = None
     load_options: tuple[str, ...] = ()
 
@@ -129,9 +133,13 @@ class Generator(nn.Module, ABC):
                 return space
         raise UserError(unknown_name("latent space", name, self.space_names))
 
+    def has_fingerprint(self, fingerprint: str | None) -> bool:
+        """Whether that is this generator's fingerprint, or the SHA-256 of its file, which once took its place."""
+        return fingerprint in (self.fingerprint, self.sha256 or self.fingerprint)
+
     def shares_codes_of(self, fingerprint: str | None) -> bool:
-        """Whether codes and directions of the generator with that SHA-256 are this one's as well."""
-        return fingerprint == self.fingerprint or (self.base is not None and fingerprint == self.base)
+        """Whether codes and directions of the generator with that fingerprint are this one's as well."""
+        return self.has_fingerprint(fingerprint) or fingerprint in self.base
 
     def check_layers(self, names: Iterable[str]) -> None:
         """UserError for an unknown layer."""
@@ -177,6 +185,18 @@ class Generator(nn.Module, ABC):
             expanded += inside
         return tuple(expanded)
 
+    def layer_columns(self, names: Iterable[str]) -> Tensor:
+        """(D,) float32 for the finest space: 1 for the columns that some layers read, else 0.
+
+        `names` are layers, "coarse", "middle", "fine" or "all". UserError for another name.
+        """
+        expanded = {layer for name in names for layer in {**self.groups, "all": self.layers}.get(name, (name,))}
+        for name in expanded - self.layers.keys():
+            raise UserError(unknown_name("layer", name, ("all", *self.groups, *self.layers)))
+        read = {slot for step in self.steps if step.layer.name in expanded for slot in step.slots}
+        slots = enumerate(self.spaces[-1].slots)
+        return torch.cat([torch.full((slot.width,), float(i in read)) for i, slot in slots])
+
     def slot_of(self, index: int, space: str) -> int:
         """The slot of a space that feeds slot `index` of the finest space; -1 for spaces without layers."""
         return index if space == self.spaces[-1].name else -1
@@ -211,6 +231,17 @@ class Generator(nn.Module, ABC):
         for space in self.spaces[first:last]:
             codes = self.lift_once(codes, space)
         return codes
+
+    def lift_vectors(self, vectors: Tensor, source: str, target: str) -> Tensor | None:
+        """What adding vectors (K, D) in space `source` adds in the finer `target`, (K, D'); None if that varies.
+
+        It is the same for all codes where the lifts between the two spaces are affine.
+        """
+        names = self.space_names
+        if any(name in self.curved for name in names[names.index(source) : names.index(target)]):
+            return None
+        lifted = self.lift(torch.cat([vectors, torch.zeros_like(vectors[:1])]), source, target)
+        return lifted[:-1] - lifted[-1:]
 
     def synthesize(
         self,

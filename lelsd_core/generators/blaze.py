@@ -38,6 +38,7 @@ class BlazeStyleGAN(StyleGenerator):
         noise_seed: for random noise.
     """
 
+    curved = ()
     load_options = ("noise", "noise_seed")
 
     def __init__(self, weights: Mapping[str, Tensor], *, noise: str = "stored", noise_seed: int = 0) -> None:

@@ -64,6 +64,7 @@ class StyleGenerator(Generator):
         held: names of slots of S that edits do not move.
     """
 
+    curved = ("Z",)
     usual_truncation = 0.7
     truncated_rows: int | None = None  # number of rows of W+ that are truncated; None = all
 

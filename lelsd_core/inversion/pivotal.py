@@ -40,14 +40,14 @@ class Tuning:
 
     factors: Mapping[str, Tensor]
     generator: str  # name of the generator it belongs to
-    fingerprint: str  # SHA-256 of that generator
+    fingerprint: str  # of that generator's weights
     before: float  # mean absolute error of the person's picture in [-1, 1], without the tuning
     l1: float  # and with it
     step: int = 0  # number of optimiser steps
 
     def apply(self, generator: Generator) -> Generator:
         """The tuned generator, which shares all other tensors with `generator`. UserError for any other generator."""
-        if self.fingerprint != generator.fingerprint:
+        if not generator.has_fingerprint(self.fingerprint):
             raise UserError(
                 f"This tuning was made for the generator {self.generator!r} ({self.fingerprint[:8] or 'no hash'}); "
                 f"this one is {generator.name!r} ({generator.fingerprint[:8] or 'no hash'})."

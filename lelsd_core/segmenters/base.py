@@ -82,7 +82,7 @@ class Segmenter(nn.Module):
 
     def check(self, generator: Generator) -> None:
         """UserError if this segmenter reads the features of another generator."""
-        if self.made_for is not None and self.made_for[1] != generator.fingerprint:
+        if self.made_for is not None and not generator.has_fingerprint(self.made_for[1]):
             raise UserError(
                 f"This segmenter reads the features of {self.made_for[0]!r}, not of {generator.name!r}; fit one for "
                 "this generator."

@@ -5,7 +5,10 @@ file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  -
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from torch import Tensor
 from lelsd_core.device import AUTO
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators import ARCHITECTURES, Generator
-from lelsd_core.weights.cache import sha256_of
+from lelsd_core.weights.cache import add_to_record, read_record, sha256_at, sha256_of
 from lelsd_core.weights.classes import Choice, class_weights
 from lelsd_core.weights.layouts import LAYOUTS, Extra, describe_foreign, describe_start, state_dict_of
 from lelsd_core.weights.nvidia import read_nvidia
@@ -24,6 +27,7 @@ from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_f
 
 FORMATS = "rosinality .pt, NVIDIA .pkl, StyleGAN1 .pt, a BigGAN folder, a DCGAN, or .safetensors"
 WEIGHTS_IN_FOLDER = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
+NO_WEIGHTS = ("noise_const", "w_avg", "resample_filter")  # differ between files of one generator; move no direction
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": None}
 
 
@@ -35,7 +39,17 @@ class Checkpoint:
     config: dict[str, Any]  # JSON
     tensors: dict[str, Tensor]
     about: str  # the kind of file it came in
-    base: str | None = None  # SHA-256 of the generator that it is a variant of
+    base: tuple[str, ...] = ()  # fingerprint and file's SHA-256 of the generator that it is a variant of
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights by name, in float16: the same from any file of the generator, in any precision."""
+        digest = hashlib.sha256(self.architecture.encode())
+        for name in sorted(name for name in self.tensors if not name.endswith(NO_WEIGHTS)):
+            tensor = self.tensors[name]
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.half().contiguous().numpy())
+        return digest.hexdigest()
 
     @property
     def class_count(self) -> int:
@@ -67,9 +81,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             architecture, config = facts.get("architecture"), facts.get("config", {})
             if architecture not in ARCHITECTURES or not isinstance(config, dict):
                 raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
-            tensors, base = read_variant(path, tensors, facts["base"]) if "base" in facts else (tensors, None)
+            base = read_base(path, facts["base"]) if "base" in facts else None
+            tensors = changed(base.tensors, tensors) if base else tensors
             tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned: sums come out the same
-            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), base)
+            same_codes = (base.fingerprint, str(facts["base"]["sha256"])) if base else ()
+            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), same_codes)
         if is_torch_file(start):  # mapped: other parts of the file, such as an encoder, are never in memory
             tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
             checkpoint = to_checkpoint(tensors, Extra(mean=mean, folder=path.parent), length)
@@ -81,17 +97,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return to_checkpoint(tensors, Extra(attributes=attributes), length)
 
 
-def read_variant(path: Path, tensors: dict[str, Tensor], facts: Any) -> tuple[dict[str, Tensor], str]:
-    """All tensors of a variant, which is stored as what differs from a base, and the SHA-256 of the base.
+def read_base(path: Path, facts: Any) -> Checkpoint:
+    """The generator in the same folder that a file is a variant of, as `facts` say: "file" and "sha256".
 
-    Args:
-        path: the variant's file; the base lies in the same folder.
-        tensors: those that differ: as they are, or as "NAME.change" (int8) and "NAME.scale" (rows, 1, ...), whose
-            product is added to the base's.
-        facts: what the variant says of its base: "file" and "sha256".
-
-    Raises:
-        UserError: the base is not there, or is another version.
+    UserError if it is not there, or is another version.
     """
     name, expected = Path(str(facts["file"])).name, str(facts["sha256"])
     base = path.with_name(name)
@@ -103,14 +112,25 @@ def read_variant(path: Path, tensors: dict[str, Tensor], facts: Any) -> tuple[di
             f"{path.name} is a variant of another version of {name}: the one with SHA-256 {expected[:8]}… was "
             f"expected beside it, this is {actual[:8]}…."
         )
-    whole = read_safetensors(base, "generator")[0]
+    return read_checkpoint(base)
+
+
+def changed(base: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All tensors of a variant.
+
+    Args:
+        base: those of its base.
+        tensors: those that differ: as they are, or as "NAME.change" (int8) and "NAME.scale" (rows, 1, ...), whose
+            product is added to the base's.
+    """
+    whole = dict(base)
     for name, tensor in tensors.items():
         stem, _, kind = name.rpartition(".")
         if kind == "change":
             whole[stem] = whole[stem].float() + tensor.float() * tensors[f"{stem}.scale"]
         elif f"{stem}.change" not in tensors:
             whole[name] = tensor
-    return whole, actual
+    return whole
 
 
 def to_checkpoint(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:
@@ -176,7 +196,18 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
             f"The weights look like {checkpoint.architecture} ({checkpoint.about}), but they are incomplete or do not "
             f"fit together ({type(problem).__name__}: {reason})."
         ) from None
+    generator.fingerprint, generator.base = checkpoint.fingerprint, checkpoint.base
     return generator
+
+
+def fingerprint_at(path: Path) -> str:
+    """`Checkpoint.fingerprint` of a generator's file, which is read only if it has not been recorded."""
+    sha256 = sha256_at(path)
+    known = read_record().get("fingerprints", {}).get(sha256)
+    if known is None:
+        known = read_checkpoint(path).fingerprint
+        add_to_record("fingerprints", {sha256: known})
+    return known
 
 
 def check_options(options: Options, architecture: str) -> None:

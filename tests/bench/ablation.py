@@ -66,7 +66,7 @@ def ablate(
     """
     config = config.check(generator, segmenter)
     samples: dict[str, Samples] = {}  # shared by all settings that read the score at the same place
-    evaluated_on = held_out(generator, segmenter, config.space, held_out_seeds)
+    evaluated_on = held_out(generator, segmenter, held_out_seeds)
     for masks, read in SETTINGS:
         layers = tuple(generator.layers) if read == "features" else ()
         for part in parts:
