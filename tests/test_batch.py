@@ -45,7 +45,7 @@ def single(photos, tmp_path_factory) -> tuple[Path, int]:
     return out, main(["edit", str(photos), str(out), *AMOUNTS, "--json"])
 
 
-FIGURES = ("inversion_l1", "lpips", "identity", "identity_network", "seconds", "amounts")
+FIGURES = ("inversion_l1", "lpips", "identity", "identity_network", "seconds", "amounts", "layers")
 AMOUNTS = ["--set", "mouth=3", "--steps", "3", "--protect", "1"]
 
 

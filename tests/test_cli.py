@@ -58,6 +58,33 @@ def test_edit_reads_a_recipe_and_set_goes_on_top(tmp_path, capsys):
     assert Image.open(out).size == (64, 64)
 
 
+def test_a_direction_is_limited_to_layers_by_set_or_by_a_recipe(tmp_path, capsys):
+    def edited(*more: str) -> np.ndarray:
+        arguments = ["edit", str(ASTRONAUT), str(tmp_path / "out.png"), "--crop", "--steps", "0", "--json", *more]
+        assert main(arguments) == 0
+        return np.asarray(Image.open(tmp_path / "out.png"))
+
+    still, whole, fine = (edited("--set", f"hair={amount}") for amount in ("0", "3", "3@middle,fine"))
+    assert answer(capsys)["layers"] == {"hair": ["middle", "fine"]}
+    recipe = tmp_path / "r.json"
+    recipe.write_text('{"amounts": {"hair": 3}, "layers": {"hair": ["middle", "fine"]}}')
+    assert np.array_equal(edited("--recipe", str(recipe)), fine)
+    assert np.array_equal(edited("--recipe", str(recipe), "--set", "hair=3"), whole)
+    assert not np.array_equal(fine, whole)
+    assert not np.array_equal(fine, still)
+    assert main(["edit", str(ASTRONAUT), str(tmp_path / "no.png"), "--set", "hair=3@thick"]) == 1
+    assert "no layer named 'thick'" in capsys.readouterr().err
+
+
+def test_a_direction_in_z_moves_a_photo_of_digiface(tmp_path, capsys, few_held_out):
+    found, still, moved = (tmp_path / name for name in ("zm.safetensors", "still.png", "moved.png"))
+    assert main(["discover", str(found), "--parts", "mouth", "--space", "Z", "--steps", "4"]) == 0
+    options = ["--directions", str(found), "--steps", "0", "--crop"]
+    assert main(["edit", str(ASTRONAUT), str(still), *options]) == 0
+    assert main(["edit", str(ASTRONAUT), str(moved), *options, "--set", "zm=1"]) == 0
+    assert not np.array_equal(np.asarray(Image.open(still)), np.asarray(Image.open(moved)))
+
+
 def test_discover_writes_a_direction_with_its_figures(tmp_path, capsys, few_held_out):
     out = tmp_path / "lips.safetensors"
     assert main(["discover", str(out), "--parts", "mouth", "--steps", "10", "--json"]) == 0

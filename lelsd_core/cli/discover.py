@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         check_file(Path(options.checkpoint))
     spec, segmenter_name = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
     values = {field.name: getattr(options, field.name) for field in fields(DiscoverConfig)}
-    config = replace(spec.discover, **{name: value for name, value in values.items() if value is not None})
+    config = spec.discover.with_values(**{name: value for name, value in values.items() if value is not None})
     against = [Direction.load(path) for path in options.against]
     device = choose_device(options.device)
     segmenter = load_segmenter(segmenter_name, device, weights=options.segmenter_weights)

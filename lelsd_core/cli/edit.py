@@ -17,7 +17,7 @@ from lelsd_core.device import choose_device
 from lelsd_core.directions import clamp_amounts, free_name
 from lelsd_core.editor import InversionOptions
 from lelsd_core.editor.renderer import check_strength
-from lelsd_core.editor.session import describe_metrics, read_recipe, read_setting
+from lelsd_core.editor.session import Layers, describe_metrics, read_recipe, read_setting, read_slider
 from lelsd_core.errors import UserError, check_file, check_folder, unknown_name
 from lelsd_core.faces import Nudge
 from lelsd_core.images import OUTPUTS, read_photo, save_picture
@@ -34,8 +34,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Edit one photo, or each photo of a folder; options are checked before any slow work."""
     check_workers(options.workers)
     device = str(choose_device(options.device))
-    inversion, amounts = read_inversion_options(options), read_amounts(options)
-    build = partial(PhotoEditor, options, inversion, amounts)
+    inversion, (amounts, layers) = read_inversion_options(options), read_amounts(options)
+    build = partial(PhotoEditor, options, inversion, amounts, layers)
     photo, out = Path(options.photo), Path(options.out)
     if not photo.is_dir():
         if options.format:
@@ -71,16 +71,23 @@ class PhotoEditor:
         options: of the command line, with the generator's name filled in.
         inversion: which face, its alignment and its inversion.
         amounts: by direction name, each within its slider range.
+        layers: that directions are limited to, by direction name.
         device: a torch device's name.
     """
 
     def __init__(
-        self, options: argparse.Namespace, inversion: InversionOptions, amounts: dict[str, float], device: str
+        self,
+        options: argparse.Namespace,
+        inversion: InversionOptions,
+        amounts: dict[str, float],
+        layers: Layers,
+        device: str,
     ) -> None:
-        self.options, self.inversion, self.amounts = options, inversion, amounts
+        self.options, self.inversion, self.amounts, self.layers = options, inversion, amounts, layers
         networks = {"directions": options.directions, "segmenter": options.segmenter}
         self.editor = load_editor(options.generator, device, **networks)
         self.editor.check(inversion)
+        self.editor.check_edit(amounts, layers)
         self.editor.warm_up()
 
     def __call__(self, job: tuple[Path, Path]) -> dict[str, Any]:
@@ -96,7 +103,7 @@ class PhotoEditor:
 
     def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
         """Edit a photo and write it; the fields of the JSON, and a sentence about its face and its inversion."""
-        session = self.editor.open(photo, self.inversion)
+        session = self.editor.open(photo, self.inversion).with_layers(self.layers)
         edited = self.editor.render(session, self.amounts, protect=self.options.protect)
         if not self.options.crop:
             edited = self.editor.paste(session, photo, edited, self.amounts, how=self.options.paste or "change")
@@ -108,15 +115,19 @@ class PhotoEditor:
             "identity_network": session.metrics.identity_network,
             "seconds": session.seconds,
             "amounts": self.amounts,
+            "layers": self.layers,
             "fidelity": {"guess": asdict(session.encoder_metrics), "inversion": asdict(session.metrics)},
         }
         message = f"{session.note} Inversion error {session.inversion_l1:.3f} in {session.seconds:.1f} s"
         return row, f"{message} ({describe_metrics(session)})."
 
 
-def read_amounts(options: argparse.Namespace) -> dict[str, float]:
-    """Amounts by direction name, within their ranges; fills in the generator. UserError for options without sense."""
-    requested, recipe_generator = read_recipe(options.recipe) if options.recipe else ({}, None)
+def read_amounts(options: argparse.Namespace) -> tuple[dict[str, float], Layers]:
+    """Amounts within their ranges, and layers, by direction name; fills in the generator.
+
+    UserError for options without sense.
+    """
+    requested, layers, recipe_generator = read_recipe(options.recipe) if options.recipe else ({}, {}, None)
     generator = options.generator = options.generator or recipe_generator or GENERATOR
     segmenter_of(generator, options.segmenter)
     if recipe_generator not in (None, generator, Path(generator).stem, Path(generator).name):
@@ -127,13 +138,15 @@ def read_amounts(options: argparse.Namespace) -> dict[str, float]:
             raise UserError(unknown_name(kind, name, choices))
     if options.crop and options.paste:
         raise UserError("--crop writes the face alone, nothing is pasted; leave out --paste or --crop.")
-    requested |= dict(read_setting(text) for text in options.set)
+    for name, amount, only in map(read_slider, options.set):
+        requested[name] = amount
+        layers = {n: given for n, given in layers.items() if n != name} | ({name: only} if only else {})
     directions = directions_of(generator, options.directions) if requested or options.directions else ()
     amounts = clamp_amounts(directions, requested)
     for name, amount in amounts.items():
         if amount != requested[name]:
             print(f"{name}: {requested[name]:g} is outside its range; {amount:g} is used.")
-    return amounts
+    return amounts, layers
 
 
 def read_inversion_options(options: argparse.Namespace) -> InversionOptions:

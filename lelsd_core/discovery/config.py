@@ -72,6 +72,11 @@ class DiscoverConfig:
             if isinstance(entry.default, tuple) and not isinstance(value, tuple):
                 object.__setattr__(self, entry.name, (value,) if isinstance(value, str) else tuple(value))
 
+    def with_values(self, **values: Any) -> DiscoverConfig:
+        """The config with other values; in another space without the slots and amounts that were meant for its own."""
+        moved = values.get("space", self.space) != self.space
+        return replace(self, **({"slots": (), "least": None, "most": None} if moved else {}) | values)
+
     def check(self, generator: Generator, segmenter: Segmenter) -> DiscoverConfig:
         """The config for these networks: every value checked, and what was left open filled in.
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.directions import Direction, check_reach, clamp_amounts, edited_codes, moved_parts
+from lelsd_core.directions import Direction, check_reach, clamp_amounts, edited_codes, limited, moved_parts
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
@@ -158,6 +158,14 @@ class Editor:
         closeness_of(options.closeness)
         if options.tune:
             check_tunable(self.generator)
+
+    def check_edit(self, amounts: Mapping[str, float], layers: Mapping[str, Sequence[str]] | None = None) -> None:
+        """UserError for directions that do not exist, have no such layers, or cannot act on an inverted photo."""
+        for direction in limited(self.directions, layers or {}):
+            direction.check(self.generator)
+            if amounts.get(direction.name):
+                what = f"The direction {direction.name!r}"
+                check_reach(self.generator, direction.space, self.inverter.space, what=what)
 
     @property
     def can_tune(self) -> bool:

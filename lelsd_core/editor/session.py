@@ -150,8 +150,11 @@ def describe_alignment(face: AlignedFace, number: int = 0) -> str:
     return " ".join([first, *candidate.notes])
 
 
-def read_recipe(path: str | Path) -> tuple[dict[str, float], str | None]:
-    """Amounts by direction name of a recipe (JSON), and the name of its generator, if the file says it.
+Layers = dict[str, tuple[str, ...]]  # by direction name, the layers that it is limited to
+
+
+def read_recipe(path: str | Path) -> tuple[dict[str, float], Layers, str | None]:
+    """Amounts and layers by direction name of a recipe (JSON), and the name of its generator, if the file says it.
 
     Raises:
         UserError: a missing file, or another one.
@@ -163,8 +166,11 @@ def read_recipe(path: str | Path) -> tuple[dict[str, float], str | None]:
             raise ValueError
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         amounts = {str(name): finite(amount) for name, amount in content["amounts"].items()}
+        layers = {
+            str(n): (o,) if isinstance(o, str) else tuple(map(str, o)) for n, o in content.get("layers", {}).items()
+        }
         generator = content.get("generator")
-        return amounts, None if generator is None else str(generator)
+        return amounts, layers, None if generator is None else str(generator)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f'{path} is not a recipe; it should hold {{"amounts": {{"mouth": 2.5}}}}.') from None
 
@@ -176,6 +182,13 @@ def read_setting(text: str, flag: str = "--set", example: str = "mouth=2.5") -> 
         return name.strip(), finite(amount)
     except ValueError:
         raise UserError(f"{flag} takes NAME=AMOUNT such as {example}, got {text!r}.") from None
+
+
+def read_slider(text: str) -> tuple[str, float, tuple[str, ...]]:
+    """NAME=AMOUNT or NAME=AMOUNT@LAYERS -> (name, amount, layers), () for all. UserError for anything else."""
+    setting, _, layers = text.partition("@")
+    name, amount = read_setting(setting)
+    return name, amount, tuple(filter(None, map(str.strip, layers.split(","))))
 
 
 def finite(amount: str | float) -> float:
