@@ -62,11 +62,10 @@ def face() -> torch.Tensor:
 
 
 def check_picture(picture: torch.Tensor, expected: np.ndarray) -> None:
-    """Every fourth pixel of a picture against one in [0, 1]: the bounds are what float16 weights leave of 3e-6."""
+    """Every fourth pixel of a picture against one in [0, 1]: the bounds are what weights of 16 bits leave of 3e-6."""
     difference = np.abs(picture[0].permute(1, 2, 0).numpy()[::4, ::4] / 2 + 0.5 - expected)
-    assert difference.mean() < 3e-4
-    assert np.quantile(difference, 0.98) < 1e-3
-    assert difference.max() < 4e-3
+    assert difference.mean() < 5e-5
+    assert difference.max() < 1e-3
 
 
 @torch.inference_mode()
@@ -218,8 +217,8 @@ def test_a_variant_is_its_base_with_what_differs(tmp_path: Path) -> None:
     pictures = (generator.synthesize(codes, space).image for generator in (loaded, expected))
     torch.testing.assert_close(*pictures)
     base = load_generator(tmp_path / "small.safetensors")
-    assert loaded.base == (base.fingerprint, base.sha256)
-    assert loaded.fingerprint not in loaded.base
+    assert loaded.relatives == (base.fingerprint, base.sha256)
+    assert loaded.fingerprint not in loaded.relatives
 
 
 def test_directions_of_the_base_fit_a_variant_and_not_the_other_way_round(tmp_path: Path) -> None:
@@ -262,7 +261,7 @@ def test_a_damaged_variant_is_refused_in_a_sentence(tensors: dict[str, torch.Ten
 @pytest.mark.parametrize("style", ["sketch", "ink", "oil"])
 def test_the_drawn_styles_are_variants_of_the_shipped_generator(style: str) -> None:
     drawn, base = load_generator(f"blaze-256-{style}"), load_generator("blaze-256")
-    assert drawn.base == (base.fingerprint, base.sha256)
+    assert drawn.relatives[:2] == (base.fingerprint, base.sha256)
     codes = base.lift(base.sample([35]), "Z", "W+", truncation=0.7)
     difference = (drawn.synthesize(codes, "W+").image - base.synthesize(codes, "W+").image).abs().mean()
     assert 0.05 < difference < 0.6

@@ -84,7 +84,7 @@ class Generator(nn.Module, ABC):
         name: registry name, or the file's.
         fingerprint: of the weights, the same from any file, see `weights.checkpoints.Checkpoint`; "" if there is none.
         sha256: of the file, by which older directions name their generator; "" if there is none.
-        base: both of the generator that this one is a variant of, whose codes and directions it shares, or ().
+        relatives: both of other generators whose codes and directions it shares: its base, and earlier files of it.
         resolution: picture size in pixels.
         spaces: latent spaces, coarse to fine; the last one feeds the steps.
         layers: feature maps by name, in synthesis order.
@@ -97,7 +97,7 @@ class Generator(nn.Module, ABC):
     name: str = ""
     fingerprint: str = ""
     sha256: str = ""
-    base: tuple[str, ...] = ()
+    relatives: tuple[str, ...] = ()
     resolution: int
     spaces: tuple[LatentSpace, ...]
     layers: Mapping[str, Layer]
@@ -139,7 +139,7 @@ class Generator(nn.Module, ABC):
 
     def shares_codes_of(self, fingerprint: str | None) -> bool:
         """Whether codes and directions of the generator with that fingerprint are this one's as well."""
-        return self.has_fingerprint(fingerprint) or fingerprint in self.base
+        return self.has_fingerprint(fingerprint) or fingerprint in self.relatives
 
     def check_layers(self, names: Iterable[str]) -> None:
         """UserError for an unknown layer."""

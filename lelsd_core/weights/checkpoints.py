@@ -6,7 +6,6 @@ file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  -
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from lelsd_core.weights.cache import add_to_record, read_record, sha256_at, sha2
 from lelsd_core.weights.classes import Choice, class_weights
 from lelsd_core.weights.layouts import LAYOUTS, Extra, describe_foreign, describe_start, state_dict_of
 from lelsd_core.weights.nvidia import read_nvidia
-from lelsd_core.weights.safetensors import read_any_safetensors, read_safetensors, write_safetensors
+from lelsd_core.weights.safetensors import read_any_safetensors, read_safetensors, unpacked, write_safetensors
 from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch, run_on_shapes
 
 FORMATS = "rosinality .pt, NVIDIA .pkl, StyleGAN1 .pt, a BigGAN folder, a DCGAN, or .safetensors"
@@ -39,7 +38,7 @@ class Checkpoint:
     config: dict[str, Any]  # JSON
     tensors: dict[str, Tensor]
     about: str  # the kind of file it came in
-    base: tuple[str, ...] = ()  # fingerprint and file's SHA-256 of the generator that it is a variant of
+    relatives: tuple[str, ...] = ()  # fingerprints and files' SHA-256 of its base and of its own earlier files
 
     @cached_property
     def fingerprint(self) -> str:
@@ -82,10 +81,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             if architecture not in ARCHITECTURES or not isinstance(config, dict):
                 raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
             base = read_base(path, facts["base"]) if "base" in facts else None
-            tensors = changed(base.tensors, tensors) if base else tensors
+            tensors = unpacked(tensors, base.tensors) if base else tensors
             tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned: sums come out the same
-            same_codes = (base.fingerprint, str(facts["base"]["sha256"])) if base else ()
-            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), same_codes)
+            relatives = (base.fingerprint, str(facts["base"]["sha256"])) if base else ()
+            relatives += tuple(map(str, facts.get("formerly", ())))
+            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), relatives)
         if is_torch_file(start):  # mapped: other parts of the file, such as an encoder, are never in memory
             tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
             checkpoint = to_checkpoint(tensors, Extra(mean=mean, folder=path.parent), length)
@@ -113,24 +113,6 @@ def read_base(path: Path, facts: Any) -> Checkpoint:
             f"expected beside it, this is {actual[:8]}…."
         )
     return read_checkpoint(base)
-
-
-def changed(base: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All tensors of a variant.
-
-    Args:
-        base: those of its base.
-        tensors: those that differ: as they are, or as "NAME.change" (int8) and "NAME.scale" (rows, 1, ...), whose
-            product is added to the base's.
-    """
-    whole = dict(base)
-    for name, tensor in tensors.items():
-        stem, _, kind = name.rpartition(".")
-        if kind == "change":
-            whole[stem] = whole[stem].float() + tensor.float() * tensors[f"{stem}.scale"]
-        elif f"{stem}.change" not in tensors:
-            whole[name] = tensor
-    return whole
 
 
 def to_checkpoint(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:
@@ -196,7 +178,7 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
             f"The weights look like {checkpoint.architecture} ({checkpoint.about}), but they are incomplete or do not "
             f"fit together ({type(problem).__name__}: {reason})."
         ) from None
-    generator.fingerprint, generator.base = checkpoint.fingerprint, checkpoint.base
+    generator.fingerprint, generator.relatives = checkpoint.fingerprint, checkpoint.relatives
     return generator
 
 

@@ -34,7 +34,8 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
             "face-mesh", "face-identity", "direction".
 
     Returns:
-        Tensors by name, on the CPU, and the facts of the header.
+        Tensors by name, on the CPU, and the facts of the header. Those of a variant, which names a base, are as they
+        are stored, see `unpacked`.
 
     Raises:
         UserError: missing, unreadable or truncated file, or a file of another kind.
@@ -44,7 +45,9 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
         raise UserError(f"There is no file {path}; a {kind} in safetensors format was expected.")
     try:
         tensors, facts = read_any_safetensors(path)
-    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as problem:
+        if facts and "base" not in facts:
+            tensors = unpacked(tensors, {})
+    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError, KeyError, RuntimeError) as problem:
         raise UserError(
             f"{path.name} cannot be read as a safetensors {kind} ({problem}); the file is damaged or something else."
         ) from None
@@ -64,6 +67,25 @@ def read_any_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] 
         facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     return tensors, facts if isinstance(facts, dict) else None
+
+
+def unpacked(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All tensors of a network.
+
+    Args:
+        tensors: as they are, or as "NAME.change" (whole numbers) and "NAME.scale" (rows, 1, ...): their product is the
+            tensor, or its difference from the base's.
+        base: tensors of the network that it is a variant of, or none.
+    """
+    whole = dict(base)
+    for name, tensor in tensors.items():
+        stem, _, kind = name.rpartition(".")
+        if kind == "change":
+            change = tensor.float() * tensors[f"{stem}.scale"]
+            whole[stem] = whole[stem].float() + change if base else change
+        elif f"{stem}.change" not in tensors:
+            whole[name] = tensor
+    return whole
 
 
 def load_tensors(network: Network, tensors: Mapping[str, Tensor], what: str) -> Network:

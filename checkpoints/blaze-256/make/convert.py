@@ -8,7 +8,7 @@
 The package holds MediaPipe's three Face Stylizers (.task files: zip files with a `face_stylizer.tflite`). They are
 checked against their SHA-256 and read as data. All three have the same encoder; the generator is the mean of their
 decoders, which takes most of the drawn look away. Operators are stored in the order in which they run, so that weights
-are taken in that order. Stored as float16.
+are taken in that order. Large tensors are stored as whole numbers of 16 bits and a scale for each row.
 """
 
 from __future__ import annotations
@@ -186,14 +186,22 @@ def main(package: str) -> None:
     }
     tensors = decoder(average([decoder for _, _, decoder in halves])) | prior(mean)
     generator = {"kind": "generator", "name": "blaze-256", "resolution": size_of(LAYERS[-1]), **facts}
-    write_safetensors(HERE / "generator.safetensors", stored(tensors), generator)
+    write_safetensors(HERE / "generator.safetensors", packed(tensors), generator)
     tensors = encoder(operators, mean).state_dict()
-    write_safetensors(HERE / "encoder.safetensors", stored(tensors), {"kind": "encoder", "space": "W+", **facts})
+    write_safetensors(HERE / "encoder.safetensors", packed(tensors), {"kind": "encoder", "space": "W+", **facts})
 
 
-def stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors in the types they are stored in."""
-    return {name: tensor.half() if tensor.numel() > SMALL else tensor for name, tensor in tensors.items()}
+def packed(tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.int16) -> dict[str, Tensor]:
+    """Large tensors as "NAME.change", whole numbers, and "NAME.scale" for each row; small ones as they are."""
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() <= SMALL:
+            stored[name] = tensor
+            continue
+        largest = tensor.float().flatten(1).abs().amax(1).clamp_min(1e-12).view(-1, *[1] * (tensor.ndim - 1))
+        scale = largest / torch.iinfo(dtype).max
+        stored |= {f"{name}.change": (tensor.float() / scale).round().to(dtype), f"{name}.scale": scale}
+    return stored
 
 
 if __name__ == "__main__":

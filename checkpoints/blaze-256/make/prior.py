@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 import torch
-from convert import HERE, prior, stored
+from convert import HERE, packed, prior
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -127,7 +127,7 @@ def main(photos: str | None = None) -> None:
         shift = find_shift(tensors, encoder, read_photos(Path(photos)), load_lpips(local("lpips-alex")))
         save_file({"fine": shift}, SHIFT)
     tensors |= shifted(tensors, load_file(SHIFT)["fine"])
-    write_safetensors(HERE / "generator.safetensors", stored(tensors), facts)
+    write_safetensors(HERE / "generator.safetensors", packed(tensors), facts)
 
 
 def shifted(tensors: dict[str, Tensor], shift: Tensor) -> dict[str, Tensor]:

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from convert import HERE, SHA256, SMALL, Graph, decoder, read_package, read_task
+from convert import HERE, SHA256, SMALL, Graph, decoder, packed, read_package, read_task
 from prior import SHIFT, WIDER_FINE
 from safetensors.torch import load_file
 from torch import Tensor
 
 from lelsd_core.errors import UserError
 from lelsd_core.weights.cache import sha256_of
+from lelsd_core.weights.checkpoints import read_checkpoint
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 STYLES = dict(zip(("sketch", "ink", "oil"), SHA256, strict=True))
@@ -37,8 +38,8 @@ def main(package: str) -> None:
         facts["base"] = {"file": base.name, "sha256": sha256}
         write_safetensors(HERE / f"{style}.safetensors", differences(own, tensors), facts)
     tensors, facts = read_safetensors(HERE / "encoder.safetensors", "encoder")
-    facts |= {"generator": "blaze-256", "fingerprint": sha256}
-    write_safetensors(HERE / "encoder.safetensors", tensors, facts)
+    facts |= {"generator": "blaze-256", "fingerprint": read_checkpoint(base).fingerprint}
+    write_safetensors(HERE / "encoder.safetensors", packed(tensors), facts)
 
 
 def drawn_prior(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -50,18 +51,10 @@ def drawn_prior(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def differences(own: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `read_variant` adds to the base's tensors to get a decoder's own."""
-    found = {}
-    for name, tensor in own.items():
-        if torch.equal(tensor.to(base[name].dtype), base[name]):
-            continue
-        if tensor.numel() <= SMALL:
-            found[name] = tensor
-            continue
-        change = tensor - base[name].float()
-        scale = change.flatten(1).abs().amax(1).clamp_min(1e-12).view(-1, *[1] * (change.ndim - 1)) / 127
-        found |= {f"{name}.change": (change / scale).round().to(torch.int8), f"{name}.scale": scale}
-    return found
+    """What `unpacked` makes a decoder's own tensors of, with the base's: small ones whole, of large ones the change."""
+    different = {name: tensor for name, tensor in own.items() if not torch.equal(tensor, base[name].to(tensor.dtype))}
+    large = {name: tensor - base[name] for name, tensor in different.items() if tensor.numel() > SMALL}
+    return packed(different | large, torch.int8)
 
 
 if __name__ == "__main__":
