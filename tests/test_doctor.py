@@ -13,6 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from lelsd_core import device
 from lelsd_core.__main__ import main
 from lelsd_core.cli import doctor
 from lelsd_core.errors import UserError
@@ -119,10 +120,10 @@ def test_little_room_is_told(monkeypatch, tmp_path):
 
 def test_little_memory_is_reported(monkeypatch, tmp_path):
     assert doctor.check_memory().what.startswith("Memory: ")
-    monkeypatch.setattr(doctor, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(device, "MEMORY", tmp_path / "meminfo")
     assert not doctor.check_memory().remedy, "not known on this system"
     for available, little in ((1_000_000, True), (6_000_000, False)):
-        doctor.MEMORY.write_text(f"MemTotal: 8000000 kB\nMemAvailable: {available} kB\n")
+        device.MEMORY.write_text(f"MemTotal: 8000000 kB\nMemAvailable: {available} kB\n")
         assert bool(doctor.check_memory().remedy) == little
         assert "of 8.2 GB" in doctor.check_memory().what
 

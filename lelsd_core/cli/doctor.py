@@ -20,14 +20,13 @@ import torch
 from huggingface_hub import constants
 
 from lelsd_core.cli.parser import GENERATOR
-from lelsd_core.device import choose_device, describe
+from lelsd_core.device import choose_device, describe, system_memory
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
 from lelsd_core.weights.cache import faults_of
 from lelsd_core.weights.catalogue import generator_spec
 from lelsd_core.weights.hub import missing
 
-MEMORY = Path("/proc/meminfo")
 TIMEOUT = 3.0  # seconds for the Hub's answer
 LEAST_DISK = 5e9  # bytes; models of the Hub are up to 1.2 GB each
 LEAST_MEMORY = 2e9  # bytes; the page with the shipped model takes up to 1.7 GB
@@ -89,12 +88,9 @@ def run_checks(device: torch.device) -> Iterator[Check]:
 
 def check_memory() -> Check:
     """The machine's memory."""
-    try:
-        lines = (line.split() for line in MEMORY.read_text().splitlines())
-        sizes = {words[0]: 1024 * int(words[1]) for words in lines}
-        free, total = sizes["MemAvailable:"], sizes["MemTotal:"]
-    except (OSError, KeyError):  # not Linux
+    if (memory := system_memory()) is None:
         return Check("Memory: this system does not report how much is free")
+    free, total = memory
     what = f"Memory: {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
     return Check(what, "close other programs; the page takes up to 1.7 GB" if free < LEAST_MEMORY else "")
 
