@@ -103,8 +103,11 @@ def system_memory() -> tuple[int, int] | None:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes that torch can still allocate on a device, those in its own cache included; None where it is not known."""
-    if device.type == "cuda":
+    """Bytes that torch can still allocate on a device, those in its own cache included; None where it is not known.
+
+    It is not where a GPU is only lent for a time, and not to this process.
+    """
+    if device.type == "cuda" and torch.cuda.is_initialized():
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
     memory = system_memory() if device.type == "cpu" else None

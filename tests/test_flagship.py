@@ -135,7 +135,7 @@ def test_one_command_measures_all_of_a_large_model(hub, files, quick, astronaut,
     assert report["peak_gb"] is None, "of a GPU"
     predicted = report["predicted"]
     assert predicted["search_s"] == pytest.approx(2 * (4 * predicted["moved"] + 2 * predicted["still"]))
-    assert sum("Predicted: a direction takes about" in line and "with a GPU" in line for line in lines) == 1
+    assert sum("Predicted: a direction takes about" in line and "a GPU is far faster" in line for line in lines) == 1
     with Image.open(out / "flagship.jpg") as sheet:
         assert sheet.format == "JPEG"
         assert sheet.size == (5 * 258 - 2, len(report["sheet"]) * 258 - 2)

@@ -109,6 +109,7 @@ def gpu(monkeypatch) -> dict[str, int]:
     told = {"memory_reserved": 500, "memory_allocated": 300, "max_memory_allocated": 1300}
     for name, value in told.items():
         monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (told["free"], 10**12))
     return told
@@ -126,6 +127,14 @@ def test_a_gpu_renders_as_many_samples_as_its_free_memory_holds(gpu, free, numbe
     assert rendered == [True], "one sample is measured, with its gradient"
     assert Samples(painter, Halves(), replace(config, micro=2)).micro == 2
     assert rendered == [True], "nothing is measured where the number is given"
+
+
+def test_a_gpu_that_is_lent_to_another_process_is_not_asked():
+    large = OnGpu()
+    large.resolution = 512
+    assert free_bytes(OnGpu.device) is None
+    assert Samples(large, Halves(), DiscoverConfig(parts="left", space="Z", batch=8)).micro == 4
+    assert len(Samples(OnGpu(), Halves(), DiscoverConfig(parts="left", space="Z")).batch(0).codes) == 8
 
 
 def test_free_memory_of_a_cpu_is_the_systems_and_of_others_unknown(monkeypatch, tmp_path: Path):

@@ -109,7 +109,7 @@ def predict(editor: Editor) -> dict[str, float]:
     cost = measure(editor.generator, editor.segmenter, editor.search_config)
     seconds = {"search_s": cost.search(editor.search_config), "gallery_s": cost.gallery(editor.segmenter)}
     words = f"a direction takes about {in_words(seconds['search_s'])}, a gallery up to {in_words(seconds['gallery_s'])}"
-    gpu = "" if editor.generator.device.type != "cpu" else "; with a GPU this would be a matter of minutes"
+    gpu = "" if editor.generator.device.type != "cpu" else " (on the CPU; a GPU is far faster)"
     print(f"Predicted: {words}{gpu}.", flush=True)
     return seconds | asdict(cost)
 
@@ -153,7 +153,8 @@ def invert(editor: Editor, photos: Sequence[Path]) -> tuple[list[tuple[Session, 
         opened.append((first, last))
         metrics = {"encoder": asdict(first.metrics), "refined": asdict(last.metrics)}
         rows.append({"photo": path.name, "encoder_s": first.seconds, "refined_s": last.seconds, **metrics})
-        print(f"{path.name}: {describe_metrics(last)}; published for e4e: LPIPS 0.20, identity 0.50", flush=True)
+        e4e = f"e4e's published ones are LPIPS {PUBLISHED['lpips']:.2f}, identity {PUBLISHED['identity']:.2f}"
+        print(f"{path.name}: {describe_metrics(last)}; {e4e}", flush=True)
     return opened, rows
 
 

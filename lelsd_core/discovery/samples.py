@@ -77,7 +77,7 @@ class Samples:
         config, device = self.config, self.generator.device
         if config.micro:
             return min(config.micro, config.batch)
-        if device.type != "cuda":
+        if device.type != "cuda" or free_bytes(device) is None:
             return how_many(PIXELS, self.generator.resolution**2, config.batch)
         each = peak_bytes(device, self._train_on_one)
         return how_many(USABLE * free_bytes(device), each, config.batch)
