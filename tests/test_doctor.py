@@ -97,6 +97,7 @@ def test_a_shipped_model_that_fails_is_exit_code_1_with_the_json(problem, loopba
         raise problem
 
     monkeypatch.setattr(doctor, "load_editor", fails)
+    monkeypatch.setattr(doctor, "check_searches", lambda _: [])
     assert main(["doctor", "--json"]) == 1
     missing = json.loads(capsys.readouterr().out.splitlines()[-1])["missing"]
     assert str(problem).partition("\n")[0] in [entry["what"] for entry in missing]
