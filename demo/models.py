@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lelsd_core.cli.parser import FLAGSHIP
 from lelsd_core.device import is_out_of_memory
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
@@ -28,7 +29,6 @@ from lelsd_core.weights.hub import DownloadProgress, ensure, fetch, missing
 if TYPE_CHECKING:
     import torch
 
-FLAGSHIP = "ffhq-1024"
 SLOW = 0.5  # seconds for a picture above which users are informed
 BUSY = ("fetching", "loading", "filling")  # stages of a model that is being prepared
 USABLE = ("filling", "ready")  # stages of a model that has an editor

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ KINDS = ("cuda", "mps", "cpu")
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")  # in the messages of torch's errors
 M_ARENA_MAX = -8  # glibc's number of this setting
 LOSS_SCALE = 2.0**10  # a power of two changes no float32 gradient
+MEMORY = Path("/proc/meminfo")
 Result = TypeVar("Result")
 
 
@@ -88,6 +90,41 @@ def share_heaps() -> None:
     """
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def system_memory() -> tuple[int, int] | None:
+    """Bytes of the machine's memory that are free, and all of them; None where the system does not tell (not Linux)."""
+    try:
+        lines = (line.split() for line in MEMORY.read_text().splitlines())
+        sizes = {words[0]: 1024 * int(words[1]) for words in lines}
+        return sizes["MemAvailable:"], sizes["MemTotal:"]
+    except (OSError, KeyError):
+        return None
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Bytes that torch can still allocate on a device, those in its own cache included; None where it is not known.
+
+    It is not where a GPU is only lent for a time, and not to this process.
+    """
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    memory = system_memory() if device.type == "cpu" else None
+    return memory and memory[0]
+
+
+def peak_bytes(device: torch.device, task: Callable[[], object]) -> int:
+    """Bytes of memory that a task takes at its peak on a CUDA device, beside what was allocated before."""
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    task()
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def how_many(room: float, each: float, wanted: int) -> int:
+    """How many of the wanted samples fit into a room, each of which takes so much of it; one at least."""
+    return max(1, min(wanted, int(room / max(each, 1))))
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

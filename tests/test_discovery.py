@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lelsd_core.discovery.config import REACH, DiscoverConfig
+from lelsd_core.discovery.samples import Samples
 from lelsd_core.discovery.search import UnitSphere, discover, draw_amounts
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import evaluate
@@ -142,9 +143,10 @@ def test_slots_that_feed_a_to_rgb_are_left_out_unless_named():
 def test_micro_batches_hold_as_many_pictures_as_fit():
     large = Painter()
     large.resolution = 1024
-    assert OPEN.check(large, Halves()).micro == 1
-    assert OPEN.check(Painter(), Halves()).micro == OPEN.batch
-    assert replace(OPEN, micro=3).check(large, Halves()).micro == 3
+    assert Samples(large, Halves(), OPEN).micro == 1
+    assert Samples(Painter(), Halves(), OPEN).micro == OPEN.batch
+    assert Samples(large, Halves(), replace(OPEN, micro=3)).micro == 3
+    assert Samples(large, Halves(), replace(OPEN, micro=99)).micro == OPEN.batch
 
 
 def test_the_model_that_ships_learns_within_forty_steps(editor):

@@ -177,7 +177,7 @@ def test_the_samples_of_the_latest_discovery_are_used_again_where_they_fit():
 
 def test_samples_that_memory_cannot_hold_are_made_again(monkeypatch):
     cached = last_of(replace(QUICK, steps=40)).directions[0].vector
-    monkeypatch.setattr("lelsd_core.discovery.samples.MAX_CACHED_BYTES", 0)
+    monkeypatch.setattr("lelsd_core.discovery.samples.MOST_CACHED", 0)
     assert torch.equal(last_of(replace(QUICK, steps=40)).directions[0].vector, cached)
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from lelsd_core import device
 from lelsd_core.__main__ import main
 from lelsd_core.cli import doctor
 from lelsd_core.errors import UserError
@@ -82,7 +83,7 @@ def test_the_lines_and_the_json_say_the_same_and_all_is_well_here(loopback, caps
     assert main(["doctor", "--json"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     told = json.loads(last)
-    assert 7 <= len(lines) <= 12
+    assert 9 <= len(lines) <= 14
     assert len(lines) == len(told["ready"]) + len(told["missing"])
     assert any("digiface-64 is whole" in words for words in told["ready"])
     for missing in told["missing"]:
@@ -96,6 +97,7 @@ def test_a_shipped_model_that_fails_is_exit_code_1_with_the_json(problem, loopba
         raise problem
 
     monkeypatch.setattr(doctor, "load_editor", fails)
+    monkeypatch.setattr(doctor, "check_searches", lambda _: [])
     assert main(["doctor", "--json"]) == 1
     missing = json.loads(capsys.readouterr().out.splitlines()[-1])["missing"]
     assert str(problem).partition("\n")[0] in [entry["what"] for entry in missing]
@@ -119,17 +121,18 @@ def test_little_room_is_told(monkeypatch, tmp_path):
 
 def test_little_memory_is_reported(monkeypatch, tmp_path):
     assert doctor.check_memory().what.startswith("Memory: ")
-    monkeypatch.setattr(doctor, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(device, "MEMORY", tmp_path / "meminfo")
     assert not doctor.check_memory().remedy, "not known on this system"
     for available, little in ((1_000_000, True), (6_000_000, False)):
-        doctor.MEMORY.write_text(f"MemTotal: 8000000 kB\nMemAvailable: {available} kB\n")
+        device.MEMORY.write_text(f"MemTotal: 8000000 kB\nMemAvailable: {available} kB\n")
         assert bool(doctor.check_memory().remedy) == little
         assert "of 8.2 GB" in doctor.check_memory().what
 
 
 def remedies(monkeypatch) -> dict[str, str]:
-    """What each check names -> its remedy, with the shipped model's check left out for speed."""
+    """What each check names -> its remedy, with the shipped model's checks left out for speed."""
     monkeypatch.setattr(doctor, "check_shipped_model", lambda _: doctor.Check("shipped"))
+    monkeypatch.setattr(doctor, "check_searches", lambda _: [])
     return {check.what: check.remedy for check in doctor.run_checks(CPU)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 from lelsd_core import device as devices
 from lelsd_core.__main__ import main
-from lelsd_core.device import by_rows, first_that_fits, report_out_of_memory
+from lelsd_core.device import by_rows, first_that_fits, free_bytes, how_many, peak_bytes, report_out_of_memory
 from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.samples import MOST_CACHED, Samples, cache_room
 from lelsd_core.discovery.search import discover
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
@@ -77,6 +79,70 @@ def test_memory_that_is_freed_is_really_free(monkeypatch):
     monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append("mps"))
     devices.free_memory()
     assert emptied == ["cuda", "mps"]
+
+
+@pytest.mark.parametrize(
+    ("room", "each", "wanted", "number"),
+    [(70, 10, 8, 7), (79.9, 10, 8, 7), (80, 10, 8, 8), (1e12, 10, 8, 8), (9, 10, 8, 1), (0, 10, 8, 1), (50, 0, 8, 8)],
+)
+def test_as_many_samples_as_fit_are_rendered_at_a_time(room, each, wanted, number):
+    assert how_many(room, each, wanted) == number
+
+
+def test_a_quarter_of_the_memory_that_is_free_without_them_holds_samples():
+    assert cache_room(800, 0) == 200
+    assert cache_room(600, 200) == 200, "samples that are held were free memory before"
+    assert cache_room(0, 0) == 0
+    assert cache_room(10**15, 0) == MOST_CACHED
+    assert cache_room(None, 0) == 2**30
+
+
+class OnGpu(Painter):
+    """A painter that says that it is on a GPU."""
+
+    device = torch.device("cuda")
+
+
+@pytest.fixture
+def gpu(monkeypatch) -> dict[str, int]:
+    """What torch.cuda says of its memory, in bytes."""
+    told = {"memory_reserved": 500, "memory_allocated": 300, "max_memory_allocated": 1300}
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (told["free"], 10**12))
+    return told
+
+
+@pytest.mark.parametrize(("free", "number"), [(4800, 3), (5600, 4), (10**6, 4), (100, 1)])
+def test_a_gpu_renders_as_many_samples_as_its_free_memory_holds(gpu, free, number):
+    gpu["free"] = free  # beside 200 in torch's own cache; one sample takes 1000 at its peak
+    assert free_bytes(OnGpu.device) == free + 200
+    assert peak_bytes(OnGpu.device, lambda: None) == 1000
+    rendered, painter = [], OnGpu()
+    painter.paint, paint = lambda codes: rendered.append(codes.requires_grad) or paint(codes), painter.paint
+    config = DiscoverConfig(parts="left", space="Z", batch=4)
+    assert Samples(painter, Halves(), config).micro == number
+    assert rendered == [True], "one sample is measured, with its gradient"
+    assert Samples(painter, Halves(), replace(config, micro=2)).micro == 2
+    assert rendered == [True], "nothing is measured where the number is given"
+
+
+def test_a_gpu_that_is_lent_to_another_process_is_not_asked():
+    large = OnGpu()
+    large.resolution = 512
+    assert free_bytes(OnGpu.device) is None
+    assert Samples(large, Halves(), DiscoverConfig(parts="left", space="Z", batch=8)).micro == 4
+    assert len(Samples(OnGpu(), Halves(), DiscoverConfig(parts="left", space="Z")).batch(0).codes) == 8
+
+
+def test_free_memory_of_a_cpu_is_the_systems_and_of_others_unknown(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(devices, "MEMORY", tmp_path / "meminfo")
+    assert free_bytes(torch.device("cpu")) is None, "not Linux"
+    devices.MEMORY.write_text("MemTotal: 8000 kB\nMemAvailable: 6000 kB\n")
+    assert free_bytes(torch.device("cpu")) == 6000 * 1024
+    assert free_bytes(torch.device("mps")) is None
 
 
 def tight_editor(generator, segmenter, monkeypatch) -> tuple[Editor, Tight]:

@@ -107,6 +107,18 @@ def test_on_a_cpu_a_large_generator_is_refined_small_and_measured_whole(generato
     assert "middle" in sessions[-1].note
 
 
+@pytest.mark.parametrize("preview", [16, 256])
+def test_perceptual_distance_guides_codes_in_w_plus_small_or_whole(generator, astronaut, monkeypatch, preview) -> None:
+    editor, distances = editor_of(generator, preview), {}
+    for least in (64, 32):  # pixels from which on LPIPS takes part
+        monkeypatch.setattr("lelsd_core.editor.editor.PERCEPTUAL_FROM", least)
+        assert (editor.perceptual is None) == (least > generator.resolution)
+        session = editor.open(astronaut, steps=12)
+        assert session.space == "W+"
+        distances[least] = session.metrics.lpips
+    assert distances[32] < 0.9 * distances[64]
+
+
 def test_a_preview_is_the_running_picture_bit_for_bit(generator: Generator) -> None:
     editor = editor_of(generator, 16)
     session = editor.random_face(3)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lelsd_core.cli import flagship
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.galleries import local as gallery
 from lelsd_core.segmenters.bisenet import FaceSegmenter
@@ -40,6 +41,7 @@ def hub(files, hub_server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> C
     """hub(faults) → a Hub with these files, which the catalogue names; everything is kept in tmp_path."""
     monkeypatch.setenv("LELSD_CACHE", str(tmp_path / "lelsd"))
     belongs = {"within": ("e4e-tiny",), "inverter": "e4e-tiny", "segmenter": "bisenet", "frame": "ffhq"}
+    belongs["search"] = {"steps": 4, "batch": 2, "samples": 4}
     entries = {
         NAME: ("generator", E4E, {"resolution": 32, **belongs}),
         "e4e-tiny": ("inverter", E4E, {"architecture": "e4e"}),
@@ -58,3 +60,4 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gallery, "QUICK", DiscoverConfig(steps=3, batch=2, samples=4))
     monkeypatch.setattr(gallery, "CALIBRATION_SEEDS", range(500_000, 500_001))
     monkeypatch.setattr(gallery, "PRESENCE_SAMPLES", 4)
+    monkeypatch.setattr(flagship, "SEEDS", range(500_000, 500_002))

@@ -8,10 +8,8 @@ floor of the start  an empty Gradio page that imports torch; for --help, a Pytho
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -24,13 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lelsd_core.cli.flagship import flagship
 from lelsd_core.cli.official import official
+from lelsd_core.cli.parser import FLAGSHIP, GENERATOR
+from lelsd_core.cli.timing import edit_times, interleaved
 from lelsd_core.device import choose_device, synchronize
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.heldout import evaluate
 from lelsd_core.generators import StyleGAN2
-from lelsd_core.images import enlarge, to_pil
 from lelsd_core.registry import load_editor, load_generator, load_segmenter
 from lelsd_core.weights.catalogue import generator_spec, segmenter_of
 
@@ -58,7 +58,7 @@ session = editor.open(editor.random_face(0).original, steps=2)
 editor.edit(session, {{direction.name: 1.0 for direction in editor.directions}}, protect=1.0)
 next(discover(editor.generator, editor.segmenter, editor.search_config))
 """
-WHAT = ("edit", "discover", "start")
+WHAT = ("edit", "discover", "start", "flagship")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -67,37 +67,26 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(unknown_name("bench", options.what, WHAT))
     if options.repeats < 0:
         raise UserError(f"--repeats is {options.repeats}; it must be at least 1, or 0 for the default.")
-    generator_spec(options.generator)
+    name = options.generator or (FLAGSHIP if options.what == "flagship" else GENERATOR)
+    generator_spec(name)
     device = choose_device(options.device)
+    if options.what == "flagship":
+        photos = options.photos and Path(options.photos)
+        return flagship(name, Path(options.out or "flagship"), photos, device, options.repeats or 21)
     if options.what == "start":
         return bench_start(options.repeats or 5)
     if options.what == "edit":
-        return bench_edit(options.generator, options.repeats or 101, device)
+        return bench_edit(name, options.repeats or 101, device)
     if options.memory:
         return bench_memory()
-    times = bench_discover(options.generator, options.repeats or 21, options.four_times, device)
-    return times | (official(options.generator, device) if options.official else {})
+    times = bench_discover(name, options.repeats or 21, options.four_times, device)
+    return times | (official(name, device) if options.official else {})
 
 
 def bench_edit(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
-    """Slider amounts -> uint8 picture at model size, over one generator pass at batch 1; peak memory of all work."""
+    """A slider's move over one generator pass at batch 1, and the peak memory of all work."""
     editor = load_editor(name, device)
-    session = editor.random_face(0)
-    amounts = {direction.name: direction.high / 4 for direction in editor.directions}
-    generator, codes = editor.generator, session.codes.to(device)
-
-    @torch.inference_mode()
-    def forward() -> None:
-        generator.synthesize(codes, session.space)
-        synchronize(device)
-
-    def encode() -> None:  # as the page sends a picture
-        enlarge(to_pil(torch.zeros(1, 3, 64, 64)), 512).save(io.BytesIO(), "JPEG", quality=90, subsampling=0)
-
-    tasks = {"forward_s": forward, "edit_s": lambda: editor.render(session, amounts), "encode_s": encode}
-    times = interleaved(tasks, repeats)
-    times["edit_over_forward"] = times["edit_s"] / times["forward_s"]
-    print(f"an edit takes {times['edit_over_forward']:.2f} generator passes")
+    times: dict[str, Any] = edit_times(editor, editor.random_face(0), repeats)
     times["peak_gb"] = peak_gb(AT_WORK.format(name=name))
     print(f"a photo, an edit and a step of a search, beside Gradio: peak memory {times['peak_gb']:.2f} GB")
     return times
@@ -192,20 +181,6 @@ def peak_gb(code: str) -> float:
     measured = f"{code}\nprint(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     ran = subprocess.run([sys.executable, "-c", measured], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return int(ran.stdout.split()[-1]) * 1024 / 1e9  # getrusage would count what the parent held when it forked
-
-
-def interleaved(tasks: dict[str, Callable[[], object]], repeats: int, warm: int = 3) -> dict[str, float]:
-    """Median seconds of each task, run in turns so that a change of the machine's speed hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for turn in range(-warm, repeats):
-        for name, task in tasks.items():
-            began = time.perf_counter()
-            task()
-            if turn >= 0:
-                times[name].append(time.perf_counter() - began)
-    for name, seconds in times.items():
-        print(f"{name}: " + " ".join(f"{s:.4f}" for s in seconds))
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 def random_stylegan2(resolution: int) -> StyleGAN2:

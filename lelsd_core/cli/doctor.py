@@ -9,6 +9,7 @@ import shutil
 import threading
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,20 +20,21 @@ from typing import Any
 import torch
 from huggingface_hub import constants
 
-from lelsd_core.cli.parser import GENERATOR
-from lelsd_core.device import choose_device, describe
+from lelsd_core.cli.parser import FLAGSHIP, GENERATOR
+from lelsd_core.cli.timing import in_words, measure
+from lelsd_core.device import AUTO, choose_device, describe, system_memory
 from lelsd_core.errors import UserError
-from lelsd_core.registry import load_editor
+from lelsd_core.galleries.local import usual_parts
+from lelsd_core.registry import load_editor, load_generator, load_segmenter
 from lelsd_core.weights.cache import faults_of
-from lelsd_core.weights.catalogue import generator_spec
+from lelsd_core.weights.catalogue import generator_names, generator_spec
 from lelsd_core.weights.hub import missing
 
-MEMORY = Path("/proc/meminfo")
 TIMEOUT = 3.0  # seconds for the Hub's answer
 LEAST_DISK = 5e9  # bytes; models of the Hub are up to 1.2 GB each
 LEAST_MEMORY = 2e9  # bytes; the page with the shipped model takes up to 1.7 GB
 PUBLISHED = {  # names of networks -> what they are for
-    ("ffhq-1024",): "faces of 1024 pixels",
+    (FLAGSHIP,): "faces of 1024 pixels, whose searches are predicted once it is here",
     ("yunet", "sface"): "another face detector, and another network for identity",
 }
 METRICS = ("lpips-alex", "face-identity")
@@ -76,6 +78,7 @@ def run_checks(device: torch.device) -> Iterator[Check]:
     yield check_disk(Path(constants.HF_HUB_CACHE))
     yield check_shipped_model(device)
     yield check_metrics()
+    yield from check_searches(device)
     slow = "a GPU that torch can use; on a CPU a picture takes seconds" if device.type == "cpu" else ""
     yield Check("Models of 1024 pixels (FFHQ) while a slider moves", slow)
     yield check_hub()
@@ -89,12 +92,9 @@ def run_checks(device: torch.device) -> Iterator[Check]:
 
 def check_memory() -> Check:
     """The machine's memory."""
-    try:
-        lines = (line.split() for line in MEMORY.read_text().splitlines())
-        sizes = {words[0]: 1024 * int(words[1]) for words in lines}
-        free, total = sizes["MemAvailable:"], sizes["MemTotal:"]
-    except (OSError, KeyError):  # not Linux
+    if (memory := system_memory()) is None:
         return Check("Memory: this system does not report how much is free")
+    free, total = memory
     what = f"Memory: {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
     return Check(what, "close other programs; the page takes up to 1.7 GB" if free < LEAST_MEMORY else "")
 
@@ -126,6 +126,27 @@ def check_metrics() -> Check:
     """The shipped networks of LPIPS and identity: their files have the right SHA-256."""
     faults = [fault for name in METRICS for fault in faults_of(name)]
     return Check(f"{' and '.join(METRICS)} are whole: LPIPS and identity are measured", " ".join(faults))
+
+
+def check_searches(device: torch.device) -> Iterator[Check]:
+    """How long searches will take, by passes that are measured: for each kind of generator that is on this machine."""
+    kinds: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    for name in generator_names():
+        spec = generator_spec(name)
+        if spec.segmenter and not missing(name):
+            kinds[spec.architecture, spec.resolution, spec.segmenter, spec.discover].append(name)
+    for name, *others in kinds.values():
+        config = generator_spec(name).discover
+        try:
+            generator = load_generator(name, device, dtype=AUTO)
+            segmenter = load_segmenter(generator_spec(name).segmenter, device, generator=generator)
+            cost = measure(generator, segmenter, config)
+        except (UserError, RuntimeError) as error:
+            yield Check(f"Searches with {name} are not predicted", str(error).partition("\n")[0])
+            continue
+        direction, gallery = in_words(cost.search(config)), in_words(cost.gallery(segmenter))
+        parts, alike = len(usual_parts(segmenter)), f" (and {', '.join(others)})" if others else ""
+        yield Check(f"{name}{alike}: a direction takes about {direction}, a gallery of {parts} about {gallery}")
 
 
 def check_hub() -> Check:

@@ -185,15 +185,21 @@ def folder_jobs(folder: Path, out: Path, ending: str) -> tuple[list[tuple[Path, 
     check_folder(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; for a folder of photos OUT is a folder.")
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    photos = [path for path in files if path.suffix.lower() in PHOTOS and not path.name.startswith(".")]
-    if not photos:
-        raise UserError(f"There are no pictures in {folder}, and {len(files)} other files; use {', '.join(PHOTOS)}.")
+    photos, ignored = photos_of(folder)
     jobs: dict[str, tuple[Path, Path]] = {}
     for photo in photos:
         name = free_name(photo.stem, jobs)
         jobs[name] = photo, out / f"{name}.{ending}"
-    return list(jobs.values()), len(files) - len(photos)
+    return list(jobs.values()), ignored
+
+
+def photos_of(folder: Path) -> tuple[list[Path], int]:
+    """The pictures of a folder, sorted by name, and the number of other files. UserError if there are no pictures."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    photos = [path for path in files if path.suffix.lower() in PHOTOS and not path.name.startswith(".")]
+    if not photos:
+        raise UserError(f"There are no pictures in {folder}, and {len(files)} other files; use {', '.join(PHOTOS)}.")
+    return photos, len(files) - len(photos)
 
 
 def check_overwriting(jobs: list[tuple[Path, Path]]) -> None:

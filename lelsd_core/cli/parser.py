@@ -15,6 +15,7 @@ from lelsd_core.discovery.config import DiscoverConfig
 SHIPPED = "blaze-256"  # the generator of pages and commands where nobody names another
 NAMED = os.environ.get("LELSD_GENERATOR", "").strip()
 GENERATOR = SHIPPED if NAMED in ("", "auto") else NAMED  # the default of most commands
+FLAGSHIP = "ffhq-1024"  # the large generator that a page with a GPU loads, and `bench flagship` measures
 FORMATS = ("png", "jpg", "webp")  # of a folder's pictures
 EDIT = """Edit the face of a photo, or of each photo in a folder.
 
@@ -58,6 +59,7 @@ examples:
   %(prog)s discover --official
   %(prog)s discover --memory
   %(prog)s start
+  %(prog)s flagship --out flagship/
 """
 DOCTOR = """Report what this machine can run, what is missing, and how to get it.
 
@@ -134,12 +136,14 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", help="what to time: edit, discover or start")
-    add("--generator", default=GENERATOR, help="registry name [%(default)s]")
+    add("what", help="what to time: edit, discover, start, or all of a large model: flagship")
+    add("--generator", help=f"registry name [{GENERATOR}; flagship: {FLAGSHIP}]")
     add("--repeats", type=int, default=0, help="number of timings [by their duration]")
     add("--four-times", action="store_true", help="discover: also search with four times as many steps")
     add("--memory", action="store_true", help="discover: only the memory, of a StyleGAN2 at 1024")
     add("--official", action="store_true", help="discover: also compare with the official recipe")
+    add("--out", metavar="FOLDER", help="flagship: new folder for report, contact sheet and directions [flagship]")
+    add("--photos", metavar="FOLDER", help="flagship: photos to invert [the example photo]")
 
 
 COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {

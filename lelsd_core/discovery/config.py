@@ -26,7 +26,6 @@ CHOICE_LABELS = {"masks": "way to combine masks"}  # field -> its name in error 
 MINIMUM = {"count": 1, "steps": 1, "batch": 1, "samples": 1, "look": 1, "micro": 0, "patience": 0}
 LEAST, MOST = 1.0, 4.0  # amounts in a space whose samples all share the same code
 REACH = 0.25  # the fitted largest amount, in mean distances between the codes of two samples
-PIXELS = 2**20  # rendered at a time with gradients
 
 
 def option(default: object, help_text: str, kind: type | None = None) -> Any:
@@ -82,8 +81,7 @@ class DiscoverConfig:
 
         An empty space becomes the finest one. Without slots, those that feed a toRGB are left out: they recolour the
         whole picture. Amounts that are None become a share of the mean distance between the codes of two samples, so
-        that they mean as much in every space. Micro-batches become as large as memory should allow.
-        Checking a checked config changes nothing.
+        that they mean as much in every space. Checking a checked config changes nothing.
 
         Raises:
             UserError: an unknown part, space, slot, layer or choice, a number out of its range, a segmenter that reads
@@ -104,7 +102,7 @@ class DiscoverConfig:
         return config._with_numbers(generator, space)
 
     def _with_numbers(self, generator: Generator, space: LatentSpace) -> DiscoverConfig:
-        """The config with its numbers checked, and with amounts and micro-batches that fit the generator."""
+        """The config with its numbers checked, and with amounts that fit the generator."""
         for name, minimum in MINIMUM.items():
             if getattr(self, name) < minimum:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {minimum}.")
@@ -122,8 +120,7 @@ class DiscoverConfig:
                 least = LEAST * stretch if LEAST * stretch <= most else most * LEAST / MOST
         if not 0 < least <= most:
             raise UserError(f"amounts run from {least} to {most}; they must be positive and in order.")
-        micro = min(self.micro or max(1, PIXELS // generator.resolution**2), self.batch)
-        return replace(self, least=least, most=most, micro=micro)
+        return replace(self, least=least, most=most)
 
     def check_room(self, space: LatentSpace, others: int) -> None:
         """UserError if the directions, and `others` more, cannot all be at right angles in the space."""

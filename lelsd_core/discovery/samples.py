@@ -10,13 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from lelsd_core.device import first_that_fits
+from lelsd_core.device import first_that_fits, free_bytes, gradient, how_many, peak_bytes
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, State, Synthesis
@@ -24,8 +24,11 @@ from lelsd_core.localization import NO_CHANGE, change_inside, combined_mask
 from lelsd_core.seeds import EARLY_STOPPING, TRAINING
 from lelsd_core.segmenters import Parts, Segmenter, part_mask, segment_synthesis
 
-MAX_CACHED_BYTES = 2**30  # further batches are rendered again each time they are used
-STOPPING_BATCH = 32  # samples rendered at a time, without gradients, for the held-out score
+PIXELS = 2**20  # rendered at a time with gradients, where a sample's memory is not measured
+USABLE = 0.7  # share of a GPU's free memory that is filled with gradients; the rest is for fragments
+CACHED_SHARE, MOST_CACHED = 0.25, 2**32  # of the free memory, and bytes; further batches are rendered again when used
+CACHED_BLINDLY = 2**30  # bytes, where nobody knows how much memory is free
+STOPPING_BATCH, STOPPING_PIXELS = 32, 2**21  # rendered at a time, without gradients, for the held-out score
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,30 @@ class Samples:
         same = all(getattr(self.config, name) == getattr(config, name) for name in fields)
         return same and generator is self.generator and segmenter is self.segmenter
 
+    @cached_property
+    def micro(self) -> int:
+        """Samples rendered at a time with gradients: the config's, else as many as a CUDA device has memory for.
+
+        One sample is measured for that. Elsewhere they have at most `PIXELS`.
+        """
+        config, device = self.config, self.generator.device
+        if config.micro:
+            return min(config.micro, config.batch)
+        if device.type != "cuda" or free_bytes(device) is None:
+            return how_many(PIXELS, self.generator.resolution**2, config.batch)
+        each = peak_bytes(device, self._train_on_one)
+        return how_many(USABLE * free_bytes(device), each, config.batch)
+
+    def _train_on_one(self) -> None:
+        """Render the first sample with its gradient, as a step of a search does."""
+        codes = self._codes(range(self.first_seed, self.first_seed + 1)).detach().requires_grad_()
+        with torch.enable_grad():
+            gradient(sum(each.square().mean() for each in self.render(codes).maps), codes)
+
+    def _codes(self, seeds: range) -> Tensor:
+        """The codes (B, D) of seeds in the config's space."""
+        return self.generator.lift(self.generator.sample(seeds), self.generator.space_names[0], self.config.space)
+
     @torch.no_grad()
     def batch(self, number: int) -> Batch:
         """Batch `number`, counted round the available ones; rendered one by one if memory is short."""
@@ -72,12 +99,11 @@ class Samples:
         with self.lock:
             if number not in self.cache:
                 cached = [t for batch in self.cache.values() for t in (batch.codes, *batch.maps, batch.segmentation)]
-                if sum(tensor.nbytes for tensor in cached) > MAX_CACHED_BYTES:
+                held = sum(tensor.nbytes for tensor in cached)
+                if held and held > cache_room(free_bytes(self.generator.device), held):
                     self.cache.popitem()  # the newest: all are used in turn, so that others are needed sooner
-                first, generator = self.first_seed + number * self.config.batch, self.generator
-                codes = generator.sample(range(first, first + self.config.batch))
-                codes = generator.lift(codes, generator.space_names[0], self.config.space)
-                sizes = (self.config.micro, 1)
+                first = self.first_seed + number * self.config.batch
+                codes, sizes = self._codes(range(first, first + self.config.batch)), (self.micro, 1)
                 parts = first_that_fits(*(lambda n=n: [self.render(rows) for rows in codes.split(n)] for n in sizes))
                 maps = tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True))
                 self.cache[number] = Batch(codes, maps, torch.cat([part.segmentation for part in parts]))
@@ -143,6 +169,14 @@ class Samples:
         return score / sum(weights), counted.to(mask)
 
 
+def cache_room(free: int | None, held: int) -> int:
+    """Bytes of samples that may be cached: a share of what is free without them, `MOST_CACHED` at most.
+
+    `free`: bytes that are free now, None = not known; `held`: bytes of the samples that are cached now.
+    """
+    return CACHED_BLINDLY if free is None else min(MOST_CACHED, int(CACHED_SHARE * (free + held)))
+
+
 def label_mask(labels: Tensor, parts: Sequence[str], chosen: str | Sequence[str]) -> Tensor:
     """The mask (B, 1, h, w) of chosen parts or groups, 1 where one of them is the label (B, h, w), which is binary."""
     parts = Parts(parts)
@@ -154,9 +188,8 @@ class EarlyStopping(Samples):
     """Held-out samples of a search with a checked config, whose maps and masks score directions on them."""
 
     def __init__(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> None:
-        count = len(EARLY_STOPPING)
-        chunk = min(config.micro if config.micro < config.batch else STOPPING_BATCH, count)
-        config = replace(config, batch=chunk, samples=count, micro=chunk)
+        rows = how_many(STOPPING_PIXELS, generator.resolution**2, min(config.micro or STOPPING_BATCH, STOPPING_BATCH))
+        config = replace(config, batch=rows, samples=len(EARLY_STOPPING), micro=rows)
         super().__init__(generator, segmenter, config, EARLY_STOPPING.start)
 
     @torch.no_grad()

@@ -93,6 +93,7 @@ def discover(
         state.load(checkpoint)
     if samples is None or not samples.fits(generator, segmenter, config):
         samples = Samples(generator, segmenter, config)
+    state.micro = min(config.micro, config.batch) or samples.micro
     stopping = EarlyStopping(generator, segmenter, config)
     if state.finished:
         yield state.progress()
@@ -182,7 +183,7 @@ class SearchState:
         self.best_score, self.since = -1.0, 0  # that score, -1 before the first; checks since then
         self.total, self.step, self.score = config.steps * config.count, 0, 0.0  # score: mean over the last step
         self.seen = self.left_out = 0  # samples used, and those among them that showed no part or no change
-        self.micro = config.micro  # samples rendered at a time; halved when memory runs out
+        self.micro = config.batch  # samples rendered at a time; halved when memory runs out
         self.optimizer = torch.optim.Adam([self.vectors], config.lr, betas=(0.9, 0.99))
         self.scheduler = SCHEDULES[config.schedule](self.optimizer, self.total)
         self.task = {  # what the search does, as plain JSON, to recognise its checkpoint by
