@@ -43,7 +43,9 @@ def start(settings: Settings) -> None:
     from demo.page import build_page
     from demo.serve import MEGABYTE, serve
 
-    manager = ModelManager(editor, device)
+    manager = ModelManager(editor, device, lend=LentEditor if is_lent() else None)
+    if is_lent():
+        load_all(manager, settings)  # before the page is launched
     page = build_page(
         manager,
         seed=seed,
@@ -54,6 +56,16 @@ def start(settings: Settings) -> None:
     if not is_lent():
         threading.Thread(target=prepare, args=[manager, settings]).start()  # while the server starts
     serve(page, settings)
+
+
+def load_all(manager: ModelManager, settings: Settings) -> None:
+    """Load every model whose files are here and, unless a generator was named, the large one, in this thread."""
+    from demo.models import FLAGSHIP, offered_models
+    from lelsd_core.weights.hub import missing
+
+    here = [name for name in offered_models() if name != manager.first and not missing(name)]
+    for name in [*here, *([FLAGSHIP] if settings.generator == AUTO and FLAGSHIP not in here else [])]:
+        print(manager.load(name).message, flush=True)
 
 
 def prepare(manager: ModelManager, settings: Settings) -> None:

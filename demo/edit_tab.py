@@ -11,7 +11,7 @@ import gradio as gr
 
 from demo.callbacks import EXAMPLES, NO_NUDGE, VIEWS, Callbacks
 from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
-from demo.models import offered_models
+from demo.models import ModelManager
 from demo.words import slider_properties
 from lelsd_core.inversion import BALANCED, CLOSENESS
 
@@ -30,7 +30,7 @@ def edit_tab(callbacks: Callbacks, seed: int) -> dict[str, Any]:
     first = callbacks.face_of_seed(seed, (VIEWS[0], True, False))
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=260):
-            sources = photo_panel(callbacks) | face_sources(seed) | model_panel(callbacks.manager.first)
+            sources = photo_panel(callbacks) | face_sources(seed) | model_panel(callbacks.manager)
         with gr.Column(scale=5, min_width=300, elem_id="middle"):
             picture = picture_panel(first)
         with gr.Column(scale=4, min_width=280, elem_id="sliders"):
@@ -83,10 +83,11 @@ def face_sources(seed: int) -> dict[str, Any]:
     return {"seed": number, "random": random, "examples": examples}
 
 
-def model_panel(first: str) -> dict[str, Any]:
+def model_panel(manager: ModelManager) -> dict[str, Any]:
     """The model in use, and others that can be fetched and used."""
+    first, offered = manager.first, manager.offered()
     with gr.Accordion(f"Model: {first}", open=False, elem_id="models") as panel:
-        model = gr.Dropdown(offered_models(), value=first, label="Model", filterable=False, elem_id="model")
+        model = gr.Dropdown(offered, value=first, label="Model", filterable=False, elem_id="model")
         info = gr.Markdown(elem_id="about-model", elem_classes="caption")
         button = gr.Button("In use", interactive=False, elem_id="use-model")
     timer = gr.Timer(POLL, active=False)

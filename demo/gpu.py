@@ -2,7 +2,9 @@
 
 session, amounts  --pickled-->  one method of `Editor` in a forked process with the GPU  --pickled-->  picture
 
-Arguments and results are on the CPU and hold no model. The `spaces` package must be imported before torch. It drops the
+Arguments and results are on the CPU and hold no model. The `spaces` package must be imported before torch: until the
+page is launched it emulates CUDA, in the main thread alone. What is on that device by then is lent, and what other
+threads load is not. Outside the forked processes, lent weights read as zeros after the launch. `spaces` drops the
 message of every error but Gradio's own, so a `UserError` is returned as a result and raised on this side.
 """
 
@@ -93,7 +95,7 @@ class LentEditor(Editor):
         seed, first: the random face that the page opens with, rendered beforehand, when no GPU can be lent.
     """
 
-    def __init__(self, editor: Editor, seed: int, first: Session) -> None:
+    def __init__(self, editor: Editor, seed: int | None = None, first: Session | None = None) -> None:
         vars(self).update(vars(editor))
         self.remote = {name: on_lent_gpu(getattr(editor, name), seconds) for name, seconds in SECONDS.items()}
         self.seed, self.first = seed, first
@@ -114,4 +116,4 @@ class LentEditor(Editor):
 
     def random_face(self, seed: int) -> Session:
         """See `Editor.random_face`."""
-        return self.first if seed == self.seed else self.remote["random_face"](seed)
+        return self.first if self.first and seed == self.seed else self.remote["random_face"](seed)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,25 +60,47 @@ class ModelManager:
         device: for the other models.
         directions: by generator name, the folder or Hub repository of its directions; without one, directions are
             searched for and kept in the generator's own gallery.
+        lend: for a GPU that is lent for one call at a time (`demo.gpu`): wraps each editor once it is loaded.
     """
 
     def __init__(
-        self, first: Editor, device: str | torch.device = "cpu", *, directions: Mapping[str, str | Path] | None = None
+        self,
+        first: Editor,
+        device: str | torch.device = "cpu",
+        *,
+        directions: Mapping[str, str | Path] | None = None,
+        lend: Callable[[Editor], Editor] | None = None,
     ) -> None:
         self.first, self.device, self.directions = first.generator.name, device, dict(directions or {})
+        self.lend = lend
         self._editors = {self.first: first}
         self._states = {self.first: ModelState(self.first, "ready", ready_message(first), 1.0)}
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
     def start(self, name: str) -> None:
-        """Prepare a model in the background, unless this is under way or done. UserError for an unknown name."""
+        """Prepare a model in the background, unless this is under way or done.
+
+        Raises:
+            UserError: an unknown name, or a GPU that is lent only to the models that were there at the start.
+        """
         state = self.state(name)
         with self._lock:
             if self._states.get(name, state).stage not in ("absent", "failed"):
                 return
+            if self.lend:
+                raise UserError(
+                    f"{name} cannot be loaded now: the GPU is lent to models that are there when the page starts. "
+                    f"Start it with LELSD_GENERATOR={name}."
+                )
             self._states[name] = ModelState(name, "fetching", f"Looking for the files of {name}.")
         threading.Thread(target=self._prepare, args=[name], name=f"prepare {name}", daemon=True).start()
+
+    def load(self, name: str) -> ModelState:
+        """Prepare a model in this thread; how that ended. UserError for an unknown name."""
+        generator_spec(name)
+        self._prepare(name)
+        return self.state(name)
 
     def fill_first(self) -> None:
         """Search for directions of the first model, in this thread, if it has no published ones."""
@@ -94,6 +116,10 @@ class ModelManager:
         megabytes = sum(find_network(part).megabytes for part in missing(name))
         size = f"; {megabytes:.0f} MB are to be fetched" if megabytes else ""
         return ModelState(name, "absent", f"{name} is not loaded{size}.")
+
+    def offered(self) -> list[str]:
+        """Names of the models that a visitor may choose: all, or, with a lent GPU, those that were to be loaded."""
+        return [state.name for state in self.states()] if self.lend else offered_models()
 
     def states(self) -> tuple[ModelState, ...]:
         """Progress of all models that were started, the first model first."""
@@ -128,7 +154,10 @@ class ModelManager:
             self._editors[name] = editor
 
     def _prepare(self, name: str) -> None:
-        """Fetch, load, fill: the thread of one model. Failures do not touch the other models."""
+        """Fetch, load, fill: the thread of one model. Failures do not touch the other models.
+
+        On a lent GPU nothing is timed, and nothing searched for: only visitors' own calls are paid for.
+        """
         try:
             if name in self._editors:
                 editor = self._editors[name]
@@ -136,9 +165,10 @@ class ModelManager:
                 self._fetch(name)
                 self._report(name, "loading", f"Loading {name}.")
                 editor = load_editor(name, self.device, directions=self.directions.get(name))
-            speed = speed_message(editor)
+            editor = self.lend(editor) if self.lend else editor
+            speed = "" if self.lend else speed_message(editor)
             self._set_editor(name, editor)
-            if not (self.directions.get(name) or generator_spec(name).directions):
+            if not (self.lend or self.directions.get(name) or generator_spec(name).directions):
                 editor = self._fill(name, editor)
             self._report(name, "ready", ready_message(editor) + speed, 1.0)
         except ClosedError:

@@ -76,6 +76,11 @@ def describe(device: torch.device) -> str:
     return "Apple GPU, shares the machine's memory" if device.type == "mps" else "CPU, no GPU that torch can use"
 
 
+def placed_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """The tensor on another's device and in its dtype; `tensor.to(other)` would be the CPU in ZeroGPU's emulation."""
+    return tensor.to(other.device, other.dtype)
+
+
 def gradient(loss: Tensor, source: Tensor) -> Tensor:
     """d loss / d source, with loss scaling, so that small gradients do not underflow in half precision."""
     (scaled,) = torch.autograd.grad(LOSS_SCALE * loss, source)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lelsd_core.device import placed_like
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
@@ -167,7 +168,7 @@ def move(codes: Tensor, directions: Sequence[Direction], amounts: Sequence[float
         raise ValueError(f"{len(directions)} directions need as many amounts, got {tuple(steps.shape)}")
     if not directions:
         return codes
-    vectors = torch.stack([direction.vector for direction in directions]).to(codes)
+    vectors = placed_like(torch.stack([direction.vector for direction in directions]), codes)
     if vectors.shape[1] != codes.shape[1]:
         raise ValueError(f"directions have {vectors.shape[1]} columns, codes {codes.shape[1]}")
     return codes + steps @ vectors
@@ -211,16 +212,16 @@ def edited_codes(
         group = [directions[i] for i in chosen]
         check_reach(generator, source, space, sampled is not None, f"The direction {group[0].name!r}")
         known = sampled is not None and source == generator.space_names[0]
-        vectors = torch.stack([direction.vector for direction in group]).to(codes)
+        vectors = placed_like(torch.stack([direction.vector for direction in group]), codes)
         change = None if known else generator.lift_vectors(vectors, source, finest)
         if change is not None:
             change = steps[..., chosen] @ change
         else:
-            start, psi = (sampled.to(codes), truncation) if known else (codes, None)
+            start, psi = (placed_like(sampled, codes), truncation) if known else (codes, None)
             both = torch.cat([start, move(start, group, steps[..., chosen])])
             before, after = generator.lift(both, source, finest, truncation=psi).chunk(2)
             change = after - before
-        result = result + (change * generator.layer_columns(layers).to(change) if layers else change)
+        result = result + (change * placed_like(generator.layer_columns(layers), change) if layers else change)
     return result
 
 

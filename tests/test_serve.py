@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from gradio.tunneling import CURRENT_TUNNELS
 from demo.serve import announce_link, first_cause, public_link
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
+from tests.page_client import free_port, send_event, wait_for
 
 ROOT = Path(__file__).parents[1]
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
@@ -83,20 +82,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         process.wait()
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(happened, seconds: float = 120) -> None:
-    """Wait until something happened, at most so many seconds."""
-    end = time.monotonic() + seconds
-    while not happened() and time.monotonic() < end:
-        time.sleep(0.1)
-
-
 def test_without_a_public_link_the_page_says_why_and_stays_up(served):
     log = served.log.read_text()
     assert re.search(r"No public link: Gradio's share service cannot be used \(.+\)\. The page stays up at http", log)
@@ -110,20 +95,11 @@ def test_a_photo_is_edited_behind_a_login_and_nothing_else_is_written(served):
     assert client.get("/config").status_code == 401
     assert client.post("/login", data={"username": "ada", "password": "wrong"}).status_code == 400
     assert client.post("/login", data={"username": "ada", "password": "lovelace"}).status_code == 200
-    config = client.get("/config").json()
-
     too_large = client.post("/gradio_api/upload", files={"files": ("big.png", bytes(1_000_001))})
     assert too_large.status_code == 413
     uploaded = client.post("/gradio_api/upload", files={"files": ("photo.png", ASTRONAUT.read_bytes())}).json()[0]
-    number = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "upload")
-    event = next(d["id"] for d in config["dependencies"] if [number, "input"] in d["targets"] and d["backend_fn"])
     photo = {"path": uploaded, "meta": {"_type": "gradio.FileData"}}
-    job = {"data": [None, photo, "balanced", "Edited", True, False], "fn_index": event, "session_hash": "test"}
-    assert client.post("/gradio_api/queue/join", json=job).status_code == 200
-    with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "test"}) as lines:
-        messages = (json.loads(line[6:]) for line in lines.iter_lines() if line.startswith("data: "))
-        last = next(message for message in messages if message["msg"] == "process_completed")
-    assert last["success"]
+    assert send_event(client, "upload", "input", upload=photo)["picture"]
     first, *refused = [line for line in served.log.read_text().splitlines() if line.startswith("refused")]
     assert first.endswith("guarded"), "the guard works"
     assert all("site-packages" in line and line.endswith(".pyi") for line in refused), refused

@@ -6,13 +6,24 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64decode
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio
 import numpy as np
+import pytest
 from huggingface_hub import SpaceCard
 from packaging.requirements import Requirement
 from PIL import Image
+
+from demo.callbacks import FACE_SIZE
+from lelsd_core.images import enlarge
+from lelsd_core.weights.catalogue import CATALOGUE, CHECKPOINTS
+from tests.page_client import send_event
+from tests.zerogpu import run_emulated, space
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -45,6 +56,74 @@ def test_every_file_goes_into_plain_git_and_no_system_packages_are_needed():
     assert {path.name for path in paths if path.stat().st_size >= LARGEST} == set()
     assert not (ROOT / "packages.txt").exists(), "OpenCV is the headless one, which needs no libGL"
     assert "opencv-python-headless" in (ROOT / "requirements.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def zerogpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """The page of a Space with a lent GPU, from which the Hub cannot be reached."""
+    with space(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+def test_a_zerogpu_space_starts_with_every_model_that_can_be_had_and_lends_it(zerogpu):
+    log, shipped = zerogpu.log.read_text(), [each for each in CATALOGUE.values() if each.shipped]
+    assert "Traceback" not in log
+    assert "Running on local URL" in log
+    assert zerogpu.calls[0] == "/startup-report"
+    models = [each.name for each in shipped if each.kind == "generator"]
+    assert all(f"{name} is ready, with" in log for name in models if name != "blaze-256")
+    assert "e4e-ffhq could not be fetched" in log, "the large model is asked for, and its absence told"
+    (choices,) = [
+        part["props"]["choices"]
+        for part in zerogpu.client.get("/config").json()["components"]
+        if part["props"].get("elem_id") == "model"
+    ]
+    assert {name for name, _ in choices} == {*models, "ffhq-1024"}
+    (lent,) = (zerogpu.home / ".zerogpu" / "tensors").iterdir()
+    networks = [each for each in shipped if each.kind in ("generator", "segmenter", "inverter")]
+    assert lent.stat().st_size > sum((CHECKPOINTS / each.shipped.path).stat().st_size for each in networks)
+
+
+def test_a_visitor_of_a_zerogpu_space_edits_on_the_lent_card(zerogpu, editor, astronaut, tmp_path):
+    def shown(updates) -> np.ndarray:
+        return np.asarray(Image.open(BytesIO(b64decode(updates["picture"]["url"].partition(",")[2]))), float)
+
+    used = send_event(zerogpu.client, "use-model", "click", model="digiface-64")
+    session, direction = editor.random_face(307), editor.directions[0]
+    expected = enlarge(session.original, FACE_SIZE)
+    assert np.abs(shown(used) - np.asarray(expected, float)).mean() < 2, "the picture of the other model, but for JPEG"
+    moved = send_event(zerogpu.client, "slider-0", "input", slider_0=direction.high)
+    expected = enlarge(editor.render(session, {direction.name: direction.high}), FACE_SIZE)
+    assert np.abs(shown(moved) - np.asarray(expected, float)).mean() < 2
+    assert np.abs(shown(moved) - shown(used)).max() > 30
+    astronaut.save(tmp_path / "photo.png")
+    files = {"files": ("photo.png", (tmp_path / "photo.png").read_bytes())}
+    photo = {
+        "path": zerogpu.client.post("/gradio_api/upload", files=files).json()[0],
+        "meta": {"_type": "gradio.FileData"},
+    }
+    assert "No face" not in send_event(zerogpu.client, "upload", "input", upload=photo)["note"]
+    assert zerogpu.calls[1:4] == ["/schedule", "/allow", "/release"]
+    assert zerogpu.calls.count("/schedule") == zerogpu.calls.count("/release") == 3
+    assert "Traceback" not in zerogpu.log.read_text()
+
+
+def test_an_editor_on_the_emulated_card_makes_what_it_makes_on_the_cpu(tmp_path):
+    code = """
+from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.registry import load_editor
+import numpy as np
+ours, theirs = load_editor("digiface-64"), load_editor("digiface-64", "cuda")
+for network in (theirs.generator, theirs.segmenter, theirs.inverter.encoder):
+    assert {tensor.device.type for tensor in (*network.parameters(), *network.buffers())} == {"cuda"}
+direction, session = ours.directions[0], ours.random_face(5)
+amounts = {direction.name: 2.0}
+pictures = [np.asarray(editor.edit(session, amounts, protect=0.5).picture, int) for editor in (ours, theirs)]
+assert np.abs(pictures[0] - pictures[1]).max() <= 1
+configs = [DiscoverConfig(parts="mouth").check(editor.generator, editor.segmenter) for editor in (ours, theirs)]
+assert abs(configs[0].most - configs[1].most) < 1e-4
+"""
+    assert run_emulated(code, tmp_path) == ""
 
 
 def run_example(number: int, folder: Path) -> str:

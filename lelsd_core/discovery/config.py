@@ -112,7 +112,8 @@ class DiscoverConfig:
         least, most = self.least, self.most
         if least is None or most is None:
             codes = generator.lift(generator.sample(TRAINING[:64]), generator.space_names[0], space.name).detach()
-            differences = (codes[::2] - codes[1::2]) * space.column_mask(self.slots).to(codes)  # of 32 random pairs
+            columns = space.column_mask(self.slots).to(codes.device)
+            differences = (codes[::2] - codes[1::2]) * columns  # of 32 random pairs
             distance = float(differences.norm(dim=1).mean())
             stretch = REACH * distance / MOST if distance > 1e-3 else 1.0
             most = MOST * stretch if most is None else most

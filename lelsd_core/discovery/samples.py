@@ -16,7 +16,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from lelsd_core.device import first_that_fits, free_bytes, gradient, how_many, peak_bytes
+from lelsd_core.device import first_that_fits, free_bytes, gradient, how_many, peak_bytes, placed_like
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, State, Synthesis
@@ -166,7 +166,7 @@ class Samples:
             inside, total = change_inside(map_before, map_after, mask, difference=config.difference)
             counted = counted & (total.detach() > NO_CHANGE)
             score = score + weight * (inside / (total + 1e-8))
-        return score / sum(weights), counted.to(mask)
+        return score / sum(weights), placed_like(counted, mask)
 
 
 def cache_room(free: int | None, held: int) -> int:
@@ -198,7 +198,7 @@ class EarlyStopping(Samples):
         total = counted = 0.0
         amount = (self.config.least + self.config.most) / 2
         for before in map(self.batch, range(self.batches)):
-            for vector, signed in product(vectors.to(before.codes), (-amount, amount)):
+            for vector, signed in product(placed_like(vectors, before.codes), (-amount, amount)):
                 scores, shown = self.score(before, self.render(before.codes + signed * vector), self.config)
                 total, counted = total + float((scores * shown).sum()), counted + float(shown.sum())
         return total / max(counted, 1.0)

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 
 import lelsd_core
-from lelsd_core.device import gradient, is_out_of_memory
+from lelsd_core.device import gradient, is_out_of_memory, placed_like
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import Batch, EarlyStopping, Samples
@@ -101,7 +101,7 @@ def discover(
         k = state.step % config.count  # this step's direction
         units = state.sphere.project(state.vectors)  # (K, D)
         before = samples.batch(state.step // config.count)
-        amounts = draw_amounts(config, state.random).to(units)  # (B, 1)
+        amounts = placed_like(draw_amounts(config, state.random), units)  # (B, 1)
         score_gradient = score_step(state, samples, before, units[k].detach(), amounts)
         loss = -(score_gradient * units[k]).sum() - config.apart * state.sphere.correlation(units)  # −J of Eq. 3
         (state.vectors.grad,) = torch.autograd.grad(loss, state.vectors)
@@ -259,10 +259,10 @@ class SearchState:
                 f"{Path(path).name} belongs to another discovery (another {' and '.join(different)}); "
                 "give another checkpoint file, or delete it to start afresh."
             )
-        vars(self).update(values, best=tensors["best"].to(self.vectors))
+        vars(self).update(values, best=placed_like(tensors["best"], self.vectors))
         with torch.no_grad():
             self.vectors.copy_(tensors["vectors"])
-        moments = {name: tensors[name].to(self.vectors) for name in MOMENTS}
+        moments = {name: placed_like(tensors[name], self.vectors) for name in MOMENTS}
         self.optimizer.state[self.vectors] = {"step": torch.tensor(float(self.step)), **moments}
         self.optimizer.param_groups[0]["lr"] = rate
         self.scheduler.last_epoch = self.step

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lelsd_core.device import placed_like
 from lelsd_core.generators.base import Generator, normal_rows
 from lelsd_core.latents import LatentSpace, Slot
 
@@ -81,7 +82,7 @@ class StyleGenerator(Generator):
         z_width = mapping.weight0.shape[1]
         if mean is None:
             z = torch.randn(MEAN_SAMPLES, z_width, generator=torch.Generator().manual_seed(0))
-            mean = mapping(z.to(mapping.weight0)).mean(dim=0)
+            mean = mapping(placed_like(z, mapping.weight0)).mean(dim=0)
         self.register_buffer("mean", mean.float().reshape(-1))
         for i, (weight, bias) in enumerate(styles.values()):
             self.register_buffer(f"affine_weight{i}", weight.float() * (1 / weight.shape[1] ** 0.5))

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lelsd_core.device import placed_like
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.seeds import FEATURE_SEGMENTERS
@@ -83,7 +84,7 @@ def fit_embedding(generator: Generator, layers: Sequence[str] = ()) -> Embedding
     unscaled.to(generator.device)
     samples = features_of(generator, generator.sample(FEATURE_SEGMENTERS[:16]), generator.space_names[0], layers)
     deviation = torch.stack([unscaled.maps(x).square().mean((0, 2, 3)) for x in samples]).mean(0).sqrt()
-    share = torch.cat([torch.full((count,), count**-0.5) for count in channels.values()]).to(deviation)
+    share = placed_like(torch.cat([torch.full((count,), count**-0.5) for count in channels.values()]), deviation)
     return Embedding(channels, share / deviation.clamp_min(1e-6), unscaled.size).to(generator.device)
 
 
