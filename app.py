@@ -60,10 +60,11 @@ def start(settings: Settings) -> None:
 
 def load_all(manager: ModelManager, settings: Settings) -> None:
     """Load every model whose files are here and, unless a generator was named, the large one, in this thread."""
-    from demo.models import FLAGSHIP, offered_models
+    from demo.models import FLAGSHIP
+    from lelsd_core.weights.catalogue import generator_names
     from lelsd_core.weights.hub import missing
 
-    here = [name for name in offered_models() if name != manager.first and not missing(name)]
+    here = [name for name in generator_names() if name != manager.first and not missing(name)]
     for name in [*here, *([FLAGSHIP] if settings.generator == AUTO and FLAGSHIP not in here else [])]:
         print(manager.load(name).message, flush=True)
 

@@ -119,7 +119,7 @@ class ModelManager:
 
     def offered(self) -> list[str]:
         """Names of the models that a visitor may choose: all, or, with a lent GPU, those that were to be loaded."""
-        return [state.name for state in self.states()] if self.lend else offered_models()
+        return [state.name for state in self.states()] if self.lend else list(generator_names())
 
     def states(self) -> tuple[ModelState, ...]:
         """Progress of all models that were started, the first model first."""
@@ -215,11 +215,6 @@ class ModelManager:
 
 class ClosedError(Exception):
     """The page is closing."""
-
-
-def offered_models() -> list[str]:
-    """Names of all generators that have a segmenter."""
-    return [name for name in generator_names() if generator_spec(name).segmenter]
 
 
 def opening_seed(name: str) -> int:

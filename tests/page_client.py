@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,3 +48,10 @@ def send_event(client: httpx.Client, component: str, event: str, **values: Any) 
         last = next(message for message in messages if message["msg"] == "process_completed")
     assert last["success"], last["output"]
     return dict(zip(outputs, last["output"]["data"], strict=True))
+
+
+def send_photo(client: httpx.Client, path: Path) -> dict[str, Any]:
+    """Upload a photo; what changed, by id."""
+    uploaded = client.post("/gradio_api/upload", files={"files": (path.name, path.read_bytes())}).json()[0]
+    photo = {"path": uploaded, "meta": {"_type": "gradio.FileData"}}
+    return send_event(client, "upload", "input", upload=photo)

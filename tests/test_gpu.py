@@ -18,16 +18,21 @@ import pytest
 import torch
 from PIL import Image
 
-from demo import gpu
+from app import load_all
+from demo import gpu, models
 from demo.callbacks import VIEWS, Callbacks, Face
 from demo.discover_tab import DiscoverCallbacks
 from demo.gpu import SECONDS, LentEditor
 from demo.models import ModelManager
+from demo.options import Settings
 from demo.page import build_page
 from lelsd_core.editor import Editor, InversionOptions
 from lelsd_core.errors import UserError
 from lelsd_core.inversion import BALANCED
 from lelsd_core.seeds import HELD_OUT
+from lelsd_core.weights import catalogue
+from tests.hub_server import Fault
+from tests.tiny_flagship import E4E, NAME
 
 ROOT = Path(__file__).parents[1]
 SEED = 45
@@ -146,6 +151,32 @@ def test_each_event_of_an_inversion_has_the_gpu_to_itself(lent, lender, editor, 
     assert list(refining) == []
     assert lender.running == 0
     assert [call for call, _ in lender.calls] == ["invert", "invert"]
+
+
+def test_models_are_loaded_before_the_launch_and_no_others_are_offered(lent, lender, hub, monkeypatch, capsys):
+    monkeypatch.setattr(models, "FLAGSHIP", NAME)
+    monkeypatch.setattr(catalogue, "generator_names", lambda: ("digiface-64", "lsun-church-256"))
+    server, manager = hub(), ModelManager(lent, lend=LentEditor)
+    load_all(manager, Settings(generator="digiface-64"))
+    assert server.requests == [], "a Space that names its generator gets no other"
+    load_all(manager, Settings())
+    assert capsys.readouterr().out == f"{NAME} is ready; no sliders were found for it.\n"
+    large = manager.editor(NAME)
+    assert large.random_face(1).original.size == (32, 32)
+    assert [call for call, _ in lender.calls] == ["random_face"], "neither timed nor searched"
+    assert manager.offered() == ["digiface-64", NAME]
+    with pytest.raises(UserError, match="is lent to models that are there when the page starts"):
+        manager.start("lsun-church-256")
+
+
+def test_a_model_that_cannot_be_fetched_is_told_and_the_page_starts_without_it(lent, hub):
+    hub({E4E: [Fault(status=404)]})
+    manager = ModelManager(lent, lend=LentEditor)
+    assert "e4e-tiny could not be fetched" in manager.load(NAME).message
+    callbacks = Callbacks(manager, len(lent.directions))
+    opened = callbacks.page_opened(Face(lent.first))
+    assert opened["model"] == NAME
+    assert "e4e-tiny could not be fetched" in opened["model_info"]
 
 
 def test_every_networks_method_of_the_editor_is_looked_after():

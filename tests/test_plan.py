@@ -1,23 +1,26 @@
-"""Every offered model can be had completely; one that cannot is refused before its first byte is downloaded."""
+"""Every model can be had completely; one that cannot is refused before its first byte is downloaded."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from demo.models import offered_models
 from lelsd_core.errors import UserError
-from lelsd_core.registry import load_editor
+from lelsd_core.registry import INVERTERS, SEARCH, load_editor
+from lelsd_core.segmenters.files import PUBLISHED
 from lelsd_core.weights import hub
 from lelsd_core.weights.cache import local
 from lelsd_core.weights.catalogue import CATALOGUE, File, HubSource, TorchvisionSource, generator_names, needed_by
 from lelsd_core.weights.hub import DownloadProgress, ensure, missing, plan
 from tests.hub_server import Fault, HubServer
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -54,13 +57,19 @@ def published(toys: Path, hub_server, monkeypatch) -> Callable[..., HubServer]:
     return start
 
 
-def test_models_without_a_segmenter_are_not_offered() -> None:
-    assert "afhq-wild-512" in generator_names()
-    assert set(generator_names()) - set(offered_models()) == {"afhq-wild-512"}
+@pytest.mark.parametrize("name", generator_names())
+def test_every_generator_can_be_completed_to_an_editor(name: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    network = CATALOGUE[name]
+    assert CATALOGUE[network.segmenter].architecture in {"parts", *PUBLISHED}
+    assert CATALOGUE[network.inverter or SEARCH].architecture in {SEARCH, *INVERTERS}
+    for part in map(CATALOGUE.get, needed_by(name)):
+        assert part.shipped or part.all_sources, f"{part.name} is not to be got by hand"
+        assert not part.needs or [part.needs] in extras.values(), f"{part.needs} is installed by an extra"
 
 
-@pytest.mark.parametrize("name", offered_models())
-def test_every_offered_model_is_fetched_completely(name: str, published) -> None:
+@pytest.mark.parametrize("name", generator_names())
+def test_every_model_is_fetched_completely(name: str, published) -> None:
     server, reports = published(), []
     parts = plan(name)
     assert server.count("GET") == 0, "a plan downloads nothing"
@@ -101,7 +110,7 @@ def test_a_missing_package_is_named_before_the_first_request(published, monkeypa
 def test_without_network_the_first_missing_part_is_named(published, monkeypatch) -> None:
     server = published()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name in offered_models():
+    for name in generator_names():
         if CATALOGUE[name].shipped:
             continue
         with pytest.raises(UserError, match="the network is switched off"):

@@ -21,7 +21,7 @@ from gradio.tunneling import CURRENT_TUNNELS
 from demo.serve import announce_link, first_cause, public_link
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor
-from tests.page_client import free_port, send_event, wait_for
+from tests.page_client import free_port, send_photo, wait_for
 
 ROOT = Path(__file__).parents[1]
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.png"
@@ -97,9 +97,7 @@ def test_a_photo_is_edited_behind_a_login_and_nothing_else_is_written(served):
     assert client.post("/login", data={"username": "ada", "password": "lovelace"}).status_code == 200
     too_large = client.post("/gradio_api/upload", files={"files": ("big.png", bytes(1_000_001))})
     assert too_large.status_code == 413
-    uploaded = client.post("/gradio_api/upload", files={"files": ("photo.png", ASTRONAUT.read_bytes())}).json()[0]
-    photo = {"path": uploaded, "meta": {"_type": "gradio.FileData"}}
-    assert send_event(client, "upload", "input", upload=photo)["picture"]
+    assert send_photo(client, ASTRONAUT)["picture"]
     first, *refused = [line for line in served.log.read_text().splitlines() if line.startswith("refused")]
     assert first.endswith("guarded"), "the guard works"
     assert all("site-packages" in line and line.endswith(".pyi") for line in refused), refused

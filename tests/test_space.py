@@ -22,7 +22,7 @@ from PIL import Image
 from demo.callbacks import FACE_SIZE
 from lelsd_core.images import enlarge
 from lelsd_core.weights.catalogue import CATALOGUE, CHECKPOINTS
-from tests.page_client import send_event
+from tests.page_client import send_event, send_photo
 from tests.zerogpu import run_emulated, space
 
 ROOT = Path(__file__).parents[1]
@@ -97,14 +97,9 @@ def test_a_visitor_of_a_zerogpu_space_edits_on_the_lent_card(zerogpu, editor, as
     assert np.abs(shown(moved) - np.asarray(expected, float)).mean() < 2
     assert np.abs(shown(moved) - shown(used)).max() > 30
     astronaut.save(tmp_path / "photo.png")
-    files = {"files": ("photo.png", (tmp_path / "photo.png").read_bytes())}
-    photo = {
-        "path": zerogpu.client.post("/gradio_api/upload", files=files).json()[0],
-        "meta": {"_type": "gradio.FileData"},
-    }
-    assert "No face" not in send_event(zerogpu.client, "upload", "input", upload=photo)["note"]
+    assert "Rebuilt in" in send_photo(zerogpu.client, tmp_path / "photo.png")["note"]
     assert zerogpu.calls[1:4] == ["/schedule", "/allow", "/release"]
-    assert zerogpu.calls.count("/schedule") == zerogpu.calls.count("/release") == 3
+    assert zerogpu.calls.count("/schedule") == zerogpu.calls.count("/release") >= 3
     assert "Traceback" not in zerogpu.log.read_text()
 
 
@@ -114,7 +109,7 @@ from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.registry import load_editor
 import numpy as np
 ours, theirs = load_editor("digiface-64"), load_editor("digiface-64", "cuda")
-for network in (theirs.generator, theirs.segmenter, theirs.inverter.encoder):
+for network in (theirs.generator, theirs.segmenter, theirs.inverter.network):
     assert {tensor.device.type for tensor in (*network.parameters(), *network.buffers())} == {"cuda"}
 direction, session = ours.directions[0], ours.random_face(5)
 amounts = {direction.name: 2.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_the_catalogue_is_consistent():
         assert not each.segmenter or CATALOGUE[each.segmenter].kind == "segmenter"
         assert not each.inverter or CATALOGUE[each.inverter].kind == "inverter"
         for copy in each.sources:
-            assert len(copy.revision) == 40 or copy.file.sha256 is None, "pinned, by the revision or at first use"
+            assert re.fullmatch("[0-9a-f]{40}", copy.revision), "pinned"
             assert copy.sure in ("A", "B", "C")
             assert copy.file.sha256 is None or len(copy.file.sha256) == 64
         each.discover  # noqa: B018, its fields exist

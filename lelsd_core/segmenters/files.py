@@ -28,7 +28,7 @@ class PublishedLayout(NamedTuple):
 
     about: str  # its name in messages
     marker: str  # the tensor it is recognised by
-    build: Callable[..., nn.Module]  # builds the segmenter from its tensors, or from its file where `reads_folder`
+    build: Callable[..., nn.Module]  # builds the segmenter from its tensors, and from its file where `reads_folder`
     reads_folder: bool = False  # whether the network needs the files beside its own
 
 
@@ -63,7 +63,7 @@ def read_segmenter(path: Path, network: Network | None = None) -> nn.Module:
         if required and layout is not required:
             raise UserError(f"{path.name} holds {layout.about}, not {required.about}.")
         if layout.reads_folder:
-            return layout.build(path)
+            return layout.build(tensors, path)
         segmenter = layout.build(tensors, **(network.build if network else {}))
         run_on_shapes(segmenter.network, 1, 3, 128, 128)
         return segmenter

@@ -3,13 +3,14 @@
     picture  --640², ImageNet's mean and deviation-->  queries: a class and a mask each  -->  probabilities (B, P, h, w)
 
 The score of a class at a pixel is the sum over queries of class probability × mask. Source: Cheng, Schwing, Kirillov,
-"Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021. Only the config.json and the
-tensors of a local folder are read; no code is loaded from it, and nothing is downloaded.
+"Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021. Only the config.json beside the
+tensors is read; transformers opens no file and downloads nothing.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from lelsd_core.segmenters.base import Segmenter
 from lelsd_core.segmenters.coco import ClassSegmenter
 
 MARKER = "class_predictor.weight"  # a tensor that only this layout has
-TENSORS = "model.safetensors"
 SIZE = 640  # the published network's; its feature pyramid needs a multiple of 32
 BACKBONES = ("resnet", "maskformer-swin", "swin")  # transformers may download a file for others
 
@@ -41,27 +41,24 @@ class MaskFormer(nn.Module):
         return (scores + torch.finfo(scores.dtype).tiny).log()
 
 
-def build_maskformer(file: Path) -> Segmenter:
-    """Builds the segmenter of a model.safetensors as transformers saves it, with config.json beside it.
+def build_maskformer(tensors: Mapping[str, Tensor], file: Path) -> Segmenter:
+    """Builds the segmenter of tensors as transformers names them, with config.json beside their file.
 
     UserError if transformers is not installed, the files are of another model, or two classes share a name.
     """
     config, classes = read_config(file.with_name("config.json"))
-    if file.name != TENSORS:
-        raise UserError(f"{file} holds a MaskFormer, which is read from {TENSORS} alone.")
     try:
         import transformers  # seconds to import, and only this network needs it
     except ImportError:
         raise UserError('MaskFormer needs a package; get it with: pip install "transformers>=5"') from None
     network, report = transformers.MaskFormerForInstanceSegmentation.from_pretrained(
-        file.parent,
+        None,
         config=transformers.MaskFormerConfig.from_dict(config),
-        local_files_only=True,
-        use_safetensors=True,
+        state_dict=dict(tensors),
         output_loading_info=True,
     )
     if report["missing_keys"]:
-        raise UserError(f"{TENSORS} lacks {len(report['missing_keys'])} tensors of its config's network.")
+        raise UserError(f"{file.name} lacks {len(report['missing_keys'])} tensors of its config's network.")
     return ClassSegmenter(MaskFormer(network), Normalise(SIZE, **IMAGENET), classes)
 
 

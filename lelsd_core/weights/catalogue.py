@@ -45,7 +45,7 @@ class HubSource:
     """One copy on the Hugging Face Hub."""
 
     repository: str  # OWNER/NAME
-    revision: str  # commit, or a branch where no full commit is known
+    revision: str  # commit
     file: File  # the weights
     sure: str  # "A", "B" or "C": how well the copy is confirmed, see catalogue.toml
     beside: tuple[File, ...] = ()  # files that the network needs in the same folder, such as config.json
