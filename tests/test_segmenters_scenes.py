@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lelsd_core import load_segmenter
+from lelsd_core import DiscoverConfig, load_editor, load_segmenter
+from lelsd_core.editor import InversionOptions
 from lelsd_core.errors import UserError
 from lelsd_core.segmenters import part_mask
+from lelsd_core.weights.catalogue import CATALOGUE, File
+from tests import official
 
 CLASSES = ("person", "tree", "Grass", "clouds", "wall-brick")
 PICTURE = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -136,3 +141,30 @@ def test_a_torch_file_of_the_same_tensors_gives_the_same_network(folder: Path) -
     assert ours.fingerprint != theirs.fingerprint
     with torch.inference_mode():
         assert torch.equal(ours.segment(PICTURE), theirs.segment(PICTURE))
+
+
+def test_a_published_generator_of_scenes_becomes_an_editor_from_the_hub(
+    folder: Path, hub_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    church, scenes = CATALOGUE["lsun-church-256"], CATALOGUE["maskformer-cocostuff"]
+    ((generator,), (segmenter,)) = church.sources, scenes.sources
+    files = {
+        (segmenter.repository, name): (folder / name).read_bytes() for name in ("pytorch_model.bin", "config.json")
+    }
+    files[generator.repository, generator.file.path] = official.small_rosinality(tmp_path).read_bytes()
+    hub = hub_server(files)
+    source = replace(generator, file=File(generator.file.path))  # without the published file's SHA-256 and size
+    own = replace(church, sources=(source,), within=(), inverter=None, resolution=32)
+    monkeypatch.setitem(CATALOGUE, church.name, own)
+    editor = load_editor(church.name)
+    assert {path.split("/resolve/")[1].split("/")[0] for _, path, _ in hub.requests} == {
+        generator.revision,
+        segmenter.revision,
+    }
+    assert (editor.generator.name, editor.segmenter.name) == (church.name, scenes.name)
+    *_, session = editor.invert(Image.new("RGB", (64, 64), "teal"), InversionOptions(steps=2))
+    *_, (_, found) = editor.discover(session, DiscoverConfig(parts="vegetation", steps=2, batch=1, samples=1))
+    (direction,) = found.directions
+    assert set(direction.parts) == {"vegetation"}
+    assert editor.edit(found, {direction.name: direction.high}).locality.parts == direction.parts
