@@ -90,8 +90,8 @@ class ModelManager:
                 return
             if self.lend:
                 raise UserError(
-                    f"{name} cannot be loaded now: the GPU is lent to models that are there when the page starts. "
-                    f"Start it with LELSD_GENERATOR={name}."
+                    f"{name} was not there when the page started, and the GPU is lent to no other models; "
+                    f"restart the page, with LELSD_GENERATOR={name} if this is the one to have."
                 )
             self._states[name] = ModelState(name, "fetching", f"Looking for the files of {name}.")
         threading.Thread(target=self._prepare, args=[name], name=f"prepare {name}", daemon=True).start()
@@ -241,7 +241,7 @@ def count_sliders(editor: Editor) -> str:
 
 def ready_message(editor: Editor) -> str:
     """That a model is loaded, and how many sliders it has."""
-    sliders = f", with {count_sliders(editor)}" if editor.directions else "; no sliders were found for it"
+    sliders = f", with {count_sliders(editor)}" if editor.directions else "; it has no sliders yet"
     return f"{editor.generator.name} is ready{sliders}."
 
 

@@ -160,12 +160,12 @@ def test_models_are_loaded_before_the_launch_and_no_others_are_offered(lent, len
     load_all(manager, Settings(generator="digiface-64"))
     assert server.requests == [], "a Space that names its generator gets no other"
     load_all(manager, Settings())
-    assert capsys.readouterr().out == f"{NAME} is ready; no sliders were found for it.\n"
+    assert capsys.readouterr().out == f"{NAME} is ready; it has no sliders yet.\n"
     large = manager.editor(NAME)
     assert large.random_face(1).original.size == (32, 32)
     assert [call for call, _ in lender.calls] == ["random_face"], "neither timed nor searched"
     assert manager.offered() == ["digiface-64", NAME]
-    with pytest.raises(UserError, match="is lent to models that are there when the page starts"):
+    with pytest.raises(UserError, match="restart the page, with LELSD_GENERATOR=lsun-church-256"):
         manager.start("lsun-church-256")
 
 

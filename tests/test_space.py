@@ -106,6 +106,7 @@ def test_a_visitor_of_a_zerogpu_space_edits_on_the_lent_card(zerogpu, editor, as
 def test_an_editor_on_the_emulated_card_makes_what_it_makes_on_the_cpu(tmp_path):
     code = """
 from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery import samples
 from lelsd_core.registry import load_editor
 import numpy as np
 ours, theirs = load_editor("digiface-64"), load_editor("digiface-64", "cuda")
@@ -115,8 +116,14 @@ direction, session = ours.directions[0], ours.random_face(5)
 amounts = {direction.name: 2.0}
 pictures = [np.asarray(editor.edit(session, amounts, protect=0.5).picture, int) for editor in (ours, theirs)]
 assert np.abs(pictures[0] - pictures[1]).max() <= 1
-configs = [DiscoverConfig(parts="mouth").check(editor.generator, editor.segmenter) for editor in (ours, theirs)]
+networks = [(editor.generator, editor.segmenter) for editor in (ours, theirs)]
+configs = [DiscoverConfig(parts=direction.parts).check(*pair) for pair in networks]
 assert abs(configs[0].most - configs[1].most) < 1e-4
+samples.EARLY_STOPPING = range(500_000, 500_002)
+scores = [
+    samples.EarlyStopping(*pair, config).mean_score(direction.vector[None]) for pair, config in zip(networks, configs)
+]
+assert abs(scores[0] - scores[1]) < 1e-4
 """
     assert run_emulated(code, tmp_path) == ""
 

@@ -93,7 +93,7 @@ def space(home: Path, *arguments: str) -> Iterator[SimpleNamespace]:
         command = [sys.executable, "-c", CARD, "--host", "127.0.0.1", *arguments]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
         try:
-            wait_for(lambda: process.poll() is not None or "Running on local URL" in log.read_text())
+            wait_for(lambda: process.poll() is not None or "Running on local URL" in log.read_text(), 300)
             with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
                 yield SimpleNamespace(client=client, log=log, calls=calls, home=home)
         finally:
