@@ -9,7 +9,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lelsd_core.device import choose_device, describe, dtype_on, gradient
-from lelsd_core.directions import move
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator
@@ -96,7 +95,6 @@ def test_an_edit_runs_on_a_pretended_gpu_and_its_session_stays_on_the_cpu(monkey
     painter = OnDevice()
     editor = toy_editor(painter, PictureHalves())
     monkeypatch.setattr("lelsd_core.editor.editor.to_pil", lambda picture: picture)
-    monkeypatch.setattr("lelsd_core.editor.editor.move", lambda codes, along, _: move(codes, along, torch.zeros(1)))
     monkeypatch.setattr(torch.Tensor, "__float__", lambda _: 1.0)  # a pretended tensor has no numbers to read
     monkeypatch.setattr(torch, "equal", lambda *_: False)  # or to compare
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
