@@ -46,7 +46,7 @@ class Samples:
 
     Args:
         generator, segmenter: the networks.
-        config: checked; its space, layers, view, edges and batch size count. Its parts do not, so that searches for
+        config: checked; its space, truncation, layers, view, edges and batch size count. Its parts do not, so that searches for
             other parts can share the samples.
         first_seed: of the first sample; the others follow.
     """
@@ -61,7 +61,7 @@ class Samples:
 
     def fits(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> bool:
         """Whether a search with these networks and this checked config can use these samples."""
-        fields = ("space", "layers", "view", "edges", "batch", "samples")
+        fields = ("space", "truncation", "layers", "view", "edges", "batch", "samples")
         same = all(getattr(self.config, name) == getattr(config, name) for name in fields)
         return same and generator is self.generator and segmenter is self.segmenter
 
@@ -75,8 +75,8 @@ class Samples:
                 if sum(tensor.nbytes for tensor in cached) > MAX_CACHED_BYTES:
                     self.cache.popitem()  # the newest: all are used in turn, so that others are needed sooner
                 first, generator = self.first_seed + number * self.config.batch, self.generator
-                codes = generator.sample(range(first, first + self.config.batch))
-                codes = generator.lift(codes, generator.space_names[0], self.config.space)
+                seeds, psi = range(first, first + self.config.batch), self.config.truncation
+                codes = generator.sample_in(self.config.space, seeds, truncation=psi)
                 sizes = (self.config.micro, 1)
                 parts = first_that_fits(*(lambda n=n: [self.render(rows) for rows in codes.split(n)] for n in sizes))
                 maps = tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True))
@@ -101,22 +101,28 @@ class Samples:
         return Batch(codes, maps, segmentation)
 
     def _synthesize(self, codes: Tensor) -> Synthesis:
-        """All that is needed of the codes; without a graph after the last scored map."""
+        """All that is needed of the codes; without a graph after the last scored map.
+
+        Codes of the first space are truncated here, on their way through the mapping network: a move comes before.
+        """
         config, generator, names = self.config, self.generator, list(self.generator.layers)
+        space, spaces = config.space, generator.space_names
+        if config.truncation is not None and space == spaces[0]:
+            codes, space = generator.lift(codes, space, spaces[-1], truncation=config.truncation), spaces[-1]
         needed = {*config.layers, *self.segmenter.needs, config.view}
         layers = [name for name in names if name in needed]
         image = not config.view and (not config.layers or self.segmenter.needs_picture)
         if not config.layers or not torch.is_grad_enabled():
-            return generator.synthesize(codes, config.space, keep=layers, image=image)
+            return generator.synthesize(codes, space, keep=layers, image=image)
         scored = layers[: layers.index(max(config.layers, key=names.index)) + 1]
         rest = layers[len(scored) :]
-        lower = generator.synthesize(codes, config.space, keep=scored, image=False)
+        lower = generator.synthesize(codes, space, keep=scored, image=False)
         if not (image or rest):
             return lower
         last = lower.states[scored[-1]]
         resume = (scored[-1], State(last.x.detach(), None if last.rgb is None else last.rgb.detach()))
         with torch.no_grad():
-            upper = generator.synthesize(codes.detach(), config.space, keep=rest, resume=resume, image=image)
+            upper = generator.synthesize(codes.detach(), space, keep=rest, resume=resume, image=image)
         return replace(upper, states={**lower.states, **upper.states})
 
     def score(self, before: Batch, after: Batch, config: DiscoverConfig) -> tuple[Tensor, Tensor]:
@@ -128,19 +134,19 @@ class Samples:
 
         Returns:
             Scores (B,) in [0, 1], weighted means over the maps; and (B,) 1 for each sample that counts, whose mask is
-            not empty and whose maps all change. All others get 0 and score 0.
+            not empty and one of whose maps changes. All others get 0 and score 0.
         """
         mask_of = label_mask if config.edges == "binary" else partial(part_mask, soft=True)
         masks = [mask_of(batch.segmentation, self.segmenter.parts, config.parts) for batch in (before, after)]
         mask = combined_mask(*masks, masks=config.masks, region=config.region)
         counted = (mask.sum((1, 2, 3)) > 0) & ((masks[0] + masks[1]).sum((1, 2, 3)) > 0)
         weights = config.weights or (1.0,) * len(before.maps)
-        score: Tensor | float = 0.0
+        score, changed = torch.zeros_like(mask[:, 0, 0, 0]), torch.zeros_like(counted)
         for weight, map_before, map_after in zip(weights, before.maps, after.maps, strict=True):
             inside, total = change_inside(map_before, map_after, mask, difference=config.difference)
-            counted = counted & (total.detach() > NO_CHANGE)
+            changed = changed | (total.detach() > NO_CHANGE)
             score = score + weight * (inside / (total + 1e-8))
-        return score / sum(weights), counted.to(mask)
+        return score / sum(weights), (counted & changed).to(mask)
 
 
 def label_mask(labels: Tensor, parts: Sequence[str], chosen: str | Sequence[str]) -> Tensor:
