@@ -101,14 +101,9 @@ class Samples:
         return Batch(codes, maps, segmentation)
 
     def _synthesize(self, codes: Tensor) -> Synthesis:
-        """All that is needed of the codes; without a graph after the last scored map.
-
-        Codes of the first space are truncated here, on their way through the mapping network: a move comes before.
-        """
+        """All that is needed of the codes; without a graph after the last scored map."""
         config, generator, names = self.config, self.generator, list(self.generator.layers)
-        space, spaces = config.space, generator.space_names
-        if config.truncation is not None and space == spaces[0]:
-            codes, space = generator.lift(codes, space, spaces[-1], truncation=config.truncation), spaces[-1]
+        codes, space = codes_to_render(generator, config, codes)
         needed = {*config.layers, *self.segmenter.needs, config.view}
         layers = [name for name in names if name in needed]
         image = not config.view and (not config.layers or self.segmenter.needs_picture)
@@ -147,6 +142,17 @@ class Samples:
             changed = changed | (total.detach() > NO_CHANGE)
             score = score + weight * (inside / (total + 1e-8))
         return score / sum(weights), (counted & changed).to(mask)
+
+
+def codes_to_render(generator: Generator, config: DiscoverConfig, codes: Tensor) -> tuple[Tensor, str]:
+    """Codes (B, D) of a checked config's space, moved or not, as they are rendered, and the space that they are in then.
+
+    Codes of the first space can be truncated only behind the mapping network, after they were moved; others already are.
+    """
+    first, finest = generator.space_names[0], generator.space_names[-1]
+    if config.truncation is None or config.space != first:
+        return codes, config.space
+    return generator.lift(codes, first, finest, truncation=config.truncation), finest
 
 
 def label_mask(labels: Tensor, parts: Sequence[str], chosen: str | Sequence[str]) -> Tensor:
