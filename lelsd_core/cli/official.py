@@ -3,8 +3,8 @@
     official recipe, as published  -->  its held-out scores, its seconds
     this project's recipe with the same batch  -->  its held-out scores, seconds until they are as high
 
-The official recipe is `DiscoverConfig.paper`, and in its loop: 4 fresh samples in each step, untouched and moved picture
-both rendered and segmented, masks resized without antialiasing, the learning rate halved one step early, a graph
+The official recipe is `DiscoverConfig.paper`, and in its loop: 4 fresh samples in each step, untouched and moved
+picture both rendered and segmented, masks resized without antialiasing, the learning rate halved a step early, a graph
 through all of it and gradients for all weights. Both recipes are measured twice on the same held-out seeds, each at the
 middle of its own amounts: on the picture of untruncated samples, and as the official recipe scores itself.
 """

@@ -23,7 +23,7 @@ CHOICES = {  # field -> its possible values
     "draw": ("sample", "batch"),
     "schedule": ("cosine", "halving", "constant"),  # keys of `search.SCHEDULES`
 }
-CHOICE_LABELS = {"masks": "way to combine masks", "draw": "way to draw amounts"}  # field -> its name in error messages, where that differs
+CHOICE_LABELS = {"masks": "way to combine masks", "draw": "way to draw amounts"}  # field -> its name in errors
 MINIMUM = {"count": 1, "steps": 1, "batch": 1, "samples": 1, "look": 1, "micro": 0, "patience": 0}
 LEAST, MOST = 1.0, 4.0  # amounts in a space whose samples all share the same code
 LAYERED = ("W+", "Z+", "S", "Z")  # spaces with layers first: the paper's W+, or what is nearest to it
@@ -67,16 +67,16 @@ class DiscoverConfig:
     view: str = option("", "layer whose running RGB stands for the picture while searching; empty = the picture")
     difference: str = option("l2", "what counts as change: l2, l1 or cosine")
     count: int = option(1, "directions to find at once")
-    norm: str = option("whole", "length 1, and directions apart: whole, or in each slot; free = slot, 1 at the start only")
+    norm: str = option("whole", "length 1, and directions apart: whole, or in each slot; free = slot at the start only")
     steps: int = option(300, "optimiser steps for each direction")
     batch: int = option(8, "samples in a step")
     micro: int = option(0, "samples rendered at a time; 0 = as many as fit")
     samples: int = option(800, "different samples to learn from")
-    truncation: float | None = option(None, "psi of the samples, 0 to 1, where lifts have one; none = no truncation", float)
+    truncation: float | None = option(None, "psi of the samples, 0 to 1; none = no truncation", float)
     lr: float = option(0.02, "learning rate of Adam")
     beta2: float = option(0.99, "decay of Adam's mean of squared gradients")
     schedule: str = option("cosine", "learning rate: half a cosine to zero, halving at each quarter, or constant")
-    least: float | None = option(None, "smallest amount of a move, either way, 0 or more; fitted to the space unless given", float)
+    least: float | None = option(None, "smallest amount of a move, either way; fitted to the space unless given", float)
     most: float | None = option(None, "largest amount of a move, either way; fitted to the space unless given", float)
     draw: str = option("sample", "one random amount for each sample, or one for the batch")
     masks: str = option("average", "masks before and after: average, union or intersection")
@@ -107,10 +107,10 @@ class DiscoverConfig:
     def check(self, generator: Generator, segmenter: Segmenter) -> DiscoverConfig:
         """The config for these networks: every value checked, and what was left open filled in.
 
-        An empty space becomes the finest one, a group of layers its layers. Without slots, those that feed a toRGB are left out: they recolour the
-        whole picture. Amounts that are None become a share of the mean distance between the codes of two samples, so
-        that they mean as much in every space. Micro-batches become as large as memory should allow.
-        Checking a checked config changes nothing.
+        An empty space becomes the finest one, a group of layers its layers. Without slots, those that feed a toRGB are
+        left out: they recolour the whole picture. Amounts that are None become a share of the mean distance between the
+        codes of two samples, so that they mean as much in every space. Micro-batches become as large as memory should
+        allow. Checking a checked config changes nothing.
 
         Raises:
             UserError: an unknown part, space, slot, layer or choice, a number out of its range, a segmenter that reads
@@ -153,8 +153,8 @@ class DiscoverConfig:
             most = MOST * stretch if most is None else most
             if least is None:
                 least = LEAST * stretch if LEAST * stretch <= most else most * LEAST / MOST
-        if not (0 <= least <= most and 0 < most):
-            raise UserError(f"amounts run from {least} to {most}; they must be in order, from 0 or more to more than 0.")
+        if not 0 <= least <= most or most == 0:
+            raise UserError(f"amounts run from {least} to {most}; they must be in order, 0 or more, and not all 0.")
         micro = min(self.micro or max(1, PIXELS // generator.resolution**2), self.batch)
         return replace(self, least=least, most=most, micro=micro)
 

@@ -46,8 +46,8 @@ class Samples:
 
     Args:
         generator, segmenter: the networks.
-        config: checked; its space, truncation, layers, view, edges and batch size count. Its parts do not, so that searches for
-            other parts can share the samples.
+        config: checked; its space, truncation, layers, view, edges and batch size count. Its parts do not, so that
+            searches for other parts can share the samples.
         first_seed: of the first sample; the others follow.
     """
 
@@ -145,9 +145,9 @@ class Samples:
 
 
 def codes_to_render(generator: Generator, config: DiscoverConfig, codes: Tensor) -> tuple[Tensor, str]:
-    """Codes (B, D) of a checked config's space, moved or not, as they are rendered, and the space that they are in then.
+    """Codes (B, D) of a checked config's space, moved or not, as they are rendered, and the space they are in then.
 
-    Codes of the first space can be truncated only behind the mapping network, after they were moved; others already are.
+    Codes of the first space can be truncated only behind the mapping network, once they are moved; others already are.
     """
     first, finest = generator.space_names[0], generator.space_names[-1]
     if config.truncation is None or config.space != first:

@@ -225,7 +225,7 @@ class SearchState:
         }
         directions = []
         for vector in vectors.cpu():
-            length = float(vector.norm()) if config.norm == "free" else 1.0  # of free ones, it becomes part of the amounts
+            length = float(vector.norm()) if config.norm == "free" else 1.0  # it becomes part of the amounts
             least, most = config.least * length, config.most * length
             direction = Direction(
                 name="-".join(config.parts),
@@ -256,7 +256,7 @@ class SearchState:
             saved, numbers = facts["task"], facts["numbers"]
             if self.generator.has_fingerprint(saved["generator"]):
                 saved["generator"] = self.task["generator"]
-            saved["config"] = json.loads(json.dumps(asdict(DiscoverConfig()))) | saved["config"]  # older files lack some
+            saved["config"] = json.loads(json.dumps(asdict(DiscoverConfig()))) | saved["config"]  # older ones lack some
             saved["config"]["micro"] = self.task["config"]["micro"]  # changes the memory that is needed, not the result
             different = [name for name, value in self.task.items() if saved.get(name) != value]
             values = {name: type(getattr(self, name))(numbers[name]) for name in NUMBERS}
@@ -315,7 +315,10 @@ class UnitSphere:
         units = self.normalize(vectors) if self.free else vectors
         blocks = zip(units.split(self.widths, dim=-1), self.written, strict=True)
         identity = torch.eye(len(units), device=units.device)
-        return torch.stack([-0.5 * (block @ block.T - identity).norm() for block, written in blocks if written]).mean()
+        excess = [block @ block.T - identity for block, written in blocks if written]
+        if self.free:  # the diagonal's rounding errors would move columns that nothing else moves
+            excess = [each * (1 - identity) for each in excess]
+        return torch.stack([-0.5 * each.norm() for each in excess]).mean()
 
 
 def row_space(vectors: Tensor) -> Tensor:
