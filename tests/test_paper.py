@@ -148,3 +148,89 @@ def test_a_step_of_the_peer_is_the_official_step(generator, monkeypatch) -> None
     _, vectors = official_step(record(official.stylegan2(Path()))[0], w, start(1))
     found = next(race.official_loop(generator, Bright(), config))
     torch.testing.assert_close(found.view(1, ROWS, WIDTH), vectors, atol=CLOSE, rtol=0)
+
+
+def test_antialiasing_keeps_small_parts_that_the_official_resizing_loses(generator, monkeypatch) -> None:
+    part = torch.zeros(1, 1, 64, 64)
+    part[..., 40:43, 24:40] = 1  # 3 × 16 of 64 pixels, as lips are
+    areas = [
+        [float(at(part, size).mean() / part.mean()) for size in (32, 16, 8, 4)]
+        for at in (lambda mask, size: resized_mask(mask, (size, size)), race.published_mask)
+    ]
+    assert areas[0] == pytest.approx([1, 1, 1, 1], abs=0.02), "the share of the picture stays"
+    assert areas[1] == pytest.approx([0.88, 0.73, 0.42, 0.37], abs=0.01)
+    monkeypatch.setattr("lelsd_core.discovery.search.draw_amounts", lambda *_: torch.full((4, 1), ALPHA))
+    score = next(discover(generator, Bright(), DiscoverConfig.paper(generator, parts="bright"))).score
+    w = generator.lift(generator.sample(TRAINING[:4]), "Z", "W")
+    published, _ = official_step(record(official.stylegan2(Path()))[0], w, start(1))
+    assert 0.003 < abs(score - published) < 0.02, "of large parts, little"
+
+
+# ---------------------------------------------------------------------------------------------------- the preset
+
+
+@pytest.mark.parametrize(
+    ("make", "space", "psi"),
+    [
+        (official.stylegan2, "W+", 0.7),
+        (official.stylegan3, "W+", 0.7),
+        (official.small_stylegan1, "W+", 0.7),
+        (official.biggan, "Z+", None),
+        (official.dcgan, "S", None),
+    ],
+)
+def test_the_preset_has_the_paper_s_space_or_the_nearest(make, space, psi, tmp_path) -> None:
+    network = load_generator(make(tmp_path), **({"class_index": 0} if make is official.biggan else {}))
+    config = DiscoverConfig.paper(network, parts="bright").check(network, Bright())
+    assert (config.space, config.truncation, config.layers) == (space, psi, tuple(network.layers))
+    assert (config.least, config.most, config.draw, config.norm) == (0, 1, "batch", "free")
+    assert (config.steps, config.batch, config.lr, config.beta2) == (200, 4, 0.001, 0.999)
+    assert config.samples >= 200 * 4, "no sample twice"
+    assert config.check(network, Bright()) == config
+    first = next(discover(network, Bright(), replace(config, batch=1, samples=2)))
+    assert first.directions[0].space == space
+
+
+@pytest.mark.parametrize("space", ["Z", "W", "W+", "S"])
+def test_the_preset_searches_in_every_space_with_truncated_samples(space, generator) -> None:
+    seen: list[Tensor] = []
+    config = DiscoverConfig.paper(generator, parts="bright", space=space, batch=2, samples=2)
+    twin = load_generator(official.GOLDEN / "nv2_64.pkl")
+    first, *rest = twin.steps
+    twin.steps = (
+        replace(first, run=lambda state, slots: seen.append(slots[0].detach()) or first.run(state, slots)),
+        *rest,
+    )
+    direction = next(discover(twin, Bright(), config)).directions[0]
+    z = generator.sample(TRAINING[:2])
+    untouched = generator.lift(z, "Z", "S", truncation=PSI)
+    assert torch.equal(seen[0], generator.space("S").split(untouched)[0])
+    assert not torch.allclose(seen[0], generator.space("S").split(generator.lift(z, "Z", "S"))[0])
+    assert direction.facts["truncation"] == PSI
+
+
+def test_a_move_in_z_is_truncated_after_it(generator) -> None:
+    config = DiscoverConfig.paper(generator, parts="bright", space="Z").check(generator, Bright())
+    codes = generator.sample([1])
+    moved = race.codes_to_render(generator, config, codes + 0.5)
+    assert moved[1] == "S"
+    assert torch.equal(moved[0], generator.lift(codes + 0.5, "Z", "S", truncation=PSI))
+
+
+def test_the_command_takes_the_preset_and_flags_override_it(tmp_path, few_held_out, capsys) -> None:
+    out = tmp_path / "d.safetensors"
+    start = ["discover", str(out), "--generator", str(official.GOLDEN / "nv2_64.pkl"), "--segmenter", "digiface-parts"]
+    assert main([*start, "--preset", "papr"]) == 1
+    assert "no preset named 'papr'; did you mean paper?" in capsys.readouterr().err
+    given = ["--parts", "background", "--steps", "1", "--space", "W", "--layers", "coarse", "64.conv1"]
+    assert main([*start, "--preset", "paper", *given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 1
+    found = Direction.load(out)
+    assert (found.space, found.facts["truncation"], found.facts["batch"]) == ("W", PSI, 4)
+    assert found.facts["layers"] == ["4.conv1", "8.conv0", "8.conv1", "64.conv1"]
+
+
+def test_where_there_is_no_truncation_it_is_refused(tmp_path) -> None:
+    network = load_generator(official.dcgan(tmp_path))
+    with pytest.raises(UserError, match="dcgan has no truncation in its lifts; leave it out"):
+        DiscoverConfig(parts="bright", truncation=0.7).check(network, Bright())
