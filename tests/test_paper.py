@@ -16,6 +16,7 @@ from lelsd_core import DiscoverConfig, UserError, discover, load_generator, loca
 from lelsd_core.__main__ import main
 from lelsd_core.cli import official as race
 from lelsd_core.directions import Direction
+from lelsd_core.discovery.search import SearchState
 from lelsd_core.generators import Generator
 from lelsd_core.localization import resized_mask
 from lelsd_core.seeds import OFFICIAL, TRAINING
@@ -103,15 +104,19 @@ def official_score(tensors: dict[str, Tensor], w: Tensor, vector: Tensor) -> Ten
     return torch.stack(scores).mean()
 
 
-def official_step(tensors: dict[str, Tensor], w: Tensor, vectors: Tensor) -> tuple[float, Tensor]:
-    """The score of the first of K vectors (K, 10, 64), and all of them after one step of Adam."""
-    vectors = vectors.clone().requires_grad_()
-    score = official_score(tensors, w, vectors[0])
-    cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=3)  # (K, K, 10)
-    others = 1 - torch.eye(len(vectors))[..., None]  # the diagonal is constant
-    loss = -score + 5 * (cosines * others).abs().mean()
-    (slope,) = torch.autograd.grad(loss, vectors)
-    return float(score.detach()), (vectors - RATE * slope / (slope.abs() + 1e-8)).detach()
+def official_steps(tensors: dict[str, Tensor], batches: list[Tensor], vectors: Tensor) -> tuple[list[float], Tensor]:
+    """The score in each step, and K vectors (K, 10, 64) after it: step i of Adam scores vector i modulo K."""
+    mean, square, told = torch.zeros_like(vectors), torch.zeros_like(vectors), []
+    others = 1 - torch.eye(len(vectors))[..., None]  # the diagonal of Corr is constant
+    for i, w in enumerate(batches):
+        leaf = vectors.clone().requires_grad_()
+        score = official_score(tensors, w, leaf[i % len(leaf)])
+        cosines = F.cosine_similarity(leaf[:, None], leaf[None], dim=3)  # (K, K, 10)
+        (slope,) = torch.autograd.grad(5 * (cosines * others).abs().mean() - score, leaf)
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope.square()
+        size = (square / (1 - 0.999 ** (i + 1))).sqrt() + 1e-8
+        vectors, told = vectors - RATE * mean / (1 - 0.9 ** (i + 1)) / size, [*told, float(score.detach())]
+    return told, vectors
 
 
 def test_the_formulas_make_the_official_picture() -> None:
@@ -127,13 +132,15 @@ def start(count: int) -> Tensor:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_step_of_the_preset_is_the_official_step(count: int, generator, monkeypatch) -> None:
+def test_steps_of_the_preset_are_the_official_steps(count: int, generator, monkeypatch) -> None:
     monkeypatch.setattr("lelsd_core.discovery.search.draw_amounts", lambda *_: torch.full((4, 1), ALPHA))
     monkeypatch.setattr(localization, "resized_mask", lambda mask, size: race.published_mask(mask, size[0]))
-    progress = next(discover(generator, Bright(), DiscoverConfig.paper(generator, parts="bright", count=count)))
-    w = generator.lift(generator.sample(TRAINING[:4]), "Z", "W")
-    score, vectors = official_step(record(official.stylegan2(Path()))[0], w, start(count))
-    assert progress.score == pytest.approx(score, abs=CLOSE)
+    search = discover(generator, Bright(), DiscoverConfig.paper(generator, parts="bright", count=count))
+    first, progress = next(search), next(search)
+    w = generator.lift(generator.sample(TRAINING[:8]), "Z", "W").split(4)
+    batches = w if count == 1 else [w[0], w[0]]  # ours shows a batch to all vectors; the official code draws new ones
+    scores, vectors = official_steps(record(official.stylegan2(Path()))[0], batches, start(count))
+    assert [first.score, progress.score] == pytest.approx(scores, abs=CLOSE)
     for direction, vector in zip(progress.directions, vectors, strict=True):
         assert float(direction.vector.norm()) == pytest.approx(1)
         length = direction.facts["amounts"][1]  # of a vector that is free, times the largest alpha, 1
@@ -141,12 +148,13 @@ def test_a_step_of_the_preset_is_the_official_step(count: int, generator, monkey
         assert (direction.low, direction.high) == (-length, length)
 
 
-def test_a_step_of_the_peer_is_the_official_step(generator, monkeypatch) -> None:
+def test_steps_of_the_peer_are_the_official_steps(generator, monkeypatch) -> None:
     monkeypatch.setattr(race, "draw_amounts", lambda *_: torch.full((4, 1), ALPHA))
     config = DiscoverConfig.paper(generator, parts="bright").check(generator, Bright())
-    w = generator.lift(generator.sample(OFFICIAL[:4]), "Z", "W")
-    _, vectors = official_step(record(official.stylegan2(Path()))[0], w, start(1))
-    found = next(race.official_loop(generator, Bright(), config))
+    w = generator.lift(generator.sample(OFFICIAL[:8]), "Z", "W").split(4)
+    _, vectors = official_steps(record(official.stylegan2(Path()))[0], w, start(1))
+    loop = race.official_loop(generator, Bright(), config)
+    _, found = next(loop), next(loop)
     torch.testing.assert_close(found.view(1, ROWS, WIDTH), vectors, atol=CLOSE, rtol=0)
 
 
@@ -162,8 +170,20 @@ def test_antialiasing_keeps_small_parts_that_the_official_resizing_loses(generat
     monkeypatch.setattr("lelsd_core.discovery.search.draw_amounts", lambda *_: torch.full((4, 1), ALPHA))
     score = next(discover(generator, Bright(), DiscoverConfig.paper(generator, parts="bright"))).score
     w = generator.lift(generator.sample(TRAINING[:4]), "Z", "W")
-    published, _ = official_step(record(official.stylegan2(Path()))[0], w, start(1))
+    (published,), _ = official_steps(record(official.stylegan2(Path()))[0], [w], start(1))
     assert 0.003 < abs(score - published) < 0.02, "of large parts, little"
+
+
+def test_the_learning_rate_is_halved_every_fifty_steps(generator) -> None:
+    state = SearchState(
+        generator, Bright(), DiscoverConfig.paper(generator, parts="bright").check(generator, Bright()), ()
+    )
+    rates = []
+    for _ in range(state.total):
+        rates.append(state.optimizer.param_groups[0]["lr"] / RATE)
+        state.optimizer.step()
+        state.scheduler.step()
+    assert [rates[i] for i in (0, 49, 50, 99, 100, 149, 150, 199)] == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
 
 
 # ---------------------------------------------------------------------------------------------------- the preset
