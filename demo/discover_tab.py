@@ -137,7 +137,7 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     parts = gr.CheckboxGroup(part_names(editor), value=["mouth"], label="What should change", elem_id="parts")
     usual = editor.search_config.steps
     steps = gr.Slider(20, 1200, usual, step=20, label="Steps", info="More steps, more local.", elem_id="steps")
-    info = "The paper's compares feature maps, not pictures: it brings more variety, and takes longer."
+    info = "The paper's compares feature maps, not pictures: it takes many times as long."
     recipe = gr.Radio(RECIPES, value=RECIPES[0], label="Recipe", info=info, elem_id="recipe")
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Start", info=info, precision=0, elem_id="discover-seed")
