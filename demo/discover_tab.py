@@ -16,6 +16,7 @@ from demo.components import InlineImage, Updates, event
 from demo.edit_tab import HOUR
 from demo.words import describe_direction, describe_progress
 from lelsd_core.directions import Direction
+from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.editor import Session
 from lelsd_core.errors import UserError
 from lelsd_core.images import enlarge, grid
@@ -25,6 +26,7 @@ MAX_STEPS = 4000  # of a search; the slider offers fewer
 MAX_NAME = 24  # letters of a direction's name
 CALIBRATION_SEEDS = HELD_OUT[:64]  # enough for a slider's range, and fast
 STRIP_SIZE = 256  # pixels of each picture in a preview
+RECIPES = ("This model's", "The paper's")
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
 SEARCH = ("status", "curve", "strip", "direction")  # what `discover` changes
@@ -36,14 +38,26 @@ class DiscoverCallbacks:
     def __init__(self, callbacks: Callbacks) -> None:
         self.callbacks = callbacks
 
-    def discover(self, face: Face, parts: list[str], steps: float, search_seed: float) -> Iterator[Updates]:
+    def settings(self, session: Session, recipe: str) -> DiscoverConfig:
+        """The settings of a search by one of `RECIPES`."""
+        editor = self.callbacks.editor(session)
+        usual = editor.search_config
+        return usual if recipe != RECIPES[1] else DiscoverConfig.paper(editor.generator, micro=usual.micro)
+
+    def show_steps(self, face: Face, recipe: str) -> Updates:
+        """Offer the number of steps that a recipe has."""
+        return {"steps": self.settings(face.session, recipe).steps}
+
+    def discover(
+        self, face: Face, parts: list[str], steps: float, search_seed: float, recipe: str = RECIPES[0]
+    ) -> Iterator[Updates]:
         """Search for a direction; yields its status, curve, preview on the current face, and the direction so far."""
         session = face.session
         if len(session.directions) >= self.callbacks.slider_count:
             raise UserError(f"All {self.callbacks.slider_count} sliders are in use; reload the page to start again.")
         editor = self.callbacks.editor(session)
         config = replace(
-            editor.search_config,
+            self.settings(session, recipe),
             parts=tuple(parts or ()),
             steps=int(min(max(steps or 1, 1), MAX_STEPS)),
             seed=int(min(max(search_seed or 0, 0), 2**31)),
@@ -105,6 +119,7 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, A
         **event(discover.discover, named, SEARCH), show_progress="hidden", concurrency_limit=1, **queued
     )
     unqueued = {"queue": False, "api_visibility": "private"}
+    components["recipe"].change(**event(discover.show_steps, named, ("steps",)), show_progress="hidden", **unqueued)
     stopped = components["stop"].click(None, cancels=[running], **unqueued)
     stopped.then(lambda: STOPPED, None, components["status"], **unqueued)  # after the last update of the search
     gr.on(
@@ -117,17 +132,19 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, A
 
 
 def search_options(callbacks: Callbacks) -> dict[str, Any]:
-    """Which parts should change, and the length of the search."""
+    """Which parts should change, the recipe and the length of the search."""
     editor = callbacks.editor()
     parts = gr.CheckboxGroup(part_names(editor), value=["mouth"], label="What should change", elem_id="parts")
     usual = editor.search_config.steps
     steps = gr.Slider(20, 1200, usual, step=20, label="Steps", info="More steps, more local.", elem_id="steps")
+    info = "The paper's compares feature maps, not pictures: it takes many times as long."
+    recipe = gr.Radio(RECIPES, value=RECIPES[0], label="Recipe", info=info, elem_id="recipe")
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Start", info=info, precision=0, elem_id="discover-seed")
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", elem_id="stop", min_width=120)
-    return {"parts": parts, "steps": steps, "search_seed": seed, "start": start, "stop": stop}
+    return {"parts": parts, "recipe": recipe, "steps": steps, "search_seed": seed, "start": start, "stop": stop}
 
 
 def search_results() -> dict[str, Any]:

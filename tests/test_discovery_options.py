@@ -14,7 +14,7 @@ from lelsd_core.__main__ import main
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import CHOICES, DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples, Samples
-from lelsd_core.discovery.search import SCHEDULES, UnitSphere, discover
+from lelsd_core.discovery.search import SCHEDULES, UnitSphere, discover, draw_amounts
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Layer, State, Step
 from lelsd_core.latents import LatentSpace, Slot
@@ -23,8 +23,9 @@ from lelsd_core.segmenters import FeatureSegmenter, Parts, region
 from lelsd_core.segmenters.bisenet import FaceSegmenter
 from lelsd_core.segmenters.features import Embedding
 from tests import official
+from tests.bench.generators import random_stylegan2
 from tests.data.golden import golden
-from tests.toy import QUICK, Blind, Halves, Painter, inside, last_of
+from tests.toy import QUICK, Blind, Halves, Painter, PictureHalves, inside, last_of
 
 GIVEN = Direction("known", "painter", "a" * 64, "Z", Painter().factors(0)[0], ("left",))
 
@@ -316,3 +317,107 @@ def test_the_command_takes_a_network_and_its_weights(
     assert main([*start, "--segmenter-weights", str(weights)]) == 0
     found = Direction.load(out)
     assert (found.facts["segmenter"], found.parts) == ("bisenet", ("head",))
+
+
+@pytest.mark.parametrize(
+    ("layers", "found"),
+    [
+        ("all", ("4.conv1", "8.conv0", "8.conv1")),
+        ("coarse", ("4.conv1",)),
+        (("fine", "middle"), ("8.conv1", "8.conv0")),
+        (("8.conv0", "all"), ("8.conv0", "4.conv1", "8.conv1")),
+        ((), ()),
+    ],
+)
+def test_layers_are_named_one_by_one_or_in_groups(layers, found) -> None:
+    generator = random_stylegan2(8)
+    assert DiscoverConfig(parts="left", layers=layers).check(generator, PictureHalves()).layers == found
+    weights = (1.0,) * (len(found) + 1 or 2) if found else (1.0, 1.0)
+    with pytest.raises(UserError, match=f"{len(found) or 1} must be given"):
+        DiscoverConfig(parts="left", layers=layers, weights=weights).check(generator, PictureHalves())
+
+
+def test_unknown_and_empty_groups_of_layers_are_refused() -> None:
+    with pytest.raises(UserError, match="layer named 'corse'; did you mean coarse"):
+        DiscoverConfig(parts="left", layers="corse").check(Painter(), Halves())
+    with pytest.raises(UserError, match=r"painter has no coarse layers, only 8.paint"):
+        DiscoverConfig(parts="left", layers="coarse").check(Painter(), Halves())
+
+
+def test_maps_below_the_slots_that_move_do_not_void_the_samples() -> None:
+    config = replace(QUICK, layers=("8.first", "8.second"), slots=("w1",))
+    last = last_of(config, Pair())
+    assert last.left_out == 0
+    assert abs(float(last.directions[0].vector[3])) > 0.95, "the left factor of the second slot"
+
+
+def test_truncated_samples_lie_closer_together_and_so_do_the_fitted_amounts() -> None:
+    generator = random_stylegan2(8)
+    whole, half = (DiscoverConfig(parts="left", space="W+", truncation=psi) for psi in (None, 0.5))
+    checked = [config.check(generator, PictureHalves()) for config in (whole, half)]
+    assert checked[1].most == pytest.approx(checked[0].most / 2)
+    codes = [Samples(generator, PictureHalves(), config).batch(0).codes for config in checked]
+    mean = generator.mean.repeat(3 + 1)
+    torch.testing.assert_close(codes[1], mean + 0.5 * (codes[0] - mean))
+    assert not Samples(generator, PictureHalves(), checked[0]).fits(generator, PictureHalves(), checked[1])
+
+
+def test_one_amount_is_drawn_for_a_batch_or_for_each_sample() -> None:
+    random = torch.Generator().manual_seed(0)
+    for draw, different in (("sample", 4), ("batch", 1)):
+        amounts = draw_amounts(replace(QUICK, draw=draw), random)
+        assert amounts.shape == (4, 1)
+        assert len(amounts.unique()) == different
+
+
+def test_amounts_from_zero_on_are_uniform_over_both_sides() -> None:
+    config = replace(QUICK, least=0.0, most=2.0, batch=4000).check(Painter(), Halves())
+    amounts = draw_amounts(config, torch.Generator().manual_seed(0))[:, 0]
+    counts = torch.histc(amounts, 8, -2.0, 2.0)
+    assert counts.sum() == 4000
+    assert counts.min() > 400
+    assert inside(last_of(replace(QUICK, least=0.0)).directions[0].vector, 0, 1) > 0.95
+
+
+def test_free_directions_start_at_length_one_in_each_slot_and_then_grow() -> None:
+    config = replace(QUICK, norm="free", lr=1e-6, steps=1)
+    first = last_of(config, Pair()).directions[0]
+    lengths = (first.facts["amounts"][1] / config.most * first.vector).view(2, 3).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(2), atol=1e-4, rtol=0)
+    last = last_of(replace(config, lr=0.05, steps=200), Pair()).directions[0]
+    length = last.facts["amounts"][1] / config.most
+    assert abs(length - 2**0.5) > 0.2, "neither kept at 1 nor at the start's"
+    assert float(last.vector.norm()) == pytest.approx(1, abs=1e-6), "the length went into the amounts"
+    assert last.facts["amounts"][0] == pytest.approx(config.least * length)
+    assert (last.low, last.high) == (-last.facts["amounts"][1], last.facts["amounts"][1])
+    assert abs(float(last.vector[0])) + abs(float(last.vector[3])) > 1, "the left factors of both slots"
+
+
+def test_free_directions_keep_clear_of_given_ones_and_of_each_other() -> None:
+    found = last_of(replace(QUICK, norm="free"), against=[GIVEN]).directions[0].vector
+    assert abs(float(found @ GIVEN.vector)) < 1e-5
+    first, second = (d.vector for d in last_of(replace(QUICK, norm="free", count=2, apart=2.0)).directions)
+    assert abs(float(first @ second)) < 0.1
+    sphere = UnitSphere(Painter().spaces[0], replace(QUICK, norm="free"), torch.zeros(0, 6))
+    assert float(sphere.correlation(3 * torch.eye(1, 6).repeat(2, 1))) == pytest.approx(-0.5 * 2**0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"draw": "step"}, "way to draw amounts named 'step'"),
+        ({"least": 0.0, "most": 0.0}, "amounts run from 0.0 to 0.0"),
+        ({"least": -1.0}, "amounts run from -1.0"),
+        ({"beta2": 1.0}, "beta2 is 1.0; it must be at least 0 and below 1"),
+        ({"truncation": 0.5}, "painter has no truncation"),
+    ],
+)
+def test_bad_settings_of_samples_and_amounts_are_refused(change, named) -> None:
+    with pytest.raises(UserError, match=named):
+        last_of(replace(QUICK, **change))
+
+
+@pytest.mark.parametrize("psi", [-0.1, 1.1, float("nan")])
+def test_a_truncation_beyond_zero_to_one_is_refused(psi) -> None:
+    with pytest.raises(UserError, match=r"truncation is .*; it must be from 0 to 1"):
+        DiscoverConfig(parts="left", truncation=psi).check(random_stylegan2(8), PictureHalves())

@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lelsd_core import seeds
 from lelsd_core.cli import official
 from lelsd_core.directions import Direction, move
-from lelsd_core.discovery.config import DiscoverConfig
-from lelsd_core.discovery.samples import Samples
+from lelsd_core.discovery.config import PAPER, DiscoverConfig
+from lelsd_core.discovery.samples import EarlyStopping, Samples
 from lelsd_core.discovery.search import UnitSphere, discover
 from lelsd_core.generators import Generator
 from lelsd_core.generators.biggan import BigGAN
@@ -22,6 +22,7 @@ from lelsd_core.generators.stylegan1 import StyleGAN1
 from lelsd_core.generators.stylegan2 import StyleGAN2
 from lelsd_core.generators.stylegan3 import StyleGAN3
 from lelsd_core.localization import localization_score
+from lelsd_core.seeds import EARLY_STOPPING
 from lelsd_core.weights.safetensors import read_safetensors
 from tests.test_discovery_options import Pair
 from tests.test_generators_contract import gradient_by_hand
@@ -159,7 +160,7 @@ def test_the_official_recipe_draws_fresh_seeds_of_its_own():
         def __deepcopy__(self, _memo):
             return self
 
-    config = DiscoverConfig(parts="left", steps=3, batch=2, least=1.0, most=4.0).check(Painter(), Halves())
+    config = DiscoverConfig.paper(Painter(), parts="left", steps=3, batch=2).check(Painter(), Halves())
     assert len(list(official.official_loop(Counting(), Halves(), config))) == 3
     assert used == list(seeds.OFFICIAL[:6])
 
@@ -167,9 +168,42 @@ def test_the_official_recipe_draws_fresh_seeds_of_its_own():
 def test_the_official_recipe_is_compared_on_every_part_and_seed(monkeypatch, capsys):
     monkeypatch.setattr(official, "PARTS", ("hair",))
     monkeypatch.setattr(official, "SEEDS", (0, 1))
-    monkeypatch.setitem(official.RECIPE, "steps", 2)
+    monkeypatch.setitem(PAPER, "steps", 2)
+    spec = official.generator_spec("digiface-64")
+    quick = replace(spec, search={**spec.search, "steps": 10, "samples": 40})
+    monkeypatch.setattr("lelsd_core.discovery.samples.EARLY_STOPPING", EARLY_STOPPING[:8])
+    monkeypatch.setattr(official, "generator_spec", lambda _: quick)
     result = official.official("digiface-64")
     assert [(row["part"], row["seed"]) for row in result["races"]] == [("hair", 0), ("hair", 1)]
-    assert all(0 <= row["official_score"] <= row["score"] <= 1 for row in result["races"])
+    for row in result["races"]:
+        for key in ("", "maps_"):
+            assert 0 < row[f"official_{key}score"] < 1
+            reached = row.get(f"{key}seconds", float("inf"))
+            assert row[f"{key}ratio"] == reached / row["official_s"]
+        assert row["official_score"] < row["score"], "two steps against ten"
+        assert row["seconds"] <= row["whole_s"]
     assert result["worst_ratio"] == max(row["ratio"] for row in result["races"]) > 0
     assert capsys.readouterr().out.count("official") == 3
+
+
+def test_the_race_is_run_by_the_whole_published_recipe(monkeypatch):
+    loops, checks = [], []
+
+    def loop(_generator, _segmenter, config):
+        loops.append(config)
+        yield torch.eye(6)[0]
+
+    class Measure(EarlyStopping):
+        def mean_score(self, vectors):
+            checks.append((self.config.layers, self.config.least, self.config.most))
+            return 0.5
+
+    monkeypatch.setattr(official, "official_loop", loop)
+    monkeypatch.setattr(official, "EarlyStopping", Measure)
+    published = DiscoverConfig.paper(Painter(), parts="left").check(Painter(), Halves())
+    row = official.race(Painter(), Halves(), published, replace(QUICK, steps=20).check(Painter(), Halves()))
+    assert loops == [published]
+    assert checks[:2] == [((), 0.0, 1.0), (("8.paint",), 0.0, 1.0)], "each recipe at its own amounts"
+    assert checks[2:4] == [((), 1.0, 4.0), (("8.paint",), 1.0, 4.0)]
+    assert len(checks) == 2 + 2 + 2, "ours: when the scores are reached, and at the end"
+    assert row["seconds"] < row["whole_s"]

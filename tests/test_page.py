@@ -14,7 +14,7 @@ from PIL import Image
 
 from demo.callbacks import FACE_SIZE, VIEWS, WHOLE, Callbacks, Face
 from demo.components import LARGE, AmountSlider, InlineCompare, InlineImage, PhotoInput, components_of, data_url, event
-from demo.discover_tab import MAX_NAME, DiscoverCallbacks
+from demo.discover_tab import MAX_NAME, RECIPES, DiscoverCallbacks
 from demo.models import ModelManager
 from demo.page import build_page
 from demo.words import describe_locality, slider_properties
@@ -360,6 +360,15 @@ def test_a_search_shows_its_curve_and_its_direction_becomes_a_slider(callbacks, 
     number = len(face.session.directions)
     assert all(update == gr.skip() for update in added["sliders"][:number]), "other sliders stay"
     assert added["sliders"][number]["visible"]
+
+
+def test_the_paper_s_recipe_is_a_choice(callbacks, face):
+    discover = DiscoverCallbacks(callbacks)
+    assert discover.show_steps(face, RECIPES[1]) == {"steps": 200}
+    assert discover.show_steps(face, RECIPES[0]) == {"steps": callbacks.editor(face.session).search_config.steps}
+    direction = list(discover.discover(face, ["hair"], 1, 1, RECIPES[1]))[-1]["direction"]
+    assert direction.facts["norm"] == "free"
+    assert len(direction.facts["layers"]) == 4, "all layers"
 
 
 def test_a_search_that_is_impossible_raises_user_error(callbacks, face):

@@ -20,6 +20,7 @@ CONFIGS = {
     "one": QUICK,
     "two": replace(QUICK, count=2, steps=20),
     "halving": replace(QUICK, schedule="halving"),
+    "free": replace(QUICK, count=2, steps=20, norm="free", draw="batch", least=0.0, beta2=0.999),
     "constant": replace(QUICK, schedule="constant"),
     "patience": replace(QUICK, steps=400, patience=3, look=5),
 }
@@ -74,6 +75,18 @@ def test_micro_batches_may_change_between_two_runs(tmp_path):
     file = tmp_path / "run.safetensors"
     next(discover(Painter(), Halves(), QUICK, checkpoint=file, every=1))
     assert next(discover(Painter(), Halves(), replace(QUICK, micro=2), checkpoint=file)).step == 2
+
+
+def test_a_file_from_before_there_were_truncation_and_other_settings_goes_on(tmp_path):
+    file = tmp_path / "run.safetensors"
+    next(discover(Painter(), Halves(), QUICK, checkpoint=file, every=1))
+    tensors, facts = read_safetensors(file, "discovery")
+    for name in ("truncation", "draw", "beta2"):
+        del facts["task"]["config"][name]
+    write_safetensors(file, tensors, facts)
+    with pytest.raises(UserError, match="belongs to another discovery"):
+        next(discover(Painter(), Halves(), replace(QUICK, beta2=0.9), checkpoint=file))
+    assert next(discover(Painter(), Halves(), QUICK, checkpoint=file)).step == 2
 
 
 def test_a_file_of_another_discovery_is_refused(tmp_path):

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from lelsd_core.device import choose_device
 from lelsd_core.directions import Direction
-from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.config import PRESETS, DiscoverConfig
 from lelsd_core.discovery.samples import EarlyStopping
 from lelsd_core.discovery.search import discover
-from lelsd_core.errors import check_file
+from lelsd_core.errors import UserError, check_file, unknown_name
 from lelsd_core.evaluation import calibration
 from lelsd_core.registry import load_generator, load_segmenter
 from lelsd_core.weights.catalogue import segmenter_of, spec_of
@@ -29,13 +29,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.checkpoint:
         check_file(Path(options.checkpoint))
     spec, segmenter_name = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
+    if options.preset not in (None, *PRESETS):
+        raise UserError(unknown_name("preset", options.preset, PRESETS))
     values = {field.name: getattr(options, field.name) for field in fields(DiscoverConfig)}
-    config = spec.discover.with_values(**{name: value for name, value in values.items() if value is not None})
+    given = {name: value for name, value in values.items() if value is not None}
     against = [Direction.load(path) for path in options.against]
     device = choose_device(options.device)
     segmenter = load_segmenter(segmenter_name, device, weights=options.segmenter_weights)
+    config = spec.discover.with_values(**given)
     segmenter.parts.channels(config.parts)  # checks the names before the generator is fetched, which is larger
     generator = load_generator(options.generator, device)
+    if options.preset:
+        config = DiscoverConfig.paper(generator, **{"micro": config.micro, **given})
     config = config.check(generator, segmenter)
     began = time.perf_counter()
     with tqdm(total=config.steps * config.count, disable=None) as bar:  # silent where stderr is no terminal
@@ -57,7 +62,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"gain {direction.gain:.1f}"
         )
     if config.view:  # held-out scores on the running RGB that the search used, and on the whole picture
-        vectors = torch.stack([direction.vector for direction in directions])
+        lengths = [direction.facts["amounts"][1] / config.most for direction in directions]  # 1 unless they were free
+        vectors = torch.stack([length * each.vector for length, each in zip(lengths, directions, strict=True)])
         for label, view in ((f"the running RGB of {config.view}", config.view), ("the whole picture", "")):
             score = EarlyStopping(generator, segmenter, replace(config, view=view)).mean_score(vectors)
             print(f"held-out score on {label}: {score:.3f}")

@@ -30,6 +30,7 @@ DISCOVER = """Find a new direction for some parts and save it.
 
 examples:
   %(prog)s lips.safetensors --parts mouth --steps 300
+  %(prog)s lips.safetensors --parts mouth --preset paper
   %(prog)s new.safetensors --parts mouth --against lips.safetensors --checkpoint run.safetensors
 """
 EVALUATE = """Measure directions on held-out samples: score, area, range and locality gain of each.
@@ -110,6 +111,7 @@ def add_discover(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", help="file to write; further directions get -2, -3 ... before the ending")
     add_networks(parser)
     parser.add_argument("--segmenter-weights", metavar="FILE", help="weights of a segmenter named without a file")
+    parser.add_argument("--preset", help="paper: the paper's recipe; other flags override it [the generator's own]")
     for field in fields(DiscoverConfig):
         nargs = "+" if isinstance(field.default, tuple) else None
         parser.add_argument(f"--{field.name}", type=field.metadata["kind"], nargs=nargs, help=field.metadata["help"])

@@ -19,12 +19,28 @@ CHOICES = {  # field -> its possible values
     "masks": MASKS,
     "region": ("foreground", "background"),
     "edges": ("binary", "soft"),
-    "norm": ("whole", "slot"),
+    "norm": ("whole", "slot", "free"),
+    "draw": ("sample", "batch"),
     "schedule": ("cosine", "halving", "constant"),  # keys of `search.SCHEDULES`
 }
-CHOICE_LABELS = {"masks": "way to combine masks"}  # field -> its name in error messages, where that differs
+CHOICE_LABELS = {"masks": "way to combine masks", "draw": "way to draw amounts"}  # field -> its name in errors
 MINIMUM = {"count": 1, "steps": 1, "batch": 1, "samples": 1, "look": 1, "micro": 0, "patience": 0}
 LEAST, MOST = 1.0, 4.0  # amounts in a space whose samples all share the same code
+LAYERED = ("W+", "Z+", "S", "Z")  # spaces with layers first: the paper's W+, or what is nearest to it
+PAPER = {  # settings of the paper's text and its official code, where they are not the defaults
+    "layers": ("all",),
+    "norm": "free",
+    "steps": 200,
+    "batch": 4,
+    "lr": 0.001,
+    "beta2": 0.999,
+    "schedule": "halving",
+    "least": 0.0,
+    "most": 1.0,
+    "draw": "batch",
+    "apart": 5 / 2**0.5,  # for two directions, 5 times the mean |cosine| of the official code
+}
+PRESETS = ("paper",)
 REACH = 0.25  # the fitted largest amount, in mean distances between the codes of two samples
 
 
@@ -43,20 +59,25 @@ class DiscoverConfig:
     slots: tuple[str, ...] = option(
         (), "slots it may write: names, patterns, coarse, middle, fine; none = all except toRGB"
     )
-    layers: tuple[str, ...] = option((), "feature maps the score is read at; none = the picture")
+    layers: tuple[str, ...] = option(
+        (), "feature maps the score is read at: names, all, coarse, middle, fine; none = the picture"
+    )
     weights: tuple[float, ...] = option((), "weight of each of these maps in the mean; none = all alike", float)
     view: str = option("", "layer whose running RGB stands for the picture while searching; empty = the picture")
     difference: str = option("l2", "what counts as change: l2, l1 or cosine")
     count: int = option(1, "directions to find at once")
-    norm: str = option("whole", "length 1, and directions apart: as a whole, or within each slot (W+, S)")
+    norm: str = option("whole", "length 1, and directions apart: whole, or in each slot; free = slot at the start only")
     steps: int = option(300, "optimiser steps for each direction")
     batch: int = option(8, "samples in a step")
     micro: int = option(0, "samples rendered at a time; 0 = as many as fit")
     samples: int = option(800, "different samples to learn from")
+    truncation: float | None = option(None, "psi of the samples, 0 to 1; none = no truncation", float)
     lr: float = option(0.02, "learning rate of Adam")
+    beta2: float = option(0.99, "decay of Adam's mean of squared gradients")
     schedule: str = option("cosine", "learning rate: half a cosine to zero, halving at each quarter, or constant")
     least: float | None = option(None, "smallest amount of a move, either way; fitted to the space unless given", float)
     most: float | None = option(None, "largest amount of a move, either way; fitted to the space unless given", float)
+    draw: str = option("sample", "one random amount for each sample, or one for the batch")
     masks: str = option("average", "masks before and after: average, union or intersection")
     region: str = option("foreground", "change the parts (foreground) or all the rest (background)")
     edges: str = option("binary", "masks are binary (arg-max) or soft (probabilities)")
@@ -71,6 +92,12 @@ class DiscoverConfig:
             if isinstance(entry.default, tuple) and not isinstance(value, tuple):
                 object.__setattr__(self, entry.name, (value,) if isinstance(value, str) else tuple(value))
 
+    @classmethod
+    def paper(cls, generator: Generator, **fields: Any) -> DiscoverConfig:
+        """The paper's recipe for a generator, with its layer-wise space and truncation; `fields` override it."""
+        space = next(name for name in LAYERED if name in generator.space_names)
+        return cls(**{**PAPER, "space": space, "truncation": generator.usual_truncation, **fields})
+
     def with_values(self, **values: Any) -> DiscoverConfig:
         """The config with other values; in another space without the slots and amounts that were meant for its own."""
         moved = values.get("space", self.space) != self.space
@@ -79,16 +106,16 @@ class DiscoverConfig:
     def check(self, generator: Generator, segmenter: Segmenter) -> DiscoverConfig:
         """The config for these networks: every value checked, and what was left open filled in.
 
-        An empty space becomes the finest one. Without slots, those that feed a toRGB are left out: they recolour the
-        whole picture. Amounts that are None become a share of the mean distance between the codes of two samples, so
-        that they mean as much in every space. Checking a checked config changes nothing.
+        An empty space becomes the finest one, a group of layers its layers. Without slots, those that feed a toRGB are
+        left out: they recolour the whole picture. Amounts that are None become a share of the mean distance between the
+        codes of two samples, so that they mean as much in every space. Checking a checked config changes nothing.
 
         Raises:
             UserError: an unknown part, space, slot, layer or choice, a number out of its range, a segmenter that reads
                 the features of another generator, or more directions than fit into the space.
         """
         space = generator.space(self.space or generator.space_names[-1])
-        generator.check_layers((*self.layers, *filter(None, [self.view])))
+        generator.check_layers(filter(None, [self.view]))
         for name, values in CHOICES.items():
             if getattr(self, name) not in values:
                 raise UserError(unknown_name(CHOICE_LABELS.get(name, name), getattr(self, name), values))
@@ -97,7 +124,7 @@ class DiscoverConfig:
         slots = generator.expand_groups(self.slots, space.name)
         if not slots and any(slot.name.endswith("torgb") for slot in space.slots):
             slots = tuple(slot.name for slot in space.slots if slot.movable and not slot.name.endswith("torgb"))
-        config = replace(self, space=space.name, slots=slots)
+        config = replace(self, space=space.name, slots=slots, layers=generator.expand_layers(self.layers))
         config.check_room(space, 0)
         return config._with_numbers(generator, space)
 
@@ -109,9 +136,15 @@ class DiscoverConfig:
         maps = len(self.layers) or 1
         if self.weights and (len(self.weights) != maps or min(self.weights) < 0 or sum(self.weights) <= 0):
             raise UserError(f"weights are {self.weights}; {maps} must be given, none below 0 and not all 0.")
+        if not 0 <= self.beta2 < 1:
+            raise UserError(f"beta2 is {self.beta2}; it must be at least 0 and below 1.")
+        if self.truncation is not None and generator.usual_truncation is None:
+            raise UserError(f"{generator.name} has no truncation in its lifts; leave it out.")
+        if self.truncation is not None and not 0 <= self.truncation <= 1:
+            raise UserError(f"truncation is {self.truncation}; it must be from 0 to 1.")
         least, most = self.least, self.most
         if least is None or most is None:
-            codes = generator.lift(generator.sample(TRAINING[:64]), generator.space_names[0], space.name).detach()
+            codes = generator.sample_in(space.name, TRAINING[:64], truncation=self.truncation).detach()
             columns = space.column_mask(self.slots).to(codes.device)
             differences = (codes[::2] - codes[1::2]) * columns  # of 32 random pairs
             distance = float(differences.norm(dim=1).mean())
@@ -119,16 +152,16 @@ class DiscoverConfig:
             most = MOST * stretch if most is None else most
             if least is None:
                 least = LEAST * stretch if LEAST * stretch <= most else most * LEAST / MOST
-        if not 0 < least <= most:
-            raise UserError(f"amounts run from {least} to {most}; they must be positive and in order.")
+        if not 0 <= least <= most or most == 0:
+            raise UserError(f"amounts run from {least} to {most}; they must be in order, 0 or more, and not all 0.")
         return replace(self, least=least, most=most)
 
     def check_room(self, space: LatentSpace, others: int) -> None:
         """UserError if the directions, and `others` more, cannot all be at right angles in the space."""
         changed = space.written(self.slots)
         widths = [slot.width for slot in space.slots if slot.name in changed]
-        room = min(widths) if self.norm == "slot" else sum(widths)
+        room = sum(widths) if self.norm == "whole" else min(widths)
         if self.count + others > room:
-            where = "the narrowest slot" if self.norm == "slot" else f"space {self.space}"
+            where = f"space {self.space}" if self.norm == "whole" else "the narrowest slot"
             beside = f" beside {others} given" if others else ""
             raise UserError(f"count is {self.count}{beside}; {where} has room for {room} directions at right angles.")

@@ -49,8 +49,8 @@ class Samples:
 
     Args:
         generator, segmenter: the networks.
-        config: checked; its space, layers, view, edges and batch size count. Its parts do not, so that searches for
-            other parts can share the samples.
+        config: checked; its space, truncation, layers, view, edges and batch size count. Its parts do not, so that
+            searches for other parts can share the samples.
         first_seed: of the first sample; the others follow.
     """
 
@@ -64,7 +64,7 @@ class Samples:
 
     def fits(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> bool:
         """Whether a search with these networks and this checked config can use these samples."""
-        fields = ("space", "layers", "view", "edges", "batch", "samples")
+        fields = ("space", "truncation", "layers", "view", "edges", "batch", "samples")
         same = all(getattr(self.config, name) == getattr(config, name) for name in fields)
         return same and generator is self.generator and segmenter is self.segmenter
 
@@ -90,7 +90,7 @@ class Samples:
 
     def _codes(self, seeds: range) -> Tensor:
         """The codes (B, D) of seeds in the config's space."""
-        return self.generator.lift(self.generator.sample(seeds), self.generator.space_names[0], self.config.space)
+        return self.generator.sample_in(self.config.space, seeds, truncation=self.config.truncation)
 
     @torch.no_grad()
     def batch(self, number: int) -> Batch:
@@ -129,20 +129,21 @@ class Samples:
     def _synthesize(self, codes: Tensor) -> Synthesis:
         """All that is needed of the codes; without a graph after the last scored map."""
         config, generator, names = self.config, self.generator, list(self.generator.layers)
+        codes, space = codes_to_render(generator, config, codes)
         needed = {*config.layers, *self.segmenter.needs, config.view}
         layers = [name for name in names if name in needed]
         image = not config.view and (not config.layers or self.segmenter.needs_picture)
         if not config.layers or not torch.is_grad_enabled():
-            return generator.synthesize(codes, config.space, keep=layers, image=image)
+            return generator.synthesize(codes, space, keep=layers, image=image)
         scored = layers[: layers.index(max(config.layers, key=names.index)) + 1]
         rest = layers[len(scored) :]
-        lower = generator.synthesize(codes, config.space, keep=scored, image=False)
+        lower = generator.synthesize(codes, space, keep=scored, image=False)
         if not (image or rest):
             return lower
         last = lower.states[scored[-1]]
         resume = (scored[-1], State(last.x.detach(), None if last.rgb is None else last.rgb.detach()))
         with torch.no_grad():
-            upper = generator.synthesize(codes.detach(), config.space, keep=rest, resume=resume, image=image)
+            upper = generator.synthesize(codes.detach(), space, keep=rest, resume=resume, image=image)
         return replace(upper, states={**lower.states, **upper.states})
 
     def score(self, before: Batch, after: Batch, config: DiscoverConfig) -> tuple[Tensor, Tensor]:
@@ -154,19 +155,19 @@ class Samples:
 
         Returns:
             Scores (B,) in [0, 1], weighted means over the maps; and (B,) 1 for each sample that counts, whose mask is
-            not empty and whose maps all change. All others get 0 and score 0.
+            not empty and one of whose maps changes. All others get 0 and score 0.
         """
         mask_of = label_mask if config.edges == "binary" else partial(part_mask, soft=True)
         masks = [mask_of(batch.segmentation, self.segmenter.parts, config.parts) for batch in (before, after)]
         mask = combined_mask(*masks, masks=config.masks, region=config.region)
         counted = (mask.sum((1, 2, 3)) > 0) & ((masks[0] + masks[1]).sum((1, 2, 3)) > 0)
         weights = config.weights or (1.0,) * len(before.maps)
-        score: Tensor | float = 0.0
+        score, changed = torch.zeros_like(mask[:, 0, 0, 0]), torch.zeros_like(counted)
         for weight, map_before, map_after in zip(weights, before.maps, after.maps, strict=True):
             inside, total = change_inside(map_before, map_after, mask, difference=config.difference)
-            counted = counted & (total.detach() > NO_CHANGE)
+            changed = changed | (total.detach() > NO_CHANGE)
             score = score + weight * (inside / (total + 1e-8))
-        return score / sum(weights), placed_like(counted, mask)
+        return score / sum(weights), placed_like(counted & changed, mask)
 
 
 def cache_room(free: int | None, held: int) -> int:
@@ -175,6 +176,17 @@ def cache_room(free: int | None, held: int) -> int:
     `free`: bytes that are free now, None = not known; `held`: bytes of the samples that are cached now.
     """
     return CACHED_BLINDLY if free is None else min(MOST_CACHED, int(CACHED_SHARE * (free + held)))
+
+
+def codes_to_render(generator: Generator, config: DiscoverConfig, codes: Tensor) -> tuple[Tensor, str]:
+    """Codes (B, D) of a checked config's space, moved or not, as they are rendered, and the space they are in then.
+
+    Codes of the first space can be truncated only behind the mapping network, once they are moved; others already are.
+    """
+    first, finest = generator.space_names[0], generator.space_names[-1]
+    if config.truncation is None or config.space != first:
+        return codes, config.space
+    return generator.lift(codes, first, finest, truncation=config.truncation), finest
 
 
 def label_mask(labels: Tensor, parts: Sequence[str], chosen: str | Sequence[str]) -> Tensor:

@@ -37,7 +37,8 @@ MAX_UNSEEN = 64  # samples without the part after which the search gives up
 MIN_IMPROVEMENT = 0.002  # a held-out score must rise by this much to count as better
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam; with the numbers below, the content of a checkpoint
 NUMBERS = ("step", "seen", "left_out", "score", "best_score", "since")
-FACTS = ("slots", "view", "difference", "masks", "region", "edges", "norm", "count", "batch", "lr", "seed")
+FACTS = ("slots", "view", "difference", "masks", "region", "edges", "norm", "truncation", "draw", "beta2")
+FACTS += ("count", "batch", "lr", "seed")
 SCHEDULES = {  # name -> the scheduler of an optimizer for a total number of steps
     "cosine": lr_scheduler.CosineAnnealingLR,
     "halving": lambda adam, total: lr_scheduler.MultiStepLR(adam, [round(total * i / 4) for i in (1, 2, 3)], 0.5),
@@ -99,11 +100,11 @@ def discover(
         yield state.progress()
     while not state.finished:
         k = state.step % config.count  # this step's direction
-        units = state.sphere.project(state.vectors)  # (K, D)
+        vectors = state.sphere.project(state.vectors)  # (K, D)
         before = samples.batch(state.step // config.count)
-        amounts = placed_like(draw_amounts(config, state.random), units)  # (B, 1)
-        score_gradient = score_step(state, samples, before, units[k].detach(), amounts)
-        loss = -(score_gradient * units[k]).sum() - config.apart * state.sphere.correlation(units)  # −J of Eq. 3
+        amounts = placed_like(draw_amounts(config, state.random), vectors)  # (B, 1)
+        score_gradient = score_step(state, samples, before, vectors[k].detach(), amounts)
+        loss = -(score_gradient * vectors[k]).sum() - config.apart * state.sphere.correlation(vectors)  # −J of Eq. 3
         (state.vectors.grad,) = torch.autograd.grad(loss, state.vectors)
         state.optimizer.step()
         state.scheduler.step()
@@ -116,12 +117,14 @@ def discover(
 
 
 def draw_amounts(config: DiscoverConfig, random: torch.Generator) -> Tensor:
-    """(batch, 1) amounts, uniform over [least, most] and over both signs."""
-    sizes = config.least + (config.most - config.least) * torch.rand(config.batch, 1, generator=random)
-    return sizes * (2 * torch.randint(2, (config.batch, 1), generator=random) - 1)
+    """(batch, 1) amounts, uniform over [least, most] and over both signs; all the same if one is drawn for a batch."""
+    drawn = config.batch if config.draw == "sample" else 1
+    sizes = config.least + (config.most - config.least) * torch.rand(drawn, 1, generator=random)
+    amounts = sizes * (2 * torch.randint(2, (drawn, 1), generator=random) - 1)
+    return amounts.expand(config.batch, 1)
 
 
-def score_step(state: SearchState, samples: Samples, before: Batch, unit: Tensor, amounts: Tensor) -> Tensor:
+def score_step(state: SearchState, samples: Samples, before: Batch, vector: Tensor, amounts: Tensor) -> Tensor:
     """Move a batch by amounts (B, 1) along a direction (D,), render and score it: the mean score's gradient (D,).
 
     The state notes the score and how many samples counted. UserError if none of the first `MAX_UNSEEN` did. When memory
@@ -131,7 +134,7 @@ def score_step(state: SearchState, samples: Samples, before: Batch, unit: Tensor
         try:
             gradients, scores, counts = [], [], []
             for first in range(0, len(amounts), state.micro):
-                rows, leaf = slice(first, first + state.micro), unit.clone().requires_grad_()
+                rows, leaf = slice(first, first + state.micro), vector.clone().requires_grad_()
                 untouched = before.rows(rows)
                 moved = samples.render(untouched.codes + amounts[rows] * leaf)
                 score, counted = samples.score(untouched, moved, state.config)
@@ -178,13 +181,13 @@ class SearchState:
         self.sphere = UnitSphere(space, config, existing.to(generator.device))
         self.random = torch.Generator().manual_seed(config.seed)  # draws the start and the amounts
         start = torch.randn(config.count, space.width, generator=self.random).to(generator.device)
-        self.vectors = self.sphere.project(start).requires_grad_()  # (K, D), the parameter that Adam updates
+        self.vectors = self.sphere.project(start, unit=True).requires_grad_()  # (K, D), the parameter that Adam updates
         self.best = self.vectors.detach().clone()  # the directions with the best held-out score so far
         self.best_score, self.since = -1.0, 0  # that score, -1 before the first; checks since then
         self.total, self.step, self.score = config.steps * config.count, 0, 0.0  # score: mean over the last step
         self.seen = self.left_out = 0  # samples used, and those among them that showed no part or no change
         self.micro = config.batch  # samples rendered at a time; halved when memory runs out
-        self.optimizer = torch.optim.Adam([self.vectors], config.lr, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam([self.vectors], config.lr, betas=(0.9, config.beta2))
         self.scheduler = SCHEDULES[config.schedule](self.optimizer, self.total)
         self.task = {  # what the search does, as plain JSON, to recognise its checkpoint by
             "config": json.loads(json.dumps(asdict(config))),
@@ -215,20 +218,30 @@ class SearchState:
         samples = max(config.samples // config.batch, 1) * config.batch
         facts = {name: getattr(config, name) for name in FACTS} | {
             "layers": config.layers or ("picture",),
-            "amounts": (config.least, config.most),
             "samples": (TRAINING.start, TRAINING.start + samples - 1),
             "segmenter": self.segmenter.name,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "version": lelsd_core.__version__,
             "steps": self.step,
         }
-        name, rest = "-".join(config.parts), {"low": -config.most, "high": config.most, "facts": facts}
-        directions = tuple(
-            Direction(name, generator.name, generator.fingerprint, config.space, vector.clone(), config.parts, **rest)
-            for vector in vectors.cpu()
-        )
+        directions = []
+        for vector in vectors.cpu():
+            length = float(vector.norm()) if config.norm == "free" else 1.0  # it becomes part of the amounts
+            least, most = config.least * length, config.most * length
+            direction = Direction(
+                name="-".join(config.parts),
+                generator=generator.name,
+                fingerprint=generator.fingerprint,
+                space=config.space,
+                vector=vector / length,
+                parts=config.parts,
+                low=-most,
+                high=most,
+                facts=facts | {"amounts": (least, most)},
+            )
+            directions.append(direction)
         held_out = self.best_score if config.patience and self.best_score >= 0 else None
-        return Progress(self.step, self.total, self.score, directions, self.seen, self.left_out, held_out)
+        return Progress(self.step, self.total, self.score, tuple(directions), self.seen, self.left_out, held_out)
 
     def save(self, path: str | Path) -> None:
         """Write the state and the search that it belongs to; the file appears whole or not at all."""
@@ -244,6 +257,7 @@ class SearchState:
             saved, numbers = facts["task"], facts["numbers"]
             if self.generator.has_fingerprint(saved["generator"]):
                 saved["generator"] = self.task["generator"]
+            saved["config"] = json.loads(json.dumps(asdict(DiscoverConfig()))) | saved["config"]  # older ones lack some
             saved["config"]["micro"] = self.task["config"]["micro"]  # changes the memory that is needed, not the result
             different = [name for name, value in self.task.items() if saved.get(name) != value]
             values = {name: type(getattr(self, name))(numbers[name]) for name in NUMBERS}
@@ -273,29 +287,39 @@ class UnitSphere:
 
     With `norm="whole"` a direction has length 1 and Corr is of whole vectors; with `norm="slot"` each slot that it
     writes has length 1 and R is the mean over these slots, so that no two directions coincide within a slot.
+    `norm="free"` is as "slot", but only the start has these lengths; Corr is of the normalised vectors, as ever.
     `existing` are the vectors (G, D) of the directions to be orthogonal to.
     """
 
     def __init__(self, space: LatentSpace, config: DiscoverConfig, existing: Tensor) -> None:
         self.writable = space.column_mask(config.slots).to(existing.device)
         self.widths, self.written = [space.width], [True]  # of the blocks of columns that get unit length
-        if config.norm == "slot":
+        self.free = config.norm == "free"
+        if config.norm != "whole":
             names = space.written(config.slots)
             self.widths, self.written = list(space.widths), [slot.name in names for slot in space.slots]
         self.existing = torch.block_diag(*map(row_space, (existing * self.writable).split(self.widths, dim=1)))
 
-    def project(self, vectors: Tensor) -> Tensor:
-        """The nearest allowed directions of vectors (K, D)."""
+    def project(self, vectors: Tensor, *, unit: bool = False) -> Tensor:
+        """The nearest allowed directions of vectors (K, D); free ones have length 1 only if `unit` is set."""
         free = vectors * self.writable
         if len(self.existing):
             free = free - (free @ self.existing.T) @ self.existing
-        return torch.cat([F.normalize(block, dim=-1) for block in free.split(self.widths, dim=-1)], dim=-1)
+        return self.normalize(free) if unit or not self.free else free
 
-    def correlation(self, units: Tensor) -> Tensor:
-        """R of Eq. 3 for unit vectors (K, D): 0 if they are orthogonal, else negative."""
+    def normalize(self, vectors: Tensor) -> Tensor:
+        """Vectors (K, D) with length 1, as a whole or in each slot."""
+        return torch.cat([F.normalize(block, dim=-1) for block in vectors.split(self.widths, dim=-1)], dim=-1)
+
+    def correlation(self, vectors: Tensor) -> Tensor:
+        """R of Eq. 3 for allowed directions (K, D): 0 if they are orthogonal, else negative."""
+        units = self.normalize(vectors) if self.free else vectors
         blocks = zip(units.split(self.widths, dim=-1), self.written, strict=True)
         identity = torch.eye(len(units), device=units.device)
-        return torch.stack([-0.5 * (block @ block.T - identity).norm() for block, written in blocks if written]).mean()
+        excess = [block @ block.T - identity for block, written in blocks if written]
+        if self.free:  # the diagonal's rounding errors would move columns that nothing else moves
+            excess = [each * (1 - identity) for each in excess]
+        return torch.stack([-0.5 * each.norm() for each in excess]).mean()
 
 
 def row_space(vectors: Tensor) -> Tensor:

@@ -185,14 +185,28 @@ class Generator(nn.Module, ABC):
             expanded += inside
         return tuple(expanded)
 
+    def expand_layers(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Layer names, each once, with "coarse", "middle", "fine" and "all" replaced by their layers.
+
+        UserError for an unknown name, or a group without layers.
+        """
+        groups = {"all": tuple(self.layers), **self.groups}
+        expanded: list[str] = []
+        for name in names:
+            if name not in groups and name not in self.layers:
+                raise UserError(unknown_name("layer", name, (*groups, *self.layers)))
+            inside = groups.get(name, (name,))
+            if not inside:
+                raise UserError(f"{self.name} has no {name} layers, only {', '.join(self.layers)}.")
+            expanded += inside
+        return tuple(dict.fromkeys(expanded))
+
     def layer_columns(self, names: Iterable[str]) -> Tensor:
         """(D,) float32 for the finest space: 1 for the columns that some layers read, else 0.
 
         `names` are layers, "coarse", "middle", "fine" or "all". UserError for another name.
         """
-        expanded = {layer for name in names for layer in {**self.groups, "all": self.layers}.get(name, (name,))}
-        for name in expanded - self.layers.keys():
-            raise UserError(unknown_name("layer", name, ("all", *self.groups, *self.layers)))
+        expanded = self.expand_layers(names)
         read = {slot for step in self.steps if step.layer.name in expanded for slot in step.slots}
         slots = enumerate(self.spaces[-1].slots)
         return torch.cat([torch.full((slot.width,), float(i in read)) for i, slot in slots])
@@ -231,6 +245,11 @@ class Generator(nn.Module, ABC):
         for space in self.spaces[first:last]:
             codes = self.lift_once(codes, space)
         return codes
+
+    def sample_in(self, space: str, seeds: Sequence[int], *, truncation: float | None = None) -> Tensor:
+        """Codes (len(seeds), D) of a space; those of the first are as drawn, since truncation acts on lifts from it."""
+        first = self.space_names[0]
+        return self.lift(self.sample(seeds), first, space, truncation=None if space == first else truncation)
 
     def lift_vectors(self, vectors: Tensor, source: str, target: str) -> Tensor | None:
         """What adding vectors (K, D) in space `source` adds in the finer `target`, (K, D'); None if that varies.
