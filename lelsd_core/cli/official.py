@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lelsd_core.device import placed_like
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import EarlyStopping, codes_to_render
 from lelsd_core.discovery.search import UnitSphere, discover, draw_amounts
