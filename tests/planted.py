@@ -109,16 +109,16 @@ def colours() -> dict[str, Tensor]:
 
 def measured(pictures: Tensor) -> Tensor:
     """Pictures (B, 3, 16, 16) → (B, 7), in the order of `FACTORS`: heights and widths in pixels, shares of red."""
-    rows = torch.arange(SIZE, dtype=torch.float32)[:, None]
+    rows, columns = torch.arange(SIZE).float()[:, None], torch.arange(SIZE // 2).float()
     halves = [pictures[..., : SIZE // 2], pictures[..., SIZE // 2 :]]
     places, sizes, shares = [], [], []
     for half in halves:
         red, blue = half[:, 0], half[:, 2]
         light = (red + blue).clamp_min(0)
         total = light.sum((1, 2))
-        place = (light * rows).sum((1, 2)) / total
-        places.append(place)
-        sizes.append(((light * (rows - place[:, None, None]).square()).sum((1, 2)) / total).sqrt())
+        places.append((light * rows).sum((1, 2)) / total)
+        middle = (light * columns).sum((1, 2), keepdim=True) / total[:, None, None]
+        sizes.append(((light * (columns - middle).square()).sum((1, 2)) / total).sqrt())
         shares.append(red.sum((1, 2)) / total)
     green = pictures[:, 1]
     wash = (green * rows).sum((1, 2)) / green.sum((1, 2))

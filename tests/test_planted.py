@@ -44,7 +44,7 @@ def test_a_factors_styles_vary_it_more_than_all_else_and_only_its_half(styles, f
 def test_all_factors_vary_among_samples_and_pictures_are_in_range(styles):
     pictures = planted().synthesize(styles, "S").image
     assert pictures.abs().max() < 1.5
-    assert (measured(pictures).std(0) > torch.tensor([0.2, 0.2, 0.02, 0.02, 0.02, 0.02, 0.2])).all()
+    assert (measured(pictures).std(0) > torch.tensor([0.2, 0.2, 0.01, 0.01, 0.05, 0.05, 0.2])).all()
     assert len(FACTORS) == len(KINDS) * len(SIDES) + 1
 
 
