@@ -171,7 +171,8 @@ class ModelManager:
     def _fill(self, name: str, editor: Editor) -> Editor:
         """Search for the missing directions of a model and add each when it is found; returns the last editor."""
         present = {direction.name for direction in editor.directions}
-        for progress in fill_gallery(editor.generator, editor.segmenter, gallery_folder(editor.generator.fingerprint)):
+        folder = gallery_folder(editor.generator.fingerprint)
+        for progress in fill_gallery(editor.generator, editor.segmenter, folder, aligner=editor.aligner):
             if progress.direction and progress.direction.name not in present:
                 editor = editor.with_directions([progress.direction])
                 self._set_editor(name, editor)

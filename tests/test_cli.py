@@ -88,7 +88,7 @@ def test_a_discovery_keeps_clear_of_given_directions_and_says_how_sure_its_score
     assert {"segmenter", "layers", "seed", "steps", "date", "version", "samples", "slots"} <= second.facts.keys()
 
 
-def quick_figures(_generator, _segmenter, direction: Direction) -> Direction:
+def quick_figures(_generator, _segmenter, direction: Direction, **_) -> Direction:
     """What a calibration fills in, without its minutes."""
     return replace(direction, score=0.3, area=0.02, gain=21.0, facts={**direction.facts, "interval": (0.25, 0.35)})
 
@@ -201,7 +201,7 @@ def test_a_pipe_gets_results_and_no_progress(tmp_path):
     code = (
         "import dataclasses, lelsd_core.evaluation.calibration as c\n"
         "facts = {'interval': (0.2, 0.4)}\n"
-        "c.calibrate = lambda g, s, d: dataclasses.replace(d, score=0.3, area=0.02, gain=21.0, facts=facts)\n"
+        "c.calibrate = lambda g, s, d, **_: dataclasses.replace(d, score=0.3, area=0.02, gain=21.0, facts=facts)\n"
         "import sys; from lelsd_core.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     task = [sys.executable, "-c", code, "discover", str(tmp_path / "d.safetensors"), "--steps", "2", "--json"]

@@ -11,14 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from lelsd_core.directions import Direction
+from lelsd_core.directions import NO_WORDS, Direction
 from lelsd_core.discovery.config import MOST
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import HeldOut, held_out
+from lelsd_core.evaluation.naming import name_ends
 from lelsd_core.evaluation.perceptual import SIDES
 from lelsd_core.generators.base import Generator
 from lelsd_core.segmenters import Segmenter, adapt, part_mask
+
+if TYPE_CHECKING:
+    from lelsd_core.faces import FaceAligner
 
 STEP = 0.5  # resolution of a slider's ends, for amounts up to `MOST`; stretched where a search used others
 STRIDES = (4 * STEP, STEP)  # tried one after the other
@@ -42,14 +47,18 @@ def calibrate(
     seeds: Sequence[int] | None = None,
     *,
     limits: tuple[float, float] | None = None,
+    aligner: FaceAligner | None = None,
 ) -> Direction:
-    """The direction with its range and held-out figures, turned so that its high end is the brighter one.
+    """The direction with its range and held-out figures, turned so that its high end is the brighter one, and named.
+
+    Ends that have no words of their own yet get those of `name_ends`.
 
     Args:
         generator, segmenter: the networks.
         direction: as a search found it.
         seeds: of the held-out samples; None = `lelsd_core.seeds.HELD_OUT`.
         limits: the range, low < 0 < high, where it was chosen by eye; None = as far as the figures allow.
+        aligner: of the generator's pictures, if they are faces, whose motions have names, too.
 
     Raises:
         UserError: no sample shows the direction's parts, or the smallest amount changes too much already.
@@ -64,6 +73,8 @@ def calibrate(
         direction = replace(direction, vector=-direction.vector)
     low, high = limits or (largest_amount(samples, direction, signed) for signed in (-unit, unit))
     direction = replace(direction, low=low, high=high)
+    if direction.ends == NO_WORDS:
+        direction = replace(direction, ends=name_ends(samples, direction, range_samples(generator), aligner))
     row = samples.evaluate(direction, lpips=False)
     facts = {**direction.facts, "interval": row.interval, "left_out": row.left_out}
     return replace(direction, score=row.score, area=row.area, gain=row.gain, facts=facts)
