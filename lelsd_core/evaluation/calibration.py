@@ -36,7 +36,7 @@ SHARES = {  # field of `Effect` -> how much an end may change it, over how much 
     "lpips": 0.15,
     "outside": 0.11,
     "relabelled": 0.2,
-    "stripes": 0.27,
+    "stripes": 0.2,
 }
 UNSEEN = {"stripes": 3**0.5 / 255}  # granted whatever samples do: half a level of 255 in three channels
 
