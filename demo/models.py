@@ -203,7 +203,7 @@ class ModelManager:
         present = {direction.name for direction in editor.directions}
         generator = editor.generator
         folder = gallery_folder(generator.fingerprint, generator.sha256)
-        for progress in fill_gallery(generator, editor.segmenter, folder):
+        for progress in fill_gallery(generator, editor.segmenter, folder, aligner=editor.aligner):
             if progress.direction and progress.direction.name not in present:
                 editor = editor.with_directions([progress.direction])
                 self._set_editor(name, editor)

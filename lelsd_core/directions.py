@@ -21,6 +21,7 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
+NO_WORDS = ("less", "more")  # ends that nobody has named
 FIELDS = ("name", "generator", "fingerprint", "space", "parts", "ends", "low", "high", "score", "area", "gain")
 
 
@@ -34,7 +35,7 @@ class Direction:
     space: str  # name of the latent space
     vector: Tensor  # (D,) float32 on the CPU, 0 where it must not write; length 1, or 1 in each slot that it writes
     parts: tuple[str, ...] = ()  # the parts it changes; a single name stands for a tuple of one
-    ends: tuple[str, str] = ("less", "more")  # what it does at the low and the high end: ("darker", "brighter")
+    ends: tuple[str, str] = NO_WORDS  # what it does at the low and the high end: ("darker", "brighter")
     low: float = -3.0  # slider range in which the picture stays plausible; low < 0 < high
     high: float = 3.0
     score: float | None = None  # held-out localization score over both ends, in [0, 1]

@@ -71,7 +71,7 @@ def test_the_page_says_that_a_face_is_blurred(editor, astronaut):
     assert "blurred" in describe_session(session)
 
 
-def calibrated(generator: object, segmenter: object, direction: Direction) -> Direction:
+def calibrated(generator: object, segmenter: object, direction: Direction, **_: object) -> Direction:
     """In place of `calibrate`, which takes long."""
     return replace(direction, low=-2.0, high=2.0, score=0.3, area=0.2, gain=2.0, facts={"interval": (0.2, 0.4)})
 

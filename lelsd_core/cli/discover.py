@@ -18,7 +18,7 @@ from lelsd_core.discovery.samples import EarlyStopping
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError, check_file, unknown_name
 from lelsd_core.evaluation import calibration
-from lelsd_core.registry import load_generator, load_segmenter
+from lelsd_core.registry import build_frame, load_aligner, load_generator, load_segmenter
 from lelsd_core.weights.catalogue import segmenter_of, spec_of
 
 
@@ -50,16 +50,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     if progress.left_out:
         print(f"{progress.left_out} of {progress.seen} samples showed no part or no change and were left out.")
+    aligner = load_aligner(build_frame(spec, generator.resolution)) if spec.shows_faces else None
     directions = []
     for number, direction in enumerate(progress.directions, start=1):
         path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-        direction = calibration.calibrate(generator, segmenter, replace(direction, name=path.stem))
+        direction = calibration.calibrate(generator, segmenter, replace(direction, name=path.stem), aligner=aligner)
         direction.save(path)
         directions.append(direction)
-        low, high = direction.facts["interval"]
+        (low, high), ends = direction.facts["interval"], " – ".join(direction.ends)
         print(
-            f"{path}: score {direction.score:.3f} ({low:.3f} to {high:.3f}) on {direction.area:.1%} of the picture, "
-            f"gain {direction.gain:.1f}"
+            f"{path}: {ends}; score {direction.score:.3f} ({low:.3f} to {high:.3f}) on {direction.area:.1%} of the "
+            f"picture, gain {direction.gain:.1f}"
         )
     if config.view:  # held-out scores on the running RGB that the search used, and on the whole picture
         lengths = [direction.facts["amounts"][1] / config.most for direction in directions]  # 1 unless they were free

@@ -359,4 +359,4 @@ class Editor:
 
     def calibrate(self, direction: Direction, seeds: Sequence[int]) -> Direction:
         """The direction with its slider range and held-out scores, measured on the samples of `seeds`."""
-        return calibrate(self.generator, self.segmenter, direction, seeds)
+        return calibrate(self.generator, self.segmenter, direction, seeds, aligner=self.aligner)

@@ -2,31 +2,43 @@
 
     direction --amounts tried to both sides on held-out samples--> sign, low, high, held-out score
 
-An end is the largest amount at which, on average, neither the whole picture nor what lies outside the part changes too
-much, and the pixels outside the part keep their labels. "Too much" is a root mean square, not LPIPS: stored ranges stay
-what they are, and the part's outside, which LPIPS cannot see alone, has a bound of its own. `Row` tells both.
+An end is the largest amount at which, on average, the whole picture and what lies outside the part, its labels and
+its plain surfaces, change by no more than a share of what they do from one sample to the next (`SHARES`). So each
+generator's size, contrast and subject give it limits of its own. An amount that fails is never granted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from lelsd_core.directions import Direction
+from lelsd_core.directions import NO_WORDS, Direction
 from lelsd_core.discovery.config import MOST
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import HeldOut, held_out
+from lelsd_core.evaluation.naming import name_ends
+from lelsd_core.evaluation.perceptual import SIDES
 from lelsd_core.generators.base import Generator
 from lelsd_core.segmenters import Segmenter, adapt, part_mask
+
+if TYPE_CHECKING:
+    from lelsd_core.faces import FaceAligner
 
 STEP = 0.5  # resolution of a slider's ends, for amounts up to `MOST`; stretched where a search used others
 STRIDES = (4 * STEP, STEP)  # tried one after the other
 LIMIT = 16.0  # no slider goes further
 RANGE_SAMPLES = (16, 96)  # the first held-out samples find the ends, fewer of large pictures; figures come from all
 RANGE_PIXELS = 2**20
-MAX_CHANGE = 0.14  # root mean square over the picture, in [-1, 1] units
-MAX_OUTSIDE = 0.06  # the same outside the part
-MIN_UNCHANGED = 0.9  # share of the pixels outside the part that keep their labels
+HALVINGS = 10  # of a step that is too large, before a direction is given up
+SHARES = {  # field of `Effect` -> how much an end may change it, over how much the next sample does
+    "change": 0.29,
+    "lpips": 0.15,
+    "outside": 0.11,
+    "relabelled": 0.2,
+    "stripes": 0.2,
+}
+UNSEEN = {"stripes": 3**0.5 / 255}  # granted whatever samples do: half a level of 255 in three channels
 
 
 def calibrate(
@@ -36,17 +48,21 @@ def calibrate(
     seeds: Sequence[int] | None = None,
     *,
     limits: tuple[float, float] | None = None,
+    aligner: FaceAligner | None = None,
 ) -> Direction:
-    """The direction with its range and held-out figures, turned so that its high end is the brighter one.
+    """The direction with its range and held-out figures, turned so that its high end is the brighter one, and named.
+
+    Ends that have no words of their own yet get those of `name_ends`.
 
     Args:
         generator, segmenter: the networks.
         direction: as a search found it.
         seeds: of the held-out samples; None = `lelsd_core.seeds.HELD_OUT`.
         limits: the range, low < 0 < high, where it was chosen by eye; None = as far as the figures allow.
+        aligner: of the generator's pictures, if they are faces, whose motions have names, too.
 
     Raises:
-        UserError: no sample shows the direction's parts.
+        UserError: no sample shows the direction's parts, or the smallest amount changes too much already.
     """
     segmenter = adapt(segmenter)
     samples = held_out(generator, segmenter, seeds)
@@ -58,6 +74,8 @@ def calibrate(
         direction = replace(direction, vector=-direction.vector)
     low, high = limits or (largest_amount(samples, direction, signed) for signed in (-unit, unit))
     direction = replace(direction, low=low, high=high)
+    if direction.ends == NO_WORDS:
+        direction = replace(direction, ends=name_ends(samples, direction, range_samples(generator), aligner))
     row = samples.evaluate(direction, lpips=False)
     facts = {**direction.facts, "interval": row.interval, "left_out": row.left_out}
     return replace(direction, score=row.score, area=row.area, gain=row.gain, facts=facts)
@@ -70,15 +88,36 @@ def range_samples(generator: Generator) -> int:
 
 
 def largest_amount(samples: HeldOut, direction: Direction, unit: float) -> float:
-    """The largest plausible amount with the sign of `unit`: a multiple of `unit * STEP`, at least two of them."""
+    """The largest plausible amount with the sign of `unit`: a multiple of `unit * STEP`, or its half, quarter ...
+
+    UserError if not even a thousandth of that is plausible.
+    """
+    usual = changes(samples, direction, None)
 
     def plausible(amount: float) -> bool:
-        effect = samples.effect(direction, unit * amount, range_samples(samples.generator))
-        small = effect.change.mean() <= MAX_CHANGE and effect.outside.mean() <= MAX_OUTSIDE
-        return bool(small and effect.unchanged.mean() >= MIN_UNCHANGED)
+        effect = changes(samples, direction, unit * amount)
+        return all(effect[name] <= max(SHARES[name] * usual[name], UNSEEN.get(name, 0.0)) for name in usual)
 
-    largest = 2 * STEP
+    largest = 0.0
     for stride in STRIDES:
         while largest + stride <= LIMIT and plausible(largest + stride):
             largest += stride
-    return unit * largest
+    if largest:
+        return unit * largest
+    for halving in range(1, HALVINGS + 1):
+        if plausible(STEP / 2**halving):
+            return unit * STEP / 2**halving
+    raise UserError(
+        f"The direction {direction.name!r} cannot be used: even {abs(unit) * STEP / 2**HALVINGS:.1g} of it changes the "
+        f"picture more than {samples.generator.name}'s samples allow."
+    )
+
+
+def changes(samples: HeldOut, direction: Direction, amount: float | None) -> dict[str, float]:
+    """Means of an `Effect`, for the names of `SHARES`; None instead of an amount: from one sample to the next.
+
+    LPIPS only where pictures are large enough for its network.
+    """
+    lpips = samples.generator.resolution >= SIDES[0]
+    effect = samples.effect(direction, amount, range_samples(samples.generator), lpips=lpips)
+    return {name: float(getattr(effect, name).mean()) for name in SHARES if name != "lpips" or lpips}

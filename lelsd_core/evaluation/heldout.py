@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import lelsd_core.seeds
@@ -24,6 +25,7 @@ from lelsd_core.weights.cache import local
 
 BATCH, PIXELS = 32, 2**21  # at most so many samples, and pixels, rendered at a time: 32 up to 256 across, 2 at 1024
 LPIPS_SAMPLES = 64  # the first held-out samples
+CELL = 8  # pixels across in which stripes are sought
 NORMAL_95 = 1.96  # standard errors on each side of a mean
 
 
@@ -51,8 +53,10 @@ class Effect(NamedTuple):
     area: Tensor  # share of the picture that the part covers
     change: Tensor  # root mean square change of the whole picture, in [-1, 1] units
     outside: Tensor  # the same outside the part
-    unchanged: Tensor  # share of the pixels outside the part whose label stays the same
+    relabelled: Tensor  # share of the pixels outside the part whose label changes
+    stripes: Tensor  # amplitude of stripes two pixels wide, see `stripes`, outside the part
     brightening: Tensor  # mean change inside the part; positive = brighter
+    lpips: Tensor | None = None  # of the whole picture, if wanted
 
 
 class HeldOut:
@@ -80,43 +84,53 @@ class HeldOut:
         return self.render(edited_codes(self.generator, codes, self.space, [direction], [amount]))
 
     @torch.inference_mode()
-    def effect(self, direction: Direction, amount: float, count: int | None = None) -> Effect:
-        """Move the first `count` samples, or all, by an amount along a direction, and measure what changes."""
-        batches, parts = [], self.segmenter.parts
-        tensors = (self.codes, self.pictures, self.probabilities)
-        for codes, before, parts_before in zip(*(t[:count].split(self.batch) for t in tensors), strict=True):
-            after, parts_after = self.moved(codes, direction, amount)
-            masks = [part_mask(probabilities, parts, direction.parts) for probabilities in (parts_before, parts_after)]
-            mask = COMBINE["average"](*masks)
-            change = after - before
-            inside = resized_mask(mask, change.shape[-2:])
-            squares, weights = change.square().mean(1, keepdim=True), 1 - inside
-            outside = (mask == 0)[:, 0]
-            unchanged = (parts_before.argmax(1) == parts_after.argmax(1)) & outside
-            effect = Effect(
-                score=localization_score(before, after, mask),
-                area=mask.mean((1, 2, 3)),
-                change=change.square().mean((1, 2, 3)).sqrt(),
-                outside=((squares * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1)).sqrt(),
-                unchanged=unchanged.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
-                brightening=(change * inside).mean((1, 2, 3)),
-            )
-            batches.append(effect)
-        return Effect(*map(torch.cat, zip(*batches, strict=True)))
+    def effect(
+        self, direction: Direction, amount: float | None, count: int | None = None, *, lpips: bool = False
+    ) -> Effect:
+        """Move the first `count` samples, or all, by an amount along a direction, and measure what changes.
 
-    @torch.inference_mode()
-    def mean_lpips(self, direction: Direction, amount: float) -> float:
-        """Mean LPIPS between the first samples and what an amount of a direction makes of them."""
-        network, distances = load_lpips(local("lpips-alex"), self.generator.device), []
-        pairs = (tensor[:LPIPS_SAMPLES].split(self.batch) for tensor in (self.codes, self.pictures))
-        for codes, before in zip(*pairs, strict=True):
-            after, _ = self.moved(codes, direction, amount)
-            distances.append(PerceptualTarget(network, before).distance(after))
-        return float(torch.cat(distances).mean())
+        None instead of an amount puts the next sample in the place of each one: how much pictures vary by themselves.
+        """
+        batches, shown = [], [tensor[:count] for tensor in (self.pictures, self.probabilities)]
+        tensors = (self.codes[:count], *shown, *(tensor.roll(1, 0) for tensor in shown))
+        for codes, *before_and_after in zip(*(tensor.split(self.batch) for tensor in tensors), strict=True):
+            if amount is not None:
+                before_and_after[2:] = self.moved(codes, direction, amount)
+            batches.append(self.compare(direction.parts, *before_and_after, lpips=lpips))
+        return Effect(*(None if t[0] is None else torch.cat(t) for t in zip(*batches, strict=True)))
+
+    def compare(
+        self,
+        chosen: Sequence[str],
+        before: Tensor,
+        parts_before: Tensor,
+        after: Tensor,
+        parts_after: Tensor,
+        *,
+        lpips: bool,
+    ) -> Effect:
+        """Measure what changes between pictures (B, 3, R, R) with part probabilities (B, P, h, w), for chosen parts."""
+        mask = COMBINE["average"](*(part_mask(p, self.segmenter.parts, chosen) for p in (parts_before, parts_after)))
+        change = after - before
+        inside = resized_mask(mask, change.shape[-2:])
+        squares, weights = change.square().mean(1, keepdim=True), 1 - inside
+        outside = (mask == 0)[:, 0]
+        relabelled = (parts_before.argmax(1) != parts_after.argmax(1)) & outside
+        network = load_lpips(local("lpips-alex"), before.device) if lpips else None
+        return Effect(
+            score=localization_score(before, after, mask),
+            area=mask.mean((1, 2, 3)),
+            change=change.square().mean((1, 2, 3)).sqrt(),
+            outside=((squares * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1)).sqrt(),
+            relabelled=relabelled.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
+            stripes=stripes(change, inside),
+            brightening=(change * inside).mean((1, 2, 3)),
+            lpips=PerceptualTarget(network, before).distance(after) if network else None,
+        )
 
     def evaluate(self, direction: Direction, *, lpips: bool = True) -> Row:
         """The `Row` of a direction over both ends of its range, its LPIPS only if wanted."""
-        ends = [self.effect(direction, end) for end in (direction.low, direction.high)]
+        ends = [self.effect(direction, end, lpips=lpips) for end in (direction.low, direction.high)]
         scores, areas = torch.stack([end.score for end in ends]), torch.stack([end.area for end in ends])  # (2, N)
         shown = (areas > 0) & torch.stack([end.change > NO_CHANGE for end in ends])
         score, error = clustered_mean(scores, shown)
@@ -130,7 +144,7 @@ class HeldOut:
             high=direction.high,
             gain=locality_gain(score, area) if area else 0.0,
             change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
-            lpips=tuple(self.mean_lpips(direction, end) for end in (direction.low, direction.high)) if lpips else None,
+            lpips=tuple(float(end.lpips[:LPIPS_SAMPLES].mean()) for end in ends) if lpips else None,
             interval=(max(0.0, score - NORMAL_95 * error), min(1.0, score + NORMAL_95 * error)),
             left_out=int((~shown).sum()),
         )
@@ -174,6 +188,22 @@ def evaluate(
         A `Row` for each direction.
     """
     yield from map(Evaluator(generator, segmenter, seeds), directions)
+
+
+def stripes(change: Tensor, inside: Tensor) -> Tensor:
+    """Amplitude (B,) of the stripes and grids that a change (B, 3, R, R) adds outside a mask (B, 1, R, R).
+
+    Upsampling that is driven too far leaves rows, columns or a chequerboard, one pixel light and one dark. They are in
+    step over a whole cell of `CELL` pixels, unlike texture, so that they remain in the cell's mean once every other row
+    (column, both) has its sign turned. The median over the cells without a pixel of the mask is that of plain surfaces,
+    where such stripes are seen; 0 if there is no such cell.
+    """
+    sign = (-1.0) ** torch.arange(change.shape[-1], device=change.device)
+    cell = min(CELL, change.shape[-1])
+    means = [F.avg_pool2d(change * pattern, cell) for pattern in (sign, sign[:, None], sign * sign[:, None])]
+    amplitude = torch.cat(means, 1).square().sum(1).sqrt().flatten(1)  # (B, cells)
+    free = F.max_pool2d(inside, cell).flatten(1) == 0
+    return torch.where(free, amplitude, torch.nan).nanmedian(1).values.nan_to_num(0.0)
 
 
 def clustered_mean(values: Tensor, counted: Tensor) -> tuple[float, float]:

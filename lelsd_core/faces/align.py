@@ -110,7 +110,15 @@ class FaceAligner:
 
     def read(self, photo: Photo) -> np.ndarray | None:
         """The five points (5, 2) of an aligned photo, in frame pixels; None without confidence."""
-        middle = self.square.middle(*photo.size)
-        view = MESH_FRAME.matrix(unproject(middle, np.array(self.frame.points)))
-        ((points, confidence),) = self.landmarks.read(photo, [view])
-        return project(middle, points) if confidence > CONFIDENT else None
+        ((points, confidence),) = self.landmarks.read(photo, [self.mesh_view(photo)])
+        return project(self.square.middle(*photo.size), points) if confidence > CONFIDENT else None
+
+    def mesh(self, picture: Tensor) -> np.ndarray | None:
+        """The mesh (468, 2) of an aligned picture (1, 3, R, R), in its view's pixels; None without confidence."""
+        photo = Photo(to_uint8(picture)[0])
+        points, confidence = self.landmarks.mesh(photo, self.mesh_view(photo))
+        return points if confidence > CONFIDENT else None
+
+    def mesh_view(self, photo: Photo) -> np.ndarray:
+        """The mesh's view (2, 3) of an aligned photo."""
+        return MESH_FRAME.matrix(unproject(self.square.middle(*photo.size), np.array(self.frame.points)))

@@ -106,8 +106,7 @@ class Landmarks:
         readings = []
         for start in range(0, len(views), BATCH):
             batch = views[start : start + BATCH]
-            pixels = np.stack([photo.warp(view, (SIZE, SIZE), cv2.BORDER_CONSTANT) for view in batch])
-            pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255  # channels last: twice as fast
+            pictures = pictures_of(photo, batch)
             with torch.inference_mode():
                 rough, lips, irises, logits = self.network(torch.cat([pictures, pictures.flip(3)]))
             points = torch.cat([irises[:, :, 0], rough[:, NOSE, None, :2], lips[:, CORNERS]], 1)
@@ -117,3 +116,15 @@ class Landmarks:
             confidences = torch.stack(logits.sigmoid().chunk(2)).mean(0).double().tolist()
             readings += [(unproject(*pair), c) for *pair, c in zip(batch, points, confidences, strict=True)]
         return readings
+
+    def mesh(self, photo: Photo, view: np.ndarray) -> tuple[np.ndarray, float]:
+        """All points (468, 2) of a view, in its pixels and without refinements, and the confidence of a face in it."""
+        with torch.inference_mode():
+            rough, _, _, logit = self.network(pictures_of(photo, [view]))
+        return rough[0, :, :2].double().numpy(), float(logit.sigmoid())
+
+
+def pictures_of(photo: Photo, views: Sequence[np.ndarray]) -> Tensor:
+    """The network's pictures (B, 3, 192, 192) in [0, 1] of some views of a photo."""
+    pixels = np.stack([photo.warp(view, (SIZE, SIZE), cv2.BORDER_CONSTANT) for view in views])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255  # channels last: twice as fast

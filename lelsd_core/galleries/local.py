@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,6 +28,9 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import Segmenter, adapt
 from lelsd_core.weights.safetensors import write_text
+
+if TYPE_CHECKING:
+    from lelsd_core.faces import FaceAligner
 
 QUICK = DiscoverConfig(steps=100, batch=4, samples=64)
 CALIBRATION_SEEDS = HELD_OUT[:16]
@@ -66,6 +70,7 @@ def fill_gallery(
     folder: Path,
     parts: str | Sequence[str] | None = None,
     config: DiscoverConfig | None = None,
+    aligner: FaceAligner | None = None,
 ) -> Iterator[GalleryProgress]:
     """Find one direction for each part.
 
@@ -74,6 +79,7 @@ def fill_gallery(
         folder: cache of directions; the parts in it come first and are not searched again.
         parts: names of parts or groups; None = `usual_parts`.
         config: settings of each search, its parts do not matter; None = `QUICK`.
+        aligner: of the generator's pictures, if they are faces, for the words at the ends of the sliders.
 
     Yields:
         `GalleryProgress`, several times for each part; close the iterator to stop.
@@ -94,7 +100,7 @@ def fill_gallery(
                 for progress in discover(generator, segmenter, replace(config, parts=part), samples=samples):
                     yield GalleryProgress(part, done, total, 0.9 * progress.step / progress.total)
                 direction = replace(progress.directions[0], name=part)
-                direction = calibrate(generator, segmenter, direction, CALIBRATION_SEEDS)
+                direction = calibrate(generator, segmenter, direction, CALIBRATION_SEEDS, aligner=aligner)
                 direction.save(direction_path(folder, part))
         except UserError as problem:  # no sample shows the part in a way that a move changes
             direction, words = None, str(problem)

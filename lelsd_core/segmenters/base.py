@@ -116,8 +116,12 @@ def adapt(segmenter: Any) -> Segmenter:
 
 
 def segment_synthesis(segmenter: Segmenter, synthesis: Synthesis) -> Tensor:
-    """Part probabilities (B, P, h, w) of a synthesis that kept the layers in `segmenter.needs`."""
-    return segmenter.segment(synthesis.image, {name: synthesis.features(name) for name in segmenter.needs})
+    """Part probabilities (B, P, h, w) of a synthesis that kept the layers in `segmenter.needs`.
+
+    The picture is clamped to [-1, 1]: a segmenter sees what people see, and what it was trained on.
+    """
+    image = None if synthesis.image is None else synthesis.image.clamp(-1, 1)
+    return segmenter.segment(image, {name: synthesis.features(name) for name in segmenter.needs})
 
 
 def part_mask(
