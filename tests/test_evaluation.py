@@ -243,3 +243,8 @@ def test_an_evaluator_renders_its_samples_once(editor, monkeypatch):
     monkeypatch.setattr("lelsd_core.evaluation.heldout.held_out", None)
     assert evaluator(first) == row
     assert evaluator(second).direction == second.name
+
+
+def test_one_sample_tells_no_range():
+    with pytest.raises(UserError, match="at least two seeds"):
+        calibrate(Painter(), Halves(), direction(0), SEEDS[:1])

@@ -58,6 +58,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget of seconds: BiSeNet sees small pictures, searches and measurements are short."""
     monkeypatch.setattr(FaceSegmenter, "size", 32)
     monkeypatch.setattr(gallery, "QUICK", DiscoverConfig(steps=3, batch=2, samples=4))
-    monkeypatch.setattr(gallery, "CALIBRATION_SEEDS", range(500_000, 500_001))
+    monkeypatch.setattr(gallery, "CALIBRATION_SEEDS", range(500_000, 500_002))
     monkeypatch.setattr(gallery, "PRESENCE_SAMPLES", 4)
     monkeypatch.setattr(flagship, "SEEDS", range(500_000, 500_002))

@@ -62,10 +62,13 @@ def calibrate(
         aligner: of the generator's pictures, if they are faces, whose motions have names, too.
 
     Raises:
-        UserError: no sample shows the direction's parts, or the smallest amount changes too much already.
+        UserError: fewer than two samples, none that shows the direction's parts, or a smallest amount that changes too
+            much already.
     """
     segmenter = adapt(segmenter)
     samples = held_out(generator, segmenter, seeds)
+    if len(samples.codes) < 2:
+        raise UserError("A range is found by what differs between samples; give at least two seeds.")
     if not part_mask(samples.probabilities, segmenter.parts, direction.parts).any():
         parts = " or ".join(direction.parts)
         raise UserError(f"None of {len(samples.codes)} samples of {generator.name} shows {parts}; choose another part.")
