@@ -182,9 +182,6 @@ WRONG = {  # arguments, and what the message names
     "an unknown generator to search": (["bench", "discover", "--generator", "x"], "generator named 'x'"),
     "an unknown generator to compare": (["bench", "discover", "--official", "--generator", "x"], "generator named 'x'"),
     "an unknown action": (["weights", "lst"], "did you mean list"),
-} | {
-    f"no segmenter for {command[0]}": ([*command, "--generator", "afhq-wild-512"], "afhq-wild-512")
-    for command in (DISCOVER, ["evaluate"], ["bench", "discover"])
 }
 
 

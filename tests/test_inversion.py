@@ -182,6 +182,6 @@ def test_weights_that_are_no_encoder_of_this_kind_are_refused():
 
 def test_an_encoder_of_another_generator_is_refused(editor):
     other = copy(editor.generator)
-    other.name, other.fingerprint = "other", "b" * 64
+    other.name, other.fingerprint, other.sha256 = "other", "b" * 64, ""
     with pytest.raises(UserError, match=r"'digiface-64'.*'other'"):
         load_inverter("digiface-encoder", other)

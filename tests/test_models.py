@@ -49,7 +49,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(module, "ensure", lambda name, report: [world.fetch(part, report) for part in world.missing])
     monkeypatch.setattr(module, "fetch", lambda name: None)
     monkeypatch.setattr(module, "load_editor", lambda *arguments, **options: world.load(*arguments, **options))
-    monkeypatch.setattr(module, "fill_gallery", lambda *_: iter(world.gallery()))
+    monkeypatch.setattr(module, "fill_gallery", lambda *_, **__: iter(world.gallery()))
     return world
 
 
@@ -123,7 +123,8 @@ def test_a_model_can_be_used_while_its_sliders_are_searched(manager: ModelManage
 
     world.gallery = slow
     manager.start(NAME)
-    while manager.state(NAME).stage != "filling":
+    while (state := manager.state(NAME)).stage != "filling":
+        assert state.stage in BUSY, state
         time.sleep(0.005)
     early = manager.editor(NAME)
     session = early.random_face(1)

@@ -94,7 +94,8 @@ def official_score(tensors: dict[str, Tensor], w: Tensor, vector: Tensor) -> Ten
     """Eq. 2 of truncated samples w (B, 64) moved along a vector (10, 64): mean over samples and maps."""
     ws = (tensors["mapping.w_avg"].lerp(w, PSI))[:, None].expand(-1, ROWS, -1)
     (before, picture), (after, moved) = plain_stylegan2(tensors, ws), plain_stylegan2(tensors, ws + ALPHA * vector)
-    mask = ((picture.mean(1) > 0).float() + (moved.mean(1) > 0).float()) / 2
+    masks = [(each.clamp(-1, 1).mean(1) > 0).float() for each in (picture, moved)]  # of the pictures as they are seen
+    mask = sum(masks) / 2
     scores = []
     for old, new in zip(reversed(before), reversed(after), strict=True):
         while mask.shape[-1] > old.shape[-1]:
