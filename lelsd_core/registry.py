@@ -18,6 +18,7 @@ from lelsd_core.galleries.local import cached_directions, gallery_folder, read_g
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import E4EInverter, EncoderInverter, Inverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.e4e import read_e4e
+from lelsd_core.inversion.refine import PRIOR_WEIGHT
 from lelsd_core.segmenters import Segmenter
 from lelsd_core.segmenters.files import read_segmenter
 from lelsd_core.weights.cache import local, sha256_at, sha256_of
@@ -176,8 +177,9 @@ def build_encoder_inverter(
     if not generator.shares_codes_of(facts.get("fingerprint")):
         raise UserError(f"{file.path.name} inverts for {facts.get('generator')!r}, not for {generator.name!r}.")
     encoder = frozen(build_encoder(tensors, facts), generator.device)
-    prior = Prior(encoder.centre, encoder.spread, facts["prior_weight"]) if "prior_weight" in facts else None
-    return EncoderInverter(encoder, generator, facts.get("space"), prior)
+    weight = facts.get("prior_weight", PRIOR_WEIGHT)
+    prior = Prior(encoder.centre, encoder.spread, weight) if hasattr(encoder, "spread") else None
+    return EncoderInverter(encoder, generator, facts.get("space"), prior, weight)
 
 
 def build_e4e_inverter(file: WeightsFile, generator: Generator | None, device: str | torch.device) -> E4EInverter:

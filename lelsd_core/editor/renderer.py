@@ -31,14 +31,13 @@ from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, Layer, State, Synthesis
 from lelsd_core.images import to_pil
 from lelsd_core.inversion.pivotal import Tuning
-from lelsd_core.segmenters import Parts, Segmenter, part_mask, segment_synthesis
+from lelsd_core.segmenters import SURROUNDINGS, Parts, Segmenter, part_mask, segment_synthesis
 
 REDUCTION = 4  # if memory runs out, pictures are rendered at the resolution divided by this
 FINE = 1 / 4  # protection blends layers of at least this share of the picture's size
 REACH = 1 / 32  # share of the mask's width by which the mask is dilated, and over which it then falls to 0
 KEPT_BYTES = 64_000_000  # of the feature maps of one unedited face
 KEPT_FACES = 2
-SURROUNDINGS = ("background", "clothes")  # parts of the photo that stay when the face is replaced
 Codes = tuple[Tensor, str]  # codes (1, D), and their latent space
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.inversion.blaze import BlazeEncoder
 from lelsd_core.inversion.e4e import E4EEncoder
-from lelsd_core.inversion.refine import Inversion, Prior, check_face, refine, sampled_prior
+from lelsd_core.inversion.refine import PRIOR_WEIGHT, Inversion, Prior, check_face, refine, sampled_prior
 from lelsd_core.seeds import INVERSION_STARTS
 from lelsd_core.weights.safetensors import load_tensors
 
@@ -34,10 +35,13 @@ class Inverter(ABC):
         generator: renders the codes.
         space: latent space of the first guess.
         prior: of that space; None computes it from the generator's samples, as for all other spaces.
+        prior_weight: of the priors that are computed.
     """
 
-    def __init__(self, generator: Generator, space: str, prior: Prior | None = None) -> None:
-        self.generator, self.space = generator, space
+    def __init__(
+        self, generator: Generator, space: str, prior: Prior | None = None, prior_weight: float = PRIOR_WEIGHT
+    ) -> None:
+        self.generator, self.space, self.prior_weight = generator, space, prior_weight
         self.priors: dict[str, Prior] = {} if prior is None else {space: prior}
 
     @abstractmethod
@@ -65,7 +69,7 @@ class Inverter(ABC):
     def prior_in(self, space: str) -> Prior:
         """The prior of a space, computed once."""
         if space not in self.priors:
-            self.priors[space] = sampled_prior(self.generator, space)
+            self.priors[space] = replace(sampled_prior(self.generator, space), weight=self.prior_weight)
         return self.priors[space]
 
     def refine(self, face: Tensor, start: Inversion, **options: Any) -> Iterator[Inversion]:
@@ -81,12 +85,18 @@ class EncoderInverter(Inverter):
         generator: renders the codes.
         space: latent space of the encoder's codes; None = the finest.
         prior: of the finest space; None computes it from the generator's samples.
+        prior_weight: of the priors that are computed.
     """
 
     def __init__(
-        self, encoder: nn.Module, generator: Generator, space: str | None = None, prior: Prior | None = None
+        self,
+        encoder: nn.Module,
+        generator: Generator,
+        space: str | None = None,
+        prior: Prior | None = None,
+        prior_weight: float = PRIOR_WEIGHT,
     ) -> None:
-        super().__init__(generator, generator.space_names[-1], prior)
+        super().__init__(generator, generator.space_names[-1], prior, prior_weight)
         self.network, self.encoder_space = encoder, space or self.space
 
     def guess(self, face: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from lelsd_core.device import gradient
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.perceptual import PerceptualTarget
 from lelsd_core.generators.base import Generator, Synthesis
-from lelsd_core.segmenters.base import Segmenter
+from lelsd_core.segmenters.base import SURROUNDINGS, Segmenter
 
 if TYPE_CHECKING:
     from lpips import LPIPS
@@ -40,6 +40,7 @@ LONG_MEMORY = (0.9, 0.95)  # and in longer ones, after which edits keep more of 
 FULL_EVERY = 8  # low-resolution pictures between two full ones
 LIKENESS_PARTS = ("brows", "eyes", "nose", "mouth")  # parts by which people recognise a person
 LIKENESS_WEIGHT = 3.0
+SURROUNDINGS_WEIGHT = 0.2  # of background and clothes, which an edited photo keeps; they would pull codes far away
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ class Closeness:
 CLOSENESS: Mapping[str, Closeness] = {
     "easier to edit": Closeness(0.5, 2.0),
     "balanced": Closeness(1.0, 1.0),
-    "closer to the photo": Closeness(3.0, 0.5),
+    "closer to the photo": Closeness(3.0, 0.75),
 }
 BALANCED = "balanced"
 
@@ -200,15 +201,18 @@ class Likeness:
 
 @torch.no_grad()
 def likeness_weights(segmenter: Segmenter, face: Tensor) -> Tensor | None:
-    """Pixel weights (1, 1, R, R) with mean 1 for a face (1, 3, R, R): eyes, brows, nose and mouth count more.
+    """Pixel weights (1, 1, R, R) with mean 1 for a face (1, 3, R, R): eyes, brows, nose and mouth count more, and
+    background and clothes less.
 
-    None if the segmenter has no such parts, or needs feature maps, which a photo does not have.
+    None if the segmenter does not know a person's features, or needs feature maps, which a photo does not have.
     """
-    channels = [i for i, name in enumerate(segmenter.parts) if name in LIKENESS_PARTS]
-    if not channels or segmenter.needs:
+    if segmenter.needs or not set(LIKENESS_PARTS) & set(segmenter.parts):
         return None
-    probability = segmenter.segment(face)[:, channels].sum(1, keepdim=True)
-    weights = 1 + (LIKENESS_WEIGHT - 1) * F.interpolate(probability, face.shape[-2:], mode="area")
+    of_part = dict.fromkeys(LIKENESS_PARTS, LIKENESS_WEIGHT) | dict.fromkeys(SURROUNDINGS, SURROUNDINGS_WEIGHT)
+    each = torch.tensor([of_part.get(name, 1.0) for name in segmenter.parts], device=face.device)
+    weights = F.interpolate(
+        torch.einsum("bphw,p->bhw", segmenter.segment(face), each)[:, None], face.shape[-2:], mode="area"
+    )
     return weights / weights.mean()
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator, Synthesis
 
+SURROUNDINGS = ("background", "clothes")  # parts of a photo that are not the person
+
 
 class Parts(tuple[str, ...]):
     """Part names in channel order, with groups of them; `in` and `expand` accept the names of both.

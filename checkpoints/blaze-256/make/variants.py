@@ -25,6 +25,7 @@ from lelsd_core.weights.cache import sha256_of
 from lelsd_core.weights.checkpoints import read_checkpoint
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
+PRIOR_WEIGHT = 0.16  # in refinement; smaller ones come closer to photos, but sliders keep less of their gain there
 STYLES = dict(zip(("sketch", "ink", "oil"), SHA256, strict=True))
 
 
@@ -38,7 +39,7 @@ def main(package: str) -> None:
         facts["base"] = {"file": base.name, "sha256": sha256}
         write_safetensors(HERE / f"{style}.safetensors", differences(own, tensors), facts)
     tensors, facts = read_safetensors(HERE / "encoder.safetensors", "encoder")
-    facts |= {"generator": "blaze-256", "fingerprint": read_checkpoint(base).fingerprint}
+    facts |= {"generator": "blaze-256", "fingerprint": read_checkpoint(base).fingerprint, "prior_weight": PRIOR_WEIGHT}
     write_safetensors(HERE / "encoder.safetensors", packed(tensors), facts)
 
 
