@@ -32,11 +32,16 @@ PRIOR_WEIGHT = 0.01
 STEPS = 240  # of a balanced refinement
 CONSTANT_SPREAD = 0.15  # for columns that are equal in all samples, such as a DCGAN's gains and biases
 BATCH = 256  # codes lifted at a time
-REACH = 0.3  # learning rate at its peak, in standard deviations of the prior
 FEW_STEPS = 16  # with fewer steps, each is shorter, because long ones would not converge
 LONG = 100  # steps
-SHORT_MEMORY = (0.8, 0.9)  # Adam's betas in shorter refinements, which come closer with them
-LONG_MEMORY = (0.9, 0.95)  # and in longer ones, after which edits keep more of their gain with them
+SHORT_MEMORY, SHORT_REACH = (
+    (0.8, 0.9),
+    0.35,
+)  # Adam's betas and peak learning rate, in standard deviations of the prior,
+LONG_MEMORY, LONG_REACH = (
+    (0.9, 0.95),
+    0.3,
+)  # in refinements shorter than that, which come closer with them, and in others
 FULL_EVERY = 8  # low-resolution pictures between two full ones
 LIKENESS_PARTS = ("brows", "eyes", "nose", "mouth")  # parts by which people recognise a person
 LIKENESS_WEIGHT = 3.0
@@ -91,7 +96,7 @@ class Closeness:
 CLOSENESS: Mapping[str, Closeness] = {
     "easier to edit": Closeness(0.5, 2.0),
     "balanced": Closeness(1.0, 1.0),
-    "closer to the photo": Closeness(3.0, 0.75),
+    "closer to the photo": Closeness(3.0, 1.0),
 }
 BALANCED = "balanced"
 
@@ -148,8 +153,8 @@ def refine(
     likeness = Likeness(face, weights, perceptual)
     origin = start.codes.detach()
     offset = torch.zeros_like(origin).requires_grad_()  # in standard deviations
-    rate = REACH * min(1.0, steps / FEW_STEPS)
-    optimizer = torch.optim.Adam([offset], rate, betas=LONG_MEMORY if steps >= LONG else SHORT_MEMORY)
+    betas, reach = (LONG_MEMORY, LONG_REACH) if steps >= LONG else (SHORT_MEMORY, SHORT_REACH)
+    optimizer = torch.optim.Adam([offset], reach * min(1.0, steps / FEW_STEPS), betas=betas)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
         codes = origin + offset * prior.spread

@@ -39,8 +39,8 @@ from tests.toy import PictureHalves
 READINGS = ("picture", "all maps", "weighted maps")  # the last: in proportion to the maps' sizes
 GROUPS = ("coarse", "middle", "fine")
 CHANGE = 0.05  # root mean square change of the picture at which directions are compared
-ROUNDS = 5  # of the search for the amount that makes it
-SAMPLES = HELD_OUT[:32]
+ROUNDS = 3  # of the search for the amount that makes it
+SAMPLES = (32, 12)  # held-out ones, and of pictures of 128 pixels and more
 EYES = (33, 263)  # landmarks: the outer corners of both eyes
 
 
@@ -89,7 +89,7 @@ class Judge:
 
     def __init__(self, generator: Generator, segmenter: Segmenter, aligner: FaceAligner | None = None) -> None:
         self.generator, self.aligner = generator, aligner
-        self.samples: HeldOut = held_out(generator, segmenter, SAMPLES)
+        self.samples: HeldOut = held_out(generator, segmenter, HELD_OUT[: SAMPLES[generator.resolution >= 128]])
         self.known = planted.measured(self.samples.pictures).std(0) if generator.name == "planted" else None
 
     def finding(self, directions: Sequence[Direction]) -> Finding:

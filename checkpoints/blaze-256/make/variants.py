@@ -25,7 +25,7 @@ from lelsd_core.weights.cache import sha256_of
 from lelsd_core.weights.checkpoints import read_checkpoint
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
-PRIOR_WEIGHT = 0.16  # in refinement; smaller ones come closer to photos, but sliders keep less of their gain there
+PRIOR_WEIGHT = 0.17  # in refinement; smaller ones come closer to photos, but sliders keep less of their gain there
 STYLES = dict(zip(("sketch", "ink", "oil"), SHA256, strict=True))
 
 
