@@ -91,7 +91,7 @@ def share_heaps() -> None:
     """Let all threads allocate from one heap; for servers, on Linux with glibc.
 
     By default, glibc gives each thread a heap of its own. The page works in whichever thread is free, so that each
-    thread would keep as much memory as one refinement needs (0.6 GB with blaze-256).
+    thread would keep what a refinement needed: four photos in four threads, blaze-256, peak at 2.0 instead of 1.5 GB.
     """
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
