@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -91,13 +92,15 @@ def space(home: Path, *arguments: str) -> Iterator[SimpleNamespace]:
         environment = space_environment(home, api) | {"GRADIO_SERVER_PORT": str(free_port())}
         url = f"http://127.0.0.1:{environment['GRADIO_SERVER_PORT']}"
         command = [sys.executable, "-c", CARD, "--host", "127.0.0.1", *arguments]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             wait_for(lambda: process.poll() is not None or "Running on local URL" in log.read_text(), 300)
             with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
                 yield SimpleNamespace(client=client, log=log, calls=calls, home=home)
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)  # the page, and the processes that it forked
             process.wait()
 
 
