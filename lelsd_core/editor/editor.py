@@ -33,7 +33,7 @@ from lelsd_core.images import PhotoSource, check_size, to_photo, to_pil, to_tens
 from lelsd_core.inversion import Inversion, Inverter, closeness_of, likeness_weights
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
 from lelsd_core.inversion.pivotal import Tuning, check_tunable, tune
-from lelsd_core.inversion.refine import STEPS
+from lelsd_core.inversion.refine import STEPS, SURROUNDINGS_WEIGHT
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.paste import PASTE
 from lelsd_core.seeds import FACES
@@ -195,7 +195,8 @@ class Editor:
     def _inversions(self, target: Tensor, options: InversionOptions) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
         """Better and better codes for a face (1, 3, R, R), their tuning, and whether they are the last ones."""
         guess = self.inverter.encode(target)
-        weights, size = likeness_weights(self.segmenter, target), self.refinement_size
+        surroundings = 1.0 if self.perceptual is None else SURROUNDINGS_WEIGHT
+        weights, size = likeness_weights(self.segmenter, target, surroundings), self.refinement_size
         steps = self.steps_of(options)
         every = min(REPORT_EVERY, max(1, steps // 4))
         yield guess, None, not steps and not options.tune

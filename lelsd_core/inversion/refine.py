@@ -45,7 +45,9 @@ LONG_MEMORY, LONG_REACH = (
 FULL_EVERY = 8  # low-resolution pictures between two full ones
 LIKENESS_PARTS = ("brows", "eyes", "nose", "mouth")  # parts by which people recognise a person
 LIKENESS_WEIGHT = 3.0
-SURROUNDINGS_WEIGHT = 0.2  # of background and clothes, which an edited photo keeps; they would pull codes far away
+SURROUNDINGS_WEIGHT = (
+    0.2  # of background and clothes where LPIPS, which sees them too, guides; they pull codes far away
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,15 +207,15 @@ class Likeness:
 
 
 @torch.no_grad()
-def likeness_weights(segmenter: Segmenter, face: Tensor) -> Tensor | None:
-    """Pixel weights (1, 1, R, R) with mean 1 for a face (1, 3, R, R): eyes, brows, nose and mouth count more, and
-    background and clothes less.
+def likeness_weights(segmenter: Segmenter, face: Tensor, surroundings: float = 1.0) -> Tensor | None:
+    """Pixel weights (1, 1, R, R) with mean 1 for a face (1, 3, R, R): eyes, brows, nose and mouth count more.
 
-    None if the segmenter does not know a person's features, or needs feature maps, which a photo does not have.
+    `surroundings` is what background and clothes count before the mean is made 1. None if the segmenter does not know
+    a person's features, or needs feature maps, which a photo does not have.
     """
     if segmenter.needs or not set(LIKENESS_PARTS) & set(segmenter.parts):
         return None
-    of_part = dict.fromkeys(LIKENESS_PARTS, LIKENESS_WEIGHT) | dict.fromkeys(SURROUNDINGS, SURROUNDINGS_WEIGHT)
+    of_part = dict.fromkeys(LIKENESS_PARTS, LIKENESS_WEIGHT) | dict.fromkeys(SURROUNDINGS, surroundings)
     each = torch.tensor([of_part.get(name, 1.0) for name in segmenter.parts], device=face.device)
     weights = F.interpolate(
         torch.einsum("bphw,p->bhw", segmenter.segment(face), each)[:, None], face.shape[-2:], mode="area"
