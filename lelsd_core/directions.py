@@ -206,10 +206,10 @@ def edited_codes(
     """
     finest, steps = generator.space_names[-1], torch.as_tensor(amounts, dtype=codes.dtype, device=codes.device)
     result = generator.lift(codes, space, finest)
-    for source, layers in dict.fromkeys((direction.space, direction.layers) for direction in directions):
-        chosen = [
-            i for i, direction in enumerate(directions) if (direction.space, direction.layers) == (source, layers)
-        ]
+    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for i, direction in enumerate(directions):
+        groups.setdefault((direction.space, direction.layers), []).append(i)
+    for (source, layers), chosen in groups.items():
         group = [directions[i] for i in chosen]
         check_reach(generator, source, space, sampled is not None, f"The direction {group[0].name!r}")
         known = sampled is not None and source == generator.space_names[0]

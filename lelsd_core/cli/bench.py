@@ -98,7 +98,7 @@ def bench_discover(name: str, repeats: int, four_times: bool, device: torch.devi
 
     segmenter, generator = load_segmenter(segmenter_of(name), device), load_generator(name, device)
     config = generator_spec(name).discover.check(generator, segmenter)
-    codes = generator.lift(generator.sample(range(config.batch)), generator.space_names[0], config.space)
+    codes = generator.sample_in(config.space, range(config.batch))
     with torch.inference_mode():
         picture = generator.synthesize(codes, config.space).image
 

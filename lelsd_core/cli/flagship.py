@@ -120,7 +120,7 @@ def fill(editor: Editor, folder: Path) -> tuple[tuple[Direction, ...], dict[str,
     UserError if no part has one.
     """
     directions, parts, began = [], {}, time.perf_counter()
-    for progress in fill_gallery(editor.generator, editor.segmenter, folder):
+    for progress in fill_gallery(editor.generator, editor.segmenter, folder, aligner=editor.aligner):
         if progress.share == 1:
             seconds, found = time.perf_counter() - began, progress.direction
             parts[progress.part] = {"until_s": seconds, "without": progress.words or None}

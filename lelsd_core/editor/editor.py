@@ -334,9 +334,8 @@ class Editor:
     @torch.no_grad()
     def _random_codes(self, seed: int) -> tuple[Tensor, str]:
         """Codes (1, D) of a seed in the finest space, and that space."""
-        generator = self.generator
-        first, finest = generator.space_names[0], generator.space_names[-1]
-        return generator.lift(generator.sample([seed]), first, finest, truncation=generator.usual_truncation), finest
+        generator, finest = self.generator, self.generator.space_names[-1]
+        return generator.sample_in(finest, [seed], truncation=generator.usual_truncation), finest
 
     def find_clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """Seed of a random frontal, well-lit face; the last seed tried if none of them is."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -69,7 +68,7 @@ class Inverter(ABC):
     def prior_in(self, space: str) -> Prior:
         """The prior of a space, computed once."""
         if space not in self.priors:
-            self.priors[space] = replace(sampled_prior(self.generator, space), weight=self.prior_weight)
+            self.priors[space] = sampled_prior(self.generator, space, self.prior_weight)
         return self.priors[space]
 
     def refine(self, face: Tensor, start: Inversion, **options: Any) -> Iterator[Inversion]:
@@ -148,8 +147,7 @@ class SampleInverter(Inverter):
         mean = self.prior_in(self.space).centre[None]
         if self.generator.resolution > MAX_SAMPLED:
             return mean
-        first = self.generator.space_names[0]
-        samples = self.generator.lift(self.generator.sample(list(INVERSION_STARTS)), first, self.space)
+        samples = self.generator.sample_in(self.space, list(INVERSION_STARTS))
 
         def error(codes: Tensor) -> float:
             return float((self.generator.synthesize(codes, self.space).image - face).abs().mean())

@@ -33,21 +33,13 @@ STEPS = 240  # of a balanced refinement
 CONSTANT_SPREAD = 0.15  # for columns that are equal in all samples, such as a DCGAN's gains and biases
 BATCH = 256  # codes lifted at a time
 FEW_STEPS = 16  # with fewer steps, each is shorter, because long ones would not converge
-LONG = 100  # steps
-SHORT_MEMORY, SHORT_REACH = (
-    (0.8, 0.9),
-    0.35,
-)  # Adam's betas and peak learning rate, in standard deviations of the prior,
-LONG_MEMORY, LONG_REACH = (
-    (0.9, 0.95),
-    0.3,
-)  # in refinements shorter than that, which come closer with them, and in others
+LONG = 100  # steps; of the pairs below, the first serves shorter refinements, the second those of so many and more
+BETAS = (0.8, 0.9), (0.9, 0.95)  # of Adam
+RATES = 0.35, 0.3  # learning rate at its peak, in standard deviations of the prior
 FULL_EVERY = 8  # low-resolution pictures between two full ones
 LIKENESS_PARTS = ("brows", "eyes", "nose", "mouth")  # parts by which people recognise a person
 LIKENESS_WEIGHT = 3.0
-SURROUNDINGS_WEIGHT = (
-    0.2  # of background and clothes where LPIPS, which sees them too, guides; they pull codes far away
-)
+SURROUNDINGS_WEIGHT = 0.2  # of background and clothes, which pull codes far away, where LPIPS sees them too
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +66,16 @@ class Prior:
 
 
 @torch.no_grad()
-def sampled_prior(generator: Generator, space: str) -> Prior:
+def sampled_prior(generator: Generator, space: str, weight: float = PRIOR_WEIGHT) -> Prior:
     """The prior of a space: mean and standard deviation of the codes of `seeds.PRIOR`."""
     total, squares, count = 0.0, 0.0, len(seeds.PRIOR)
     for first in range(0, count, BATCH):
-        samples = generator.sample(list(seeds.PRIOR[first : first + BATCH]))
-        codes = generator.lift(samples, generator.space_names[0], space).cpu().double()
+        codes = generator.sample_in(space, list(seeds.PRIOR[first : first + BATCH])).cpu().double()
         total, squares = total + codes.sum(0), squares + codes.square().sum(0)
     mean = total / count
     spread = (squares / count - mean.square()).clamp_min(0).sqrt()
     spread[spread < 1e-4 * spread.max()] = CONSTANT_SPREAD
-    return Prior(mean.float().to(generator.device), spread.float().to(generator.device))
+    return Prior(mean.float().to(generator.device), spread.float().to(generator.device), weight)
 
 
 @dataclass(frozen=True)
@@ -155,8 +146,8 @@ def refine(
     likeness = Likeness(face, weights, perceptual)
     origin = start.codes.detach()
     offset = torch.zeros_like(origin).requires_grad_()  # in standard deviations
-    betas, reach = (LONG_MEMORY, LONG_REACH) if steps >= LONG else (SHORT_MEMORY, SHORT_REACH)
-    optimizer = torch.optim.Adam([offset], reach * min(1.0, steps / FEW_STEPS), betas=betas)
+    is_long = steps >= LONG
+    optimizer = torch.optim.Adam([offset], RATES[is_long] * min(1.0, steps / FEW_STEPS), betas=BETAS[is_long])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: step_size(i, steps))
     for step in range(steps + 1):
         codes = origin + offset * prior.spread
