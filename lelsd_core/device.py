@@ -168,13 +168,14 @@ def first_that_fits(*attempts: Callable[[], Result]) -> Result:
     return attempts[-1]()
 
 
-def by_rows(render: Callable[[Tensor], tuple[Tensor, ...]], codes: Tensor) -> tuple[Tensor, ...]:
-    """`render` of codes (B, D); if memory runs out, of one row after the other, with the results joined."""
+def by_rows(render: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+    """`render` of tensors with B rows each; if memory runs out, of one row after the other, with the results joined."""
 
     def one_by_one() -> tuple[Tensor, ...]:
-        return tuple(map(torch.cat, zip(*map(render, codes.split(1)), strict=True)))
+        rows = (tensor.split(1) for tensor in tensors)
+        return tuple(map(torch.cat, zip(*map(render, *rows), strict=True)))
 
-    return first_that_fits(lambda: render(codes), one_by_one)
+    return first_that_fits(lambda: render(*tensors), one_by_one)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Directions in a latent space: moving codes along them, and their files.
 
     codes (B, D) + Σ amount · vector (D,)  -->  moved codes (B, D)
-    codes and directions of any spaces     -->  edited codes of the finest space
+    codes and directions of any spaces     -->  edited codes of the finest space, and those of local moves
 
 A direction's file is safetensors: the vector, and in the header what it does and how it was found.
 """
@@ -9,7 +9,7 @@ A direction's file is safetensors: the vector, and in the header what it does an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from torch import Tensor
 from lelsd_core.device import placed_like
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
+from lelsd_core.local import EditedCodes, LocalMove
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 NO_WORDS = ("less", "more")  # ends that nobody has named
+VERSION = 2  # of the files; those of version 1 say none, and have no local moves
 FIELDS = ("name", "generator", "fingerprint", "space", "parts", "ends", "low", "high", "score", "area", "gain")
 
 
@@ -42,18 +44,27 @@ class Direction:
     area: float | None = None  # share of the picture that the parts cover, in [0, 1]
     gain: float | None = None  # locality gain: odds of the score over odds of the area
     layers: tuple[str, ...] = ()  # it acts on these layers only: names, "coarse", "middle" or "fine"; () = on all
+    local: LocalMove | None = None  # where it is let in; None = in the whole picture, a global move
     facts: Mapping[str, Any] = field(default_factory=dict)  # how it was found: segmenter, seeds, steps, date ...
 
     def __post_init__(self) -> None:
         for name in ("parts", "layers"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,))
+        if self.local and not self.local.around and not self.local.painted:
+            object.__setattr__(self, "local", replace(self.local, around=self.parts))
 
     def __repr__(self) -> str:
         parts = " ".join(self.parts) or "unknown"
         score = "not measured" if self.score is None else f"{self.score:.2f}"
         place = f"{self.space} of {self.generator}"
+        place += f", let in at {self.local.layer}" if self.local else ""
         return f"<Direction {self.name!r} in {place}: parts {parts}, {self.low:g} to {self.high:g}, score {score}>"
+
+    @property
+    def kind(self) -> str:
+        """What it changes first of all: "shape" for a local move, "look" (light and colour) for a global one."""
+        return "shape" if self.local else "look"
 
     @property
     def title(self) -> str:
@@ -69,6 +80,7 @@ class Direction:
                 f"({generator.fingerprint[:8] or 'no hash'}, spaces {', '.join(generator.space_names)})."
             )
         generator.layer_columns(self.layers)  # checks the names
+        generator.check_layers([self.local.layer] if self.local else [])
         if len(self.vector) != (width := generator.space(self.space).width):
             raise UserError(f"The direction {self.name!r} has {len(self.vector)} numbers; {self.space} has {width}.")
 
@@ -80,21 +92,31 @@ class Direction:
         """Write the direction as safetensors."""
         facts = {name: getattr(self, name) for name in (*FIELDS, "layers")}
         facts |= {"facts": dict(self.facts), "kind": "direction"}
+        if self.local:  # others stay readable for earlier versions
+            facts |= {"local": asdict(self.local), "version": VERSION}
         write_safetensors(path, {"vector": self.vector.float()}, facts)
 
     @classmethod
     def load(cls, path: str | Path) -> Direction:
-        """Read a direction. UserError on anything that is not one."""
+        """Read a direction. UserError on anything that is not one, or was written by a later version."""
         tensors, facts = read_safetensors(path, "direction")
+        if (version := facts.get("version", 1)) not in range(1, VERSION + 1):
+            raise UserError(
+                f"{Path(path).name} is a direction of version {version}; this program reads versions up to {VERSION}. "
+                "Update it, or save the direction with the older one."
+            )
         try:
             fields = {name: facts[name] for name in FIELDS} | {"facts": dict(facts.get("facts", {}))}
             fields["layers"] = facts.get("layers", ())  # older files have none
             fields |= {name: tuple(fields[name]) for name in ("parts", "ends", "layers")}
+            fields["local"] = LocalMove.from_facts(facts["local"]) if facts.get("local") else None
             direction = cls(vector=(vector := tensors["vector"].float()), **fields)
             usable = direction.low < 0 < direction.high and len(direction.ends) == 2
             usable = usable and vector.ndim == 1 and bool(vector.isfinite().all())
         except (KeyError, TypeError, ValueError) as problem:
             raise UserError(f"{Path(path).name} is not a whole direction: {problem} is missing or wrong.") from None
+        except UserError as problem:
+            raise UserError(f"{Path(path).name} is not a usable direction: {problem}") from None
         if not usable:
             raise UserError(f"{Path(path).name} is not a usable direction: its vector or its range makes no sense.")
         return direction
@@ -184,11 +206,12 @@ def edited_codes(
     *,
     sampled: Tensor | None = None,
     truncation: float | None = None,
-) -> Tensor:
+) -> EditedCodes:
     """Codes of any space, moved along directions of any spaces, whose order does not matter.
 
     Each direction adds to the finest codes what its vector becomes there, in the columns that its layers read. Where
     that depends on the code, as behind StyleGAN's mapping network, a code of the direction's own space is moved.
+    Local moves of one place start from the codes that all global moves lead to, and add up there.
 
     Args:
         generator: which the codes and directions belong to.
@@ -199,17 +222,18 @@ def edited_codes(
         truncation: of that lift.
 
     Returns:
-        (B, D'') in the finest space.
+        Codes (B, D'') in the finest space.
 
     Raises:
         UserError: see `check_reach`.
     """
     finest, steps = generator.space_names[-1], torch.as_tensor(amounts, dtype=codes.dtype, device=codes.device)
     result = generator.lift(codes, space, finest)
-    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    local: dict[LocalMove, Tensor] = {}
+    groups: dict[tuple[str, tuple[str, ...], LocalMove | None], list[int]] = {}
     for i, direction in enumerate(directions):
-        groups.setdefault((direction.space, direction.layers), []).append(i)
-    for (source, layers), chosen in groups.items():
+        groups.setdefault((direction.space, direction.layers, direction.local), []).append(i)
+    for (source, layers, place), chosen in groups.items():
         group = [directions[i] for i in chosen]
         check_reach(generator, source, space, sampled is not None, f"The direction {group[0].name!r}")
         known = sampled is not None and source == generator.space_names[0]
@@ -222,8 +246,12 @@ def edited_codes(
             both = torch.cat([start, move(start, group, steps[..., chosen])])
             before, after = generator.lift(both, source, finest, truncation=psi).chunk(2)
             change = after - before
-        result = result + (change * placed_like(generator.layer_columns(layers), change) if layers else change)
-    return result
+        change = change * placed_like(generator.layer_columns(layers), change) if layers else change
+        if place is None:
+            result = result + change
+        else:
+            local[place] = local[place] + change if place in local else change
+    return EditedCodes(result, tuple((place, result + change) for place, change in local.items()))
 
 
 def check_reach(

@@ -51,7 +51,7 @@ def photo(generator: Generator, space: str, direction: Direction) -> tuple[Sessi
 
 
 def rendered(editor: Editor, session: Session, amount: float = AMOUNT) -> Tensor:
-    return editor.synthesize(*editor.moved_codes(session, {"d": amount}))
+    return editor.edited_picture(session, {"d": amount})
 
 
 def editor_of(generator: Generator) -> Editor:
@@ -96,7 +96,7 @@ def test_dcgans_z_moves_under_gains_that_an_inversion_has_changed(generators):
     session, z = photo(generator, "S", direction_in(generator, "Z"))
     changed = session.codes + 0.3 * generator.space("S").column_mask()  # all gains and biases
     direct = torch.cat([z + AMOUNT * session.directions[0].vector, changed[:, z.shape[1] :]], 1)
-    moved, _ = editor_of(generator).moved_codes(replace(session, codes=changed), {"d": AMOUNT})
+    moved = editor_of(generator).moved_codes(replace(session, codes=changed), {"d": AMOUNT}).codes
     torch.testing.assert_close(moved, direct)
 
 
@@ -105,9 +105,9 @@ def test_directions_of_several_spaces_add_up_in_any_order(generators):
     several = [replace(direction_in(generator, space), name=space) for space in ("W", "W+", "S")]
     codes = generator.lift(generator.sample([1, 2]), "Z", "W+")
     amounts = torch.tensor([[1.0, -2.0, 3.0], [0.5, 1.0, 0.0]])  # of two codes
-    once = edited_codes(generator, codes, "W+", several, amounts)
-    torch.testing.assert_close(edited_codes(generator, codes, "W+", several[::-1], amounts.flip(1)), once)
-    parts = sum(edited_codes(generator, codes, "W+", [d], amounts[:, [i]]) for i, d in enumerate(several))
+    once = edited_codes(generator, codes, "W+", several, amounts).codes
+    torch.testing.assert_close(edited_codes(generator, codes, "W+", several[::-1], amounts.flip(1)).codes, once)
+    parts = sum(edited_codes(generator, codes, "W+", [d], amounts[:, [i]]).codes for i, d in enumerate(several))
     torch.testing.assert_close(parts - 2 * generator.lift(codes, "W+", "S"), once, rtol=1e-4, atol=1e-5)
 
 
@@ -128,7 +128,7 @@ def test_a_direction_of_w_acts_on_the_rows_of_its_layers_alone(generators, layer
         )
     ]
     torch.testing.assert_close(
-        editor_of(generator).moved_codes(session, {"d": AMOUNT})[0], torch.cat(expected, 1), rtol=1e-4, atol=1e-5
+        editor_of(generator).moved_codes(session, {"d": AMOUNT}).codes, torch.cat(expected, 1), rtol=1e-4, atol=1e-5
     )
 
 
@@ -136,7 +136,7 @@ def test_a_session_limits_a_slider_to_layers_and_the_limit_is_saved(generators, 
     generator = generators["stylegan2"]
     session, _ = photo(generator, "W+", direction_in(generator, "W+"))
     limited, editor = session.with_layers({"d": "coarse"}), editor_of(generator)
-    changed = editor.moved_codes(limited, {"d": AMOUNT})[0] - editor.moved_codes(session, {})[0]
+    changed = editor.moved_codes(limited, {"d": AMOUNT}).codes - editor.moved_codes(session, {}).codes
     read = generator.layer_columns(["coarse"]).bool()
     assert bool(changed[0, read].abs().sum() > 0)
     assert not changed[0, ~read].any()

@@ -29,7 +29,7 @@ def opened(editor, astronaut):
 def inside(editor, session, name: str, amount: float) -> tuple[float, float]:
     """Share of an edit's change inside its part, as seen on the unedited face, and the part's area."""
     before = editor.synthesize(session.codes, session.space)
-    after = editor.synthesize(*editor.moved_codes(session, {name: amount}))
+    after = editor.edited_picture(session, {name: amount})
     direction = next(d for d in session.directions if d.name == name)
     mask = part_mask(editor.segmenter.segment(before), editor.segmenter.parts, direction.parts)
     return float(localization_score(before, after, mask)), float(mask.mean())
@@ -56,7 +56,7 @@ def test_brighter_is_brighter_and_darker_is_darker_on_a_real_photo(editor, opene
         editor.segmenter.segment(editor.synthesize(opened.codes, "S")), editor.segmenter.parts, direction.parts
     )
     low, rest, high = (
-        float((editor.synthesize(*editor.moved_codes(opened, {name: amount})) * mask).sum() / mask.sum())
+        float((editor.edited_picture(opened, {name: amount}) * mask).sum() / mask.sum())
         for amount in (direction.low, 0.0, direction.high)
     )
     assert low < rest < high

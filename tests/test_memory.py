@@ -17,6 +17,7 @@ from lelsd_core.discovery.search import discover
 from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import HeldOut
+from lelsd_core.local import EditedCodes
 from lelsd_core.registry import load_generator
 from tests import official
 from tests.toy import Halves, Painter, PictureHalves, toy_editor
@@ -191,7 +192,7 @@ def test_held_out_figures_fall_back_to_single_pictures(monkeypatch):
     samples = HeldOut(painter, halves, "Z", codes)
     tight = Tight(painter.synthesize, 1)
     monkeypatch.setattr(painter, "synthesize", tight)
-    torch.testing.assert_close(samples.render(codes), (samples.pictures, samples.probabilities))
+    torch.testing.assert_close(samples.render(EditedCodes(codes)), (samples.pictures, samples.probabilities))
     assert tight.batches == [3, 1, 1, 1]
 
 

@@ -89,7 +89,7 @@ def test_words_are_used_from_their_least_difference_on(blobs):
 
 def test_a_part_that_no_sample_shows_is_not_named(blobs):
     hidden = SimpleNamespace(parts=Parts(("disc", "ground", "sky")))
-    samples = SimpleNamespace(codes=blobs.codes, batch=16, segmenter=hidden, moved=blobs.moved)
+    samples = SimpleNamespace(rows=blobs.rows, segmenter=hidden, moved=blobs.moved)
     assert name_ends(samples, column(0, "ground")) == NO_WORDS, "the ground stays black"
     samples.moved = lambda *move: (
         blobs.moved(*move)[0],
@@ -118,7 +118,7 @@ def test_what_moves_in_a_face_is_named_if_it_is_stronger(blobs):
             return points
 
     mouth = SimpleNamespace(parts=Parts(("mouth", "ground")))
-    samples = SimpleNamespace(codes=blobs.codes, batch=16, segmenter=mouth, moved=blobs.moved)
+    samples = SimpleNamespace(rows=blobs.rows, segmenter=mouth, moved=blobs.moved)
     assert name_ends(samples, column(0, "mouth")) == ("darker", "brighter")
     assert name_ends(samples, column(0, "mouth"), aligner=Opening()) == ("closed", "open")
     assert name_ends(blobs, column(0), aligner=Opening()) == ("darker", "brighter"), "a disc does not open"

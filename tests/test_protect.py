@@ -18,12 +18,13 @@ from lelsd_core.editor.renderer import (
     blend_outside,
     check_strength,
     face_mask,
+    free_region,
     protected_layers,
-    soft_mask,
 )
 from lelsd_core.errors import UserError
 from lelsd_core.generators import Generator, Synthesis
 from lelsd_core.images import to_tensor
+from lelsd_core.local import EditedCodes
 from lelsd_core.segmenters import Parts, part_mask
 from tests.test_generators_contract import FILES, load
 from tests.toy import PictureHalves
@@ -43,10 +44,10 @@ def difference(editor, session, picture) -> Tensor:
 
 def edited_region(editor, session, amounts) -> Tensor:
     """The soft mask of what these amounts edit: where the untouched and the plainly edited picture show the parts."""
-    codes, space = editor.moved_codes(session, amounts)
-    both = torch.cat([editor.synthesize(session.codes, session.space), editor.synthesize(codes, space)])
+    codes, finest = editor.moved_codes(session, amounts).codes, editor.generator.space_names[-1]
+    both = torch.cat([editor.synthesize(session.codes, session.space), editor.synthesize(codes, finest)])
     parts = [part for d in session.directions if amounts.get(d.name) for part in d.parts]
-    return soft_mask(part_mask(editor.segmenter.segment(both), editor.segmenter.parts, parts))
+    return free_region(part_mask(editor.segmenter.segment(both), editor.segmenter.parts, parts))
 
 
 def grown(mask: Tensor, pixels: int) -> Tensor:
@@ -114,7 +115,7 @@ def test_a_strength_out_of_range_raises(editor, face, strength):
 @given(st.integers(8, 80), st.integers(0, 2**32 - 1))
 def test_a_soft_mask_is_whole_on_the_parts_and_gone_a_little_further(size, seed):
     masks = (torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(seed)) > 0.995).float()
-    soft, union = soft_mask(masks), masks.amax(0, keepdim=True)
+    soft, union = free_region(masks), masks.amax(0, keepdim=True)
     reach = max(1, round(size * REACH))
     assert soft.shape == union.shape
     assert soft.min() >= 0
@@ -128,24 +129,24 @@ def generator(request, tmp_path_factory) -> Generator:
     return load(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def moved_pair(generator: Generator) -> tuple[Synthesis, Synthesis, Tensor, str]:
-    """An untouched and a moved picture with all states; the moved codes and their space."""
+def moved_pair(generator: Generator) -> tuple[Synthesis, Synthesis, Tensor]:
+    """An untouched and a moved picture with all states, and the moved codes."""
     space = generator.space_names[-1]
     untouched = generator.lift(generator.sample([1]), generator.space_names[0], space)
     step = torch.randn(untouched.shape[1], generator=torch.Generator().manual_seed(0)) * untouched.std()
     moved = untouched + 0.5 * step * generator.space(space).column_mask()
     before, after = (generator.synthesize(codes, space, keep=generator.layers) for codes in (untouched, moved))
-    return before, after, moved, space
+    return before, after, moved
 
 
 @torch.inference_mode()
 def test_every_architecture_keeps_what_is_outside_the_mask(generator):
-    *pair, codes, space = moved_pair(generator)
+    *pair, codes = moved_pair(generator)
     before, after = (synthesis.image for synthesis in pair)
     size = generator.resolution
     weight = torch.zeros(1, 1, size, size)
     weight[..., : size // 2] = 1
-    picture = blend_outside(generator, *pair, codes, space, weight).image
+    picture = blend_outside(generator, *pair, codes, weight).image
     reach = size // 8  # the last convolution, and the coarsest blended grid
     edge = size // 2
     scale = (after - before).abs().max()
@@ -157,14 +158,14 @@ def test_every_architecture_keeps_what_is_outside_the_mask(generator):
 
 @torch.inference_mode()
 def test_a_whole_mask_is_the_moved_picture_and_an_empty_one_the_untouched(generator):
-    *pair, codes, space = moved_pair(generator)
+    *pair, codes = moved_pair(generator)
     size = generator.resolution
     for weight, wanted in zip((torch.zeros(1, 1, size, size), torch.ones(1, 1, size, size)), pair, strict=True):
-        made = blend_outside(generator, *pair, codes, space, weight, keep=generator.layers)
+        made = blend_outside(generator, *pair, codes, weight, keep=generator.layers)
         torch.testing.assert_close(made.image, wanted.image, rtol=1e-4, atol=1e-4)
         assert made.states.keys() == generator.layers.keys()
         assert {len(state.x) for state in made.states.values()} == {1}
-    off = blend_outside(generator, *pair, codes, space, torch.zeros(1, 1, size, size), strength=0.0)
+    off = blend_outside(generator, *pair, codes, torch.zeros(1, 1, size, size), strength=0.0)
     torch.testing.assert_close(off.image, pair[1].image, rtol=1e-4, atol=1e-4)
 
 
@@ -203,7 +204,7 @@ def test_an_edit_renders_only_the_layers_behind_the_first_changed_one(generator,
         whole = generator.synthesize(moved, space.name).image
         monkeypatch.setattr(generator, "steps", noted)
         rendered.clear()
-        picture = renderer.edited((codes, space.name), (moved, space.name))
+        picture = renderer.edited((codes, space.name), EditedCodes(moved))
         monkeypatch.setattr(generator, "steps", steps)
         first = next((i for i, step in enumerate(steps) if index in step.slots), len(steps) - 1)
         assert rendered == list(range(first, len(steps)))

@@ -122,8 +122,8 @@ def test_perceptual_distance_guides_codes_in_w_plus_small_or_whole(generator, as
 def test_a_preview_is_the_running_picture_bit_for_bit(generator: Generator) -> None:
     editor = editor_of(generator, 16)
     session = editor.random_face(3)
-    codes, space = editor.moved_codes(session, {"up": 2.0})
-    whole = generator.synthesize(codes, space, keep=("16.conv1",))
+    codes, finest = editor.moved_codes(session, {"up": 2.0}).codes, generator.space_names[-1]
+    whole = generator.synthesize(codes, finest, keep=("16.conv1",))
     preview = editor.preview(session, {"up": 2.0})
     assert np.array_equal(preview, to_pil(whole.states["16.conv1"].rgb))
     assert np.array_equal(editor.preview(session, {}), session.preview)

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     spec, segmenter_name = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
     if options.preset not in (None, *PRESETS):
         raise UserError(unknown_name("preset", options.preset, PRESETS))
-    values = {field.name: getattr(options, field.name) for field in fields(DiscoverConfig)}
+    values = {field.name: getattr(options, field.name, None) for field in fields(DiscoverConfig)}
     given = {name: value for name, value in values.items() if value is not None}
     against = [Direction.load(path) for path in options.against]
     device = choose_device(options.device)

@@ -113,6 +113,8 @@ def add_discover(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segmenter-weights", metavar="FILE", help="weights of a segmenter named without a file")
     parser.add_argument("--preset", help="paper: the paper's recipe; other flags override it [the generator's own]")
     for field in fields(DiscoverConfig):
+        if not field.metadata["help"]:  # given by a program, not in a shell
+            continue
         nargs = "+" if isinstance(field.default, tuple) else None
         parser.add_argument(f"--{field.name}", type=field.metadata["kind"], nargs=nargs, help=field.metadata["help"])
     parser.add_argument("--against", nargs="+", default=[], metavar="FILE", help="directions to be orthogonal to")

@@ -41,6 +41,7 @@ PAPER = {  # settings of the paper's text and its official code, where they are 
     "apart": 5 / 2**0.5,  # for two directions, 5 times the mean |cosine| of the official code
 }
 PRESETS = ("paper",)
+DILATE, FEATHER = 1 / 16, 1 / 8  # of the soft mask of a local move, in shares of the frame's width
 REACH = 0.25  # the fitted largest amount, in mean distances between the codes of two samples
 
 
@@ -63,6 +64,12 @@ class DiscoverConfig:
         (), "feature maps the score is read at: names, all, coarse, middle, fine; none = the picture"
     )
     weights: tuple[float, ...] = option((), "weight of each of these maps in the mean; none = all alike", float)
+    local: str = option("", "layer at which a move is let in around the parts, for shapes; empty = a global move")
+    around: tuple[str, ...] = option((), "a local move is let in around these parts; none = those that shall change")
+    box: tuple[float, ...] = option((), "or in this box: left, top, right, bottom in shares of the frame", float)
+    painted: tuple[tuple[float, ...], ...] = option((), "")  # or in this mask, rows of numbers in [0, 1]
+    dilate: float = option(DILATE, "a local move is let in whole up to this far from its mask, in frame widths")
+    feather: float = option(FEATHER, "and fades out over this distance")
     view: str = option("", "layer whose running RGB stands for the picture while searching; empty = the picture")
     difference: str = option("l2", "what counts as change: l2, l1 or cosine")
     count: int = option(1, "directions to find at once")
@@ -125,8 +132,27 @@ class DiscoverConfig:
         if not slots and any(slot.name.endswith("torgb") for slot in space.slots):
             slots = tuple(slot.name for slot in space.slots if slot.movable and not slot.name.endswith("torgb"))
         config = replace(self, space=space.name, slots=slots, layers=generator.expand_layers(self.layers))
+        config._check_local(generator, segmenter)
         config.check_room(space, 0)
         return config._with_numbers(generator, space)
+
+    def _check_local(self, generator: Generator, segmenter: Segmenter) -> None:
+        """UserError for a place of a local move that does not fit the networks, or without a layer to be let in at."""
+        from lelsd_core.local import LocalMove  # needs torch
+
+        if not self.local:
+            if self.around or self.box or self.painted:
+                raise UserError(f"A local move needs a layer; choose one of {', '.join(generator.layers)}.")
+            return
+        generator.check_layers([self.local])
+        if sum(map(bool, (self.around, self.box, self.painted))) > 1:
+            raise UserError("A local move is let in around parts, in a box or in a painted region; give one of them.")
+        if around := LocalMove.of(self).around:
+            segmenter.parts.channels(around)  # checks the names
+        order = list(generator.layers)
+        for name in (*self.layers, *filter(None, [self.view])):
+            if order.index(name) < order.index(self.local):
+                raise UserError(f"The score is read at {name}, before the local move is let in at {self.local}.")
 
     def _with_numbers(self, generator: Generator, space: LatentSpace) -> DiscoverConfig:
         """The config with its numbers checked, and with amounts that fit the generator."""

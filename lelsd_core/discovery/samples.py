@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from lelsd_core.device import first_that_fits, free_bytes, gradient, how_many, p
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, State, Synthesis
+from lelsd_core.local import EditedCodes, LocalMove, patches_of
 from lelsd_core.localization import NO_CHANGE, change_inside, combined_mask
 from lelsd_core.seeds import EARLY_STOPPING, TRAINING
 from lelsd_core.segmenters import Parts, Segmenter, part_mask, segment_synthesis
@@ -38,10 +40,31 @@ class Batch:
     codes: Tensor  # (B, D)
     maps: tuple[Tensor, ...]  # what the score compares: the pictures, or feature maps (B, C, H, W)
     segmentation: Tensor  # part labels (B, h, w); for soft masks, probabilities (B, P, h, w)
+    local: State | None = None  # at the layer of a local move, which goes on from there
 
     def rows(self, rows: slice) -> Batch:
         """Some of the samples."""
-        return Batch(self.codes[rows], tuple(m[rows] for m in self.maps), self.segmentation[rows])
+        x, rgb = (self.local.x, self.local.rgb) if self.local else (None, None)
+        local = None if x is None else State(x[rows], None if rgb is None else rgb[rows])
+        return Batch(self.codes[rows], tuple(m[rows] for m in self.maps), self.segmentation[rows], local)
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """Several batches as one."""
+
+        maps = tuple(torch.cat(maps) for maps in zip(*(batch.maps for batch in batches), strict=True))
+        codes, segmentation = (torch.cat([getattr(b, name) for b in batches]) for name in ("codes", "segmentation"))
+        local = None
+        if (first := batches[0].local) is not None:
+            rgb = None if first.rgb is None else torch.cat([batch.local.rgb for batch in batches])
+            local = State(torch.cat([batch.local.x for batch in batches]), rgb)
+        return cls(codes, maps, segmentation, local)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        local = (self.local.x, self.local.rgb) if self.local else ()
+        return sum(t.nbytes for t in (self.codes, *self.maps, self.segmentation, *local) if t is not None)
 
 
 class Samples:
@@ -64,7 +87,7 @@ class Samples:
 
     def fits(self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> bool:
         """Whether a search with these networks and this checked config can use these samples."""
-        fields = ("space", "truncation", "layers", "view", "edges", "batch", "samples")
+        fields = ("space", "truncation", "local", "layers", "view", "edges", "batch", "samples")
         same = all(getattr(self.config, name) == getattr(config, name) for name in fields)
         return same and generator is self.generator and segmenter is self.segmenter
 
@@ -98,20 +121,39 @@ class Samples:
         number %= self.batches
         with self.lock:
             if number not in self.cache:
-                cached = [t for batch in self.cache.values() for t in (batch.codes, *batch.maps, batch.segmentation)]
-                held = sum(tensor.nbytes for tensor in cached)
+                held = sum(batch.nbytes for batch in self.cache.values())
                 if held and held > cache_room(free_bytes(self.generator.device), held):
                     self.cache.popitem()  # the newest: all are used in turn, so that others are needed sooner
                 first = self.first_seed + number * self.config.batch
                 codes, sizes = self._codes(range(first, first + self.config.batch)), (self.micro, 1)
                 parts = first_that_fits(*(lambda n=n: [self.render(rows) for rows in codes.split(n)] for n in sizes))
-                maps = tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True))
-                self.cache[number] = Batch(codes, maps, torch.cat([part.segmentation for part in parts]))
+                self.cache[number] = Batch.joined(parts)
             return self.cache[number]
 
     def render(self, codes: Tensor) -> Batch:
         """Render and segment codes (B, D); the maps are differentiable. UserError for a view without a running RGB."""
-        config, synthesis = self.config, self._synthesize(codes)
+        codes, space = codes_to_render(self.generator, self.config, codes)
+        synthesis = self._synthesize(codes, space, kept=self.config.local)
+        return replace(self._segmented(codes, synthesis), local=synthesis.states.get(self.config.local))
+
+    def move(self, before: Batch, codes: Tensor, config: DiscoverConfig) -> Batch:
+        """Untouched samples moved to codes (B, D), as `render`; a local move is let in around the config's parts."""
+        place = LocalMove.of(config)
+        if place is None:
+            return self.render(codes)
+        generator, finest = self.generator, self.generator.space_names[-1]
+        still, moved = (
+            generator.lift(*codes_to_render(generator, config, each), finest) for each in (before.codes, codes)
+        )
+        mask_of = partial(mask_in, before.segmentation, self.segmenter.parts, config)
+        patches = patches_of(generator, EditedCodes(still, ((place, moved),)), mask_of)
+        return self._segmented(
+            codes, self._synthesize(still, finest, patches=patches, resume=(place.layer, before.local))
+        )
+
+    def _segmented(self, codes: Tensor, synthesis: Synthesis) -> Batch:
+        """The batch of a synthesis."""
+        config = self.config
         if config.view:
             synthesis = replace(synthesis, image=synthesis.states[config.view].rgb)
             if synthesis.image is None:
@@ -126,18 +168,22 @@ class Samples:
         maps = tuple(synthesis.features(name) for name in config.layers) or (synthesis.image,)
         return Batch(codes, maps, segmentation)
 
-    def _synthesize(self, codes: Tensor) -> Synthesis:
-        """All that is needed of the codes; without a graph after the last scored map."""
+    def _synthesize(self, codes: Tensor, space: str, kept: str = "", **options: Any) -> Synthesis:
+        """All that is needed of the codes, and a layer to be kept; without a graph after the last scored map.
+
+        `options`: `resume` and `patches` of `Generator.synthesize`.
+        """
         config, generator, names = self.config, self.generator, list(self.generator.layers)
-        codes, space = codes_to_render(generator, config, codes)
-        needed = {*config.layers, *self.segmenter.needs, config.view}
+        needed = {*config.layers, *self.segmenter.needs, config.view, kept}
         layers = [name for name in names if name in needed]
         image = not config.view and (not config.layers or self.segmenter.needs_picture)
+        if "resume" in options and layers and names.index(layers[0]) < names.index(options["resume"][0]):
+            del options["resume"]  # an earlier map is read
         if not config.layers or not torch.is_grad_enabled():
-            return generator.synthesize(codes, space, keep=layers, image=image)
+            return generator.synthesize(codes, space, keep=layers, image=image, **options)
         scored = layers[: layers.index(max(config.layers, key=names.index)) + 1]
         rest = layers[len(scored) :]
-        lower = generator.synthesize(codes, space, keep=scored, image=False)
+        lower = generator.synthesize(codes, space, keep=scored, image=False, **options)
         if not (image or rest):
             return lower
         last = lower.states[scored[-1]]
@@ -157,8 +203,7 @@ class Samples:
             Scores (B,) in [0, 1], weighted means over the maps; and (B,) 1 for each sample that counts, whose mask is
             not empty and one of whose maps changes. All others get 0 and score 0.
         """
-        mask_of = label_mask if config.edges == "binary" else partial(part_mask, soft=True)
-        masks = [mask_of(batch.segmentation, self.segmenter.parts, config.parts) for batch in (before, after)]
+        masks = [mask_in(batch.segmentation, self.segmenter.parts, config, config.parts) for batch in (before, after)]
         mask = combined_mask(*masks, masks=config.masks, region=config.region)
         counted = (mask.sum((1, 2, 3)) > 0) & ((masks[0] + masks[1]).sum((1, 2, 3)) > 0)
         weights = config.weights or (1.0,) * len(before.maps)
@@ -176,6 +221,13 @@ def cache_room(free: int | None, held: int) -> int:
     `free`: bytes that are free now, None = not known; `held`: bytes of the samples that are cached now.
     """
     return CACHED_BLINDLY if free is None else min(MOST_CACHED, int(CACHED_SHARE * (free + held)))
+
+
+def mask_in(segmentation: Tensor, parts: Parts, config: DiscoverConfig, chosen: Sequence[str]) -> Tensor:
+    """The mask (B, 1, h, w) of chosen parts in a batch's segmentation; binary or soft, as the config has it."""
+    if config.edges == "binary":
+        return label_mask(segmentation, parts, chosen)
+    return part_mask(segmentation, parts, chosen, soft=True)
 
 
 def codes_to_render(generator: Generator, config: DiscoverConfig, codes: Tensor) -> tuple[Tensor, str]:
@@ -211,7 +263,9 @@ class EarlyStopping(Samples):
         amount = (self.config.least + self.config.most) / 2
         for before in map(self.batch, range(self.batches)):
             for vector, signed in product(placed_like(vectors, before.codes), (-amount, amount)):
-                scores, shown = self.score(before, self.render(before.codes + signed * vector), self.config)
+                scores, shown = self.score(
+                    before, self.move(before, before.codes + signed * vector, self.config), self.config
+                )
                 total, counted = total + float((scores * shown).sum()), counted + float(shown.sum())
         return total / max(counted, 1.0)
 

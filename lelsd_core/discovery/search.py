@@ -29,6 +29,7 @@ from lelsd_core.discovery.samples import Batch, EarlyStopping, Samples
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
 from lelsd_core.latents import LatentSpace
+from lelsd_core.local import LocalMove
 from lelsd_core.seeds import TRAINING
 from lelsd_core.segmenters import Segmenter, adapt
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
@@ -136,7 +137,7 @@ def score_step(state: SearchState, samples: Samples, before: Batch, vector: Tens
             for first in range(0, len(amounts), state.micro):
                 rows, leaf = slice(first, first + state.micro), vector.clone().requires_grad_()
                 untouched = before.rows(rows)
-                moved = samples.render(untouched.codes + amounts[rows] * leaf)
+                moved = samples.move(untouched, untouched.codes + amounts[rows] * leaf, state.config)
                 score, counted = samples.score(untouched, moved, state.config)
                 mean = (score * counted).sum() / counted.sum().clamp_min(1)
                 gradients.append(gradient(mean, leaf))
@@ -237,6 +238,7 @@ class SearchState:
                 parts=config.parts,
                 low=-most,
                 high=most,
+                local=LocalMove.of(config),
                 facts=facts | {"amounts": (least, most)},
             )
             directions.append(direction)

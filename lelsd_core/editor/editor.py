@@ -34,6 +34,7 @@ from lelsd_core.inversion import Inversion, Inverter, closeness_of, likeness_wei
 from lelsd_core.inversion.pivotal import STEPS as TUNING_STEPS
 from lelsd_core.inversion.pivotal import Tuning, check_tunable, tune
 from lelsd_core.inversion.refine import STEPS, SURROUNDINGS_WEIGHT
+from lelsd_core.local import EditedCodes
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.paste import PASTE
 from lelsd_core.seeds import FACES
@@ -213,9 +214,10 @@ class Editor:
     def _session(self, codes: Tensor, space: str, note: str, tuning: Tuning | None = None) -> tuple[Session, Tensor]:
         """A session of codes (1, D), and the picture (1, 3, R, R) that they render to, which is kept for its edits."""
         codes = codes.cpu()
-        picture = self.renderer.edited((codes, space), (codes, space), tuning)
+        unedited = (codes, space), edited_codes(self.generator, codes.to(self.generator.device), space, (), ())
+        picture = self.renderer.edited(*unedited, tuning)
         session = Session(codes, space, self.directions, to_pil(picture), note=note, tuning=tuning)
-        preview = self.renderer.preview(codes, space, tuning)
+        preview = self.renderer.preview(*unedited, tuning)
         return replace(session, preview=preview, generator=self.generator.name), picture
 
     def warm_up(self) -> None:
@@ -229,8 +231,8 @@ class Editor:
 
     # ---------------------------------------------------------------------------------------- session -> picture
 
-    def moved_codes(self, session: Session, amounts: Mapping[str, float]) -> tuple[Tensor, str]:
-        """Codes (1, D) of the finest space moved by amounts by direction name, and that space.
+    def moved_codes(self, session: Session, amounts: Mapping[str, float]) -> EditedCodes:
+        """Codes (1, D) of the finest space moved by amounts by direction name.
 
         UserError for an unknown direction, or one that cannot act on this face (see `directions.check_reach`).
         """
@@ -238,8 +240,7 @@ class Editor:
         moving = [direction for direction in session.directions if amounts.get(direction.name)]
         codes, steps = session.codes.to(self.generator.device), [amounts[direction.name] for direction in moving]
         origin = {"sampled": session.sampled, "truncation": session.truncation}
-        edited = edited_codes(self.generator, codes, session.space, moving, steps, **origin)
-        return edited, self.generator.space_names[-1]
+        return edited_codes(self.generator, codes, session.space, moving, steps, **origin)
 
     def synthesize(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Tensor:
         """Codes (B, D) -> pictures (B, 3, R, R), about [-1, 1]."""
@@ -249,15 +250,20 @@ class Editor:
         """The edited face at the generator's resolution, without its locality; arguments as for `edit`."""
         if protect:
             return self.edit(session, amounts, protect=protect).picture
+        return to_pil(self.edited_picture(session, amounts))
+
+    def edited_picture(self, session: Session, amounts: Mapping[str, float]) -> Tensor:
+        """The edited face (1, 3, R, R), about [-1, 1]; arguments and errors as for `edit`."""
         unedited, edited = (session.codes, session.space), self.moved_codes(session, amounts)
-        return to_pil(self.renderer.edited(unedited, edited, session.tuning))
+        return self.renderer.edited(unedited, edited, session.tuning)
 
     def preview(self, session: Session, amounts: Mapping[str, float]) -> Image.Image:
         """The edited face at the preview's size, for a slider in motion; full size if the generator has no preview.
 
         The unedited picture to compare it with is `session.preview`, or `session.original` if that is None.
         """
-        small = self.renderer.preview(*self.moved_codes(session, amounts), session.tuning)
+        unedited = session.codes, session.space
+        small = self.renderer.preview(unedited, self.moved_codes(session, amounts), session.tuning)
         return small or self.render(session, amounts)
 
     @torch.inference_mode()

@@ -1,12 +1,13 @@
 """Renders latent codes: full pictures, small previews, and edits of a face with the masks of the edited parts.
 
     codes of a face  --all layers-->  `Unedited`: picture and feature maps, kept as long as the codes, for its edits
-    edited codes  --the layers from the first one on whose styles differ-->  picture  --segmenter-->  masks
+    edited codes  --the layers from the first one on that differs-->  picture  --segmenter-->  masks
+    codes of local moves  --the layers up to theirs-->  feature maps that are let in there
 
 If memory runs out, pictures are rendered at a smaller size and scaled up.
 
-With protection, what lies outside the edited parts stays as it was: the fine layers are rendered again, each with
-features = unedited + weight · (edited − unedited), where the weight is 1 inside the parts and falls to 0 outside. As
+With protection, what lies outside the edited parts stays as it was: the fine layers are rendered again, and the
+unedited feature maps are let in outside the parts, as a local move is inside one (see `generators.base.Patch`). As
 features are blended instead of pixels, the network itself renders the seam. In layers coarser than a quarter of the
 picture, a small part would cover too few pixels. The cost is one more pass through the fine layers.
 """
@@ -15,7 +16,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
@@ -28,9 +30,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from lelsd_core.device import first_that_fits
 from lelsd_core.errors import UserError
-from lelsd_core.generators.base import Generator, Layer, State, Synthesis
+from lelsd_core.generators.base import Generator, Patch, Synthesis
 from lelsd_core.images import to_pil
 from lelsd_core.inversion.pivotal import Tuning
+from lelsd_core.local import EditedCodes, patches_of, soft_mask
 from lelsd_core.segmenters import SURROUNDINGS, Parts, Segmenter, part_mask, segment_synthesis
 
 REDUCTION = 4  # if memory runs out, pictures are rendered at the resolution divided by this
@@ -94,22 +97,32 @@ class Renderer:
         )
 
     @torch.inference_mode()
-    def preview(self, codes: Tensor, space: str, tuning: Tuning | None = None) -> Image.Image | None:
-        """Codes (1, D) -> a picture of at most `preview_size` pixels; None if there are only full pictures."""
-        small = self.tuned(tuning).preview(codes.to(self.generator.device), space, side=self.preview_size)
-        return None if small is None else to_pil(small)
+    def preview(self, unedited: Codes, edited: EditedCodes, tuning: Tuning | None = None) -> Image.Image | None:
+        """An edited face -> a picture of at most `preview_size` pixels; None if there are only full pictures."""
+        generator = self.tuned(tuning)
+        if generator.running_layer(self.preview_size) is None:
+            return None
+        patches = self.unedited(unedited, tuning).patches(edited) if edited.local else ()
+        finest = generator.space_names[-1]
+        return to_pil(generator.preview(edited.codes, finest, side=self.preview_size, patches=patches))
 
     @torch.inference_mode()
-    def edited(self, unedited: Codes, edited: Codes, tuning: Tuning | None = None) -> Tensor:
-        """Codes of a face, before and after an edit -> the edited picture (1, 3, R, R), about [-1, 1]."""
-        return first_that_fits(
-            lambda: self.unedited(unedited, tuning).edited(edited).image, lambda: self._reduced(edited, tuning)
-        )
+    def edited(self, unedited: Codes, edited: EditedCodes, tuning: Tuning | None = None) -> Tensor:
+        """A face before and after an edit -> the edited picture (1, 3, R, R), about [-1, 1].
+
+        UserError for a local move around a part that the face does not show.
+        """
+
+        def full() -> Tensor:
+            face = self.unedited(unedited, tuning)
+            return face.edited(edited.codes, face.patches(edited)).image
+
+        return first_that_fits(full, lambda: self._reduced(unedited, edited, tuning))
 
     def edited_with_masks(
         self,
         unedited: Codes,
-        edited: Codes,
+        edited: EditedCodes,
         parts: Sequence[str],
         tuning: Tuning | None = None,
         protect: float = 0.0,
@@ -127,27 +140,27 @@ class Renderer:
         """
         segmenter = self.segmenter
 
-        def masks_in(*pictures: Synthesis) -> Tensor:
-            found = [part_mask(segment_synthesis(segmenter, each), segmenter.parts, parts) for each in pictures]
-            return torch.cat(found)
+        def masks_in(*probabilities: Tensor) -> Tensor:
+            return torch.cat([part_mask(each, segmenter.parts, parts) for each in probabilities])
 
         def full() -> tuple[Tensor, Tensor]:
             face = self.unedited(unedited, tuning)
             first, *others = protected_layers(face.generator)
-            after = face.edited(edited, keep={*segmenter.needs, *([first] if protect else [])})
-            masks = masks_in(face.synthesis, after)
+            patches = face.patches(edited)
+            after = face.edited(edited.codes, patches, keep={*segmenter.needs, *([first] if protect else [])})
+            masks = masks_in(face.probabilities, segment_synthesis(segmenter, after))
             if protect:
-                before, weight = face.with_states([first, *others]), soft_mask(masks)
-                options = {"strength": protect, "keep": segmenter.needs}
-                after = blend_outside(face.generator, before, after, *edited, weight, **options)
-                masks = torch.cat([masks[:1], masks_in(after)])
+                before, weight = face.with_states([first, *others]), free_region(masks)
+                options = {"strength": protect, "keep": segmenter.needs, "patches": patches}
+                after = blend_outside(face.generator, before, after, edited.codes, weight, **options)
+                masks = torch.cat([masks[:1], masks_in(segment_synthesis(segmenter, after))])
             return torch.cat([face.synthesis.image, after.image]), masks
 
         def reduced() -> tuple[Tensor, Tensor]:
             if segmenter.needs or protect:
                 raise MemoryError("feature maps of the full synthesis are needed")
-            both = [self._reduced(codes, tuning) for codes in (unedited, edited)]
-            return torch.cat(both), masks_in(*map(Synthesis, both))
+            both = [self._reduced(unedited, tuning=tuning), self._reduced(unedited, edited, tuning)]
+            return torch.cat(both), masks_in(*(segment_synthesis(segmenter, Synthesis(each)) for each in both))
 
         return first_that_fits(full, reduced)
 
@@ -158,13 +171,22 @@ class Renderer:
 
         def render() -> Unedited:
             lifted = generator.lift(tensor.to(generator.device), space, finest).clone()  # the tensor itself is the key
-            return Unedited(generator, lifted, generator.synthesize(lifted, finest, keep=keep))
+            return Unedited(generator, self.segmenter, lifted, generator.synthesize(lifted, finest, keep=keep))
 
         return self._unedited.get(tensor, render, lambda face: face.generator is generator)
 
-    def _reduced(self, codes: Codes, tuning: Tuning | None) -> Tensor:
-        tensor, space = codes
-        return reduced_pictures(self.tuned(tuning), tensor.to(self.generator.device), space)
+    def _reduced(self, unedited: Codes, edited: EditedCodes | None = None, tuning: Tuning | None = None) -> Tensor:
+        """A picture of lower resolution, scaled up, of a face or its edit. MemoryError if there are only full ones."""
+        generator, (tensor, space) = self.tuned(tuning), unedited
+        if edited is None:
+            return reduced_pictures(generator, tensor.to(generator.device), space)
+        patches: Sequence[Patch] = ()
+        if edited.local:
+            if self.segmenter.needs:
+                raise MemoryError("feature maps of the full synthesis are needed")
+            seen = segment_synthesis(self.segmenter, Synthesis(self._reduced(unedited, tuning=tuning)))
+            patches = let_in(generator, edited, self.segmenter.parts, lambda: seen)
+        return reduced_pictures(generator, edited.codes, generator.space_names[-1], patches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,27 +194,37 @@ class Unedited:
     """A face before it is edited: its codes (1, D) in the finest space, its picture, and some of its feature maps."""
 
     generator: Generator  # perhaps tuned to the person
+    segmenter: Segmenter
     codes: Tensor
     synthesis: Synthesis
 
-    def edited(self, codes: Codes, *, keep: Collection[str] = ()) -> Synthesis:
-        """Render edited codes, with the states of some layers.
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """Part probabilities (1, P, h, w) of the picture."""
+        return segment_synthesis(self.segmenter, self.synthesis)
+
+    def patches(self, edited: EditedCodes) -> list[Patch]:
+        """What an edit lets in. UserError for a local move around a part that the picture does not show."""
+        return let_in(self.generator, edited, self.segmenter.parts, lambda: self.probabilities)
+
+    def edited(self, codes: Tensor, patches: Sequence[Patch] = (), *, keep: Collection[str] = ()) -> Synthesis:
+        """Render edited codes (1, D) of the finest space with what is let in, and the states of some layers.
 
         The synthesis starts behind the last layer whose feature map was kept and is the same for both codes.
         """
-        finest, (tensor, space) = self.generator.spaces[-1], codes
-        edited = self.generator.lift(tensor.to(self.codes.device), space, finest.name)
-        slots = zip(finest.split(self.codes), finest.split(edited), strict=True)
+        finest, names = self.generator.spaces[-1], list(self.generator.layers)
+        slots = zip(finest.split(self.codes), finest.split(codes), strict=True)
         same = [torch.equal(*pair) for pair in slots]
-        if all(same):
+        if all(same) and not patches:
             return self.with_states(keep)
-        names, resume = list(self.generator.layers), None
-        for step in takewhile(lambda step: all(same[slot] for slot in step.slots), self.generator.steps):
+        changed = min((names.index(name) for patch in patches for name in patch.states), default=len(names))
+        resume = None
+        for step in takewhile(lambda step: all(same[slot] for slot in step.slots), self.generator.steps[: changed + 1]):
             if state := self.synthesis.states.get(step.layer.name):
                 resume = step.layer.name, state
-        start = names.index(resume[0]) + 1 if resume else 0
-        shared = {name for name in keep if name in names[:start]}
-        result = self.generator.synthesize(edited, finest.name, keep={*keep} - shared, resume=resume)
+        shared = {name for name in keep if resume and names.index(name) < names.index(resume[0])}
+        rest = {"keep": {*keep} - shared, "patches": patches}
+        result = self.generator.synthesize(codes, finest.name, resume=resume, **rest)
         before = self.with_states(shared).states
         return Synthesis(result.image, {name: before[name] for name in shared} | result.states, result.layers)
 
@@ -201,6 +233,21 @@ class Unedited:
         if set(layers) <= self.synthesis.states.keys():
             return self.synthesis
         return self.generator.synthesize(self.codes, self.generator.space_names[-1], keep=layers)
+
+
+def let_in(generator: Generator, edited: EditedCodes, parts: Parts, find: Callable[[], Tensor]) -> list[Patch]:
+    """What an edit of a face lets in; `find` gives the part probabilities (1, P, h, w) of its unedited picture.
+
+    UserError for a local move around a part that the picture does not show.
+    """
+
+    def mask_of(chosen: Sequence[str]) -> Tensor:
+        mask = part_mask(find(), parts, chosen)
+        if not mask.any():
+            raise UserError(f"This picture shows no {' or '.join(chosen)} to change; move another slider.")
+        return mask
+
+    return patches_of(generator, edited, mask_of)
 
 
 def kept_layers(generator: Generator) -> list[str]:
@@ -214,9 +261,9 @@ def kept_layers(generator: Generator) -> list[str]:
     return kept
 
 
-def reduced_pictures(generator: Generator, codes: Tensor, space: str) -> Tensor:
+def reduced_pictures(generator: Generator, codes: Tensor, space: str, patches: Sequence[Patch] = ()) -> Tensor:
     """Pictures of lower resolution, scaled up. MemoryError if the generator makes only full pictures."""
-    small = generator.preview(codes, space, side=generator.resolution // REDUCTION)
+    small = generator.preview(codes, space, side=generator.resolution // REDUCTION, patches=patches)
     if small is None:
         raise MemoryError(f"{generator.name} makes no smaller pictures")
     return F.interpolate(small, scale_factor=generator.resolution / small.shape[-1], mode="bilinear")
@@ -228,13 +275,9 @@ def check_strength(strength: float) -> None:
         raise UserError(f"The protection is {strength:g}; it must be from 0 (off) to 1 (full).")
 
 
-def soft_mask(masks: Tensor) -> Tensor:
-    """Masks (B, 1, h, w) -> their dilated and blurred union (1, 1, h, w): 1 on it, 0 from twice `REACH` away."""
-    reach = max(1, round(masks.shape[-1] * REACH))
-    mask = F.max_pool2d(masks.amax(0, keepdim=True), 2 * reach + 1, stride=1, padding=reach)
-    for width in (reach // 2, reach - reach // 2):  # two box filters in a row give a smooth ramp
-        mask = F.avg_pool2d(F.pad(mask, (width,) * 4, mode="replicate"), 2 * width + 1, stride=1)
-    return mask
+def free_region(masks: Tensor) -> Tensor:
+    """Masks (B, 1, h, w) -> where an edit may show (1, 1, h, w): 1 on their union, 0 from twice `REACH` away."""
+    return soft_mask(masks.amax(0, keepdim=True), 0.0, 2 * REACH)
 
 
 def protected_layers(generator: Generator) -> tuple[str, ...]:
@@ -248,9 +291,9 @@ def blend_outside(
     unedited: Synthesis,
     edited: Synthesis,
     codes: Tensor,
-    space: str,
     weight: Tensor,
     *,
+    patches: Sequence[Patch] = (),
     strength: float = 1.0,
     keep: Collection[str] = (),
 ) -> Synthesis:
@@ -260,27 +303,23 @@ def blend_outside(
         generator: renders the codes.
         unedited: the unedited picture, with the states of `protected_layers`.
         edited: the edited picture, with the states of the first protected layer and of those of `keep` before it.
-        codes: the edited codes (1, D).
-        space: latent space of the codes.
+        codes: the edited codes (1, D) of the finest space.
         weight: (1, 1, h, w) in [0, 1], 1 where the edit may show.
+        patches: what the edit lets in.
         strength: share of the change outside the mask that is removed in each layer, in [0, 1].
         keep: layers whose states are returned.
     """
-    weight = 1 - strength * (1 - weight)
-    names = protected_layers(generator)
-
-    def blend(layer: Layer, moved: State) -> State:
-        if layer.name not in names:
-            return moved
-        still = unedited.states[layer.name]
-        mask = F.interpolate(weight, (layer.size, layer.size), mode="bilinear", antialias=True)
-        mask = F.pad(mask, (layer.margin,) * 4, mode="replicate")
-        x = torch.lerp(still.x, moved.x, mask.to(moved.x.dtype))
-        return State(x, None if moved.rgb is None else torch.lerp(still.rgb, moved.rgb, mask.to(moved.rgb.dtype)))
-
-    first = generator.layers[names[0]]
-    start = blend(first, edited.states[first.name])
-    result = generator.synthesize(codes, space, keep=keep, resume=(first.name, start), change=blend)
+    names, order = protected_layers(generator), list(generator.layers)
+    first, outside = names[0], strength * (1 - weight)
+    protection = Patch({name: unedited.states[name] for name in names}, outside)
+    later = []  # what is let in behind the first protected layer; the edited state holds the rest
+    for patch in patches:
+        if any(order.index(name) > order.index(first) for name in patch.states):
+            free = 1 - F.interpolate(outside, patch.mask.shape[-2:], mode="bilinear", antialias=True)
+            later.append(replace(patch, mask=patch.mask * free))
+    resume = first, edited.states[first]
+    options = {"keep": keep, "resume": resume, "patches": [protection, *later]}
+    result = generator.synthesize(codes, generator.space_names[-1], **options)
     coarse = {name: state for name, state in edited.states.items() if name in keep}
     return Synthesis(result.image, coarse | result.states, result.layers)
 

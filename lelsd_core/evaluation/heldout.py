@@ -19,6 +19,7 @@ from lelsd_core.device import by_rows
 from lelsd_core.directions import Direction, edited_codes
 from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
 from lelsd_core.generators.base import Generator
+from lelsd_core.local import EditedCodes, patches_of
 from lelsd_core.localization import COMBINE, NO_CHANGE, locality_gain, localization_score, resized_mask
 from lelsd_core.segmenters import Segmenter, adapt, part_mask, segment_synthesis
 from lelsd_core.weights.cache import local
@@ -67,21 +68,28 @@ class HeldOut:
         self.generator, self.segmenter, self.space, self.codes = generator, segmenter, space, codes
         self.finest = generator.space_names[-1]
         self.batch = max(1, min(BATCH, PIXELS // generator.resolution**2))  # samples rendered at a time
-        batches = [self.render(generator.lift(batch, space, self.finest)) for batch in codes.split(self.batch)]
+        batches = [self.render(EditedCodes(generator.lift(b, space, self.finest))) for b in codes.split(self.batch)]
         self.pictures, self.probabilities = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
 
-    def render(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 3, R, R) and part probabilities (B, P, h, w) of codes of the finest space."""
+    def render(self, edited: EditedCodes, probabilities: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, R, R) and part probabilities (B, P, h, w); local moves need those of the untouched ones."""
+        parts = self.segmenter.parts
 
-        def render_batch(batch: Tensor) -> tuple[Tensor, Tensor]:
-            synthesis = self.generator.synthesize(batch, self.finest, keep=self.segmenter.needs)
+        def render_batch(*rows: Tensor) -> tuple[Tensor, Tensor]:
+            codes, *local, masks = rows
+            each = EditedCodes(codes, tuple((place, c) for (place, _), c in zip(edited.local, local, strict=True)))
+            patches = patches_of(self.generator, each, lambda chosen: part_mask(masks, parts, chosen))
+            synthesis = self.generator.synthesize(codes, self.finest, keep=self.segmenter.needs, patches=patches)
             return synthesis.image, segment_synthesis(self.segmenter, synthesis)
 
-        return by_rows(render_batch, codes)  # one by one where memory is short
+        local = [codes for _, codes in edited.local]
+        before = edited.codes if probabilities is None else probabilities  # only local moves read it
+        return by_rows(render_batch, edited.codes, *local, before)  # one by one where memory is short
 
-    def moved(self, codes: Tensor, direction: Direction, amount: float) -> tuple[Tensor, Tensor]:
-        """`render` of samples moved by an amount along a direction."""
-        return self.render(edited_codes(self.generator, codes, self.space, [direction], [amount]))
+    def moved(self, direction: Direction, amount: float, rows: slice) -> tuple[Tensor, Tensor]:
+        """`render` of some samples moved by an amount along a direction."""
+        edited = edited_codes(self.generator, self.codes[rows], self.space, [direction], [amount])
+        return self.render(edited, self.probabilities[rows])
 
     @torch.inference_mode()
     def effect(
@@ -91,13 +99,19 @@ class HeldOut:
 
         None instead of an amount puts the next sample in the place of each one: how much pictures vary by themselves.
         """
-        batches, shown = [], [tensor[:count] for tensor in (self.pictures, self.probabilities)]
-        tensors = (self.codes[:count], *shown, *(tensor.roll(1, 0) for tensor in shown))
-        for codes, *before_and_after in zip(*(tensor.split(self.batch) for tensor in tensors), strict=True):
-            if amount is not None:
-                before_and_after[2:] = self.moved(codes, direction, amount)
-            batches.append(self.compare(direction.parts, *before_and_after, lpips=lpips))
+        count = len(self.codes[:count])
+        following = [tensor[:count].roll(1, 0) for tensor in (self.pictures, self.probabilities)]
+        batches = []
+        for rows in self.rows(count):
+            after = self.moved(direction, amount, rows) if amount is not None else [t[rows] for t in following]
+            before = self.pictures[rows], self.probabilities[rows]
+            batches.append(self.compare(direction.parts, *before, *after, lpips=lpips))
         return Effect(*(None if t[0] is None else torch.cat(t) for t in zip(*batches, strict=True)))
+
+    def rows(self, count: int | None = None) -> list[slice]:
+        """The first `count` samples, or all, in batches."""
+        count = len(self.codes[:count])
+        return [slice(i, min(i + self.batch, count)) for i in range(0, count, self.batch)]
 
     def compare(
         self,

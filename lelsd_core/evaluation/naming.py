@@ -57,8 +57,7 @@ def name_ends(
     motions = [m for m in MOTIONS if aligner and aligner.frame.faces and {*m[-1]} & {*direction.parts}]
     words = [*WORDS, *(motion[:3] for motion in motions)]
     for amount in (direction.low, direction.high):
-        batches = samples.codes[:count].split(samples.batch)
-        rendered = [samples.moved(codes, direction, amount) for codes in batches]
+        rendered = [samples.moved(direction, amount, rows) for rows in samples.rows(count)]
         rows = torch.cat([look(samples, direction, *each) for each in rendered])
         if motions:
             pictures = [picture for each, _ in rendered for picture in each.split(1)]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError, unknown_name
@@ -38,6 +39,17 @@ class State:
 
     x: Tensor  # feature map (B, C, H, W), margin included
     rgb: Tensor | None = None  # running picture (B, 3, h, w) where the architecture has one (StyleGAN2)
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """Feature maps of another synthesis that are let in through a soft mask: x + mask · (other − x).
+
+    Local moves, protection and transfer of a part from a second picture differ only in what is let in, and where.
+    """
+
+    states: Mapping[str, State]  # by layer, of the synthesis that is let in; (B or 1, C, H, W)
+    mask: Tensor  # (B or 1, 1, h, w) in [0, 1] over the picture, 1 where it is let in; resized to each layer
 
 
 @dataclass(frozen=True)
@@ -269,7 +281,7 @@ class Generator(nn.Module, ABC):
         *,
         keep: Collection[str] = (),
         resume: tuple[str, State] | None = None,
-        change: Callable[[Layer, State], State] | None = None,
+        patches: Sequence[Patch] = (),
         image: bool = True,
     ) -> Synthesis:
         """Render codes.
@@ -279,7 +291,7 @@ class Generator(nn.Module, ABC):
             space: name of the latent space the codes live in.
             keep: layers whose states are returned.
             resume: (layer, state): start after that layer with that state; earlier slots are not read.
-            change: maps each layer and its state to the state that replaces it; not called for the resumed layer.
+            patches: what is let in at some layers, the resumed one among them; see `patched`.
             image: False stops after the last kept layer.
 
         Returns:
@@ -298,18 +310,32 @@ class Generator(nn.Module, ABC):
         names = list(self.layers)
         start = 0 if after is None else names.index(after) + 1
         stop = len(names) if image else max(names.index(name) for name in keep) + 1
+        state = state and patched(self.layers[after], state, patches)
         states = {after: state} if after in keep else {}
         for step in self.steps[start:stop]:
-            state = step.run(state, tuple(slots[i] for i in step.slots))
-            state = change(step.layer, state) if change else state
+            state = patched(step.layer, step.run(state, tuple(slots[i] for i in step.slots)), patches)
             if step.layer.name in keep:
                 states[step.layer.name] = state
         return Synthesis(self.finish(state) if image else None, states, self.layers)
 
-    def preview(self, codes: Tensor, space: str, *, side: int) -> Tensor | None:
+    def preview(self, codes: Tensor, space: str, *, side: int, patches: Sequence[Patch] = ()) -> Tensor | None:
         """Small pictures (B, 3, s, s), s at most `side`, from the earlier layers; None if the architecture has none."""
         layer = self.running_layer(side)
-        return None if layer is None else self.synthesize(codes, space, keep=(layer,), image=False).states[layer].rgb
+        if layer is None:
+            return None
+        return self.synthesize(codes, space, keep=(layer,), patches=patches, image=False).states[layer].rgb
+
+
+def patched(layer: Layer, state: State, patches: Sequence[Patch]) -> State:
+    """The state of a layer with its patches let in, each from the same state, so that their order does not matter."""
+    x, rgb = state.x, state.rgb
+    for patch in patches:
+        if other := patch.states.get(layer.name):
+            size = (layer.size, layer.size)
+            mask = F.interpolate(patch.mask, size, mode="bilinear", antialias=True).to(x.dtype)
+            x = x + F.pad(mask, (layer.margin,) * 4, mode="replicate") * (other.x - state.x)
+            rgb = None if rgb is None else rgb + mask.to(rgb.dtype) * (other.rgb - state.rgb)
+    return State(x, rgb)
 
 
 def check_sizes(sizes: Iterable[int]) -> None:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lelsd_core.directions import Direction, edited_codes
+from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.evaluation.heldout import HeldOut, held_out
@@ -111,9 +111,7 @@ class Judge:
 
     def moved(self, direction: Direction, amount: float) -> tuple[Tensor, Tensor]:
         """Pictures and part probabilities of all samples, moved."""
-        codes, space = self.samples.codes, self.samples.space
-        finest = edited_codes(self.generator, codes, space, [direction], [amount])
-        pairs = [self.samples.render(batch) for batch in finest.split(self.samples.batch)]
+        pairs = [self.samples.moved(direction, amount, rows) for rows in self.samples.rows()]
         pictures, probabilities = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
         return pictures, probabilities
 
