@@ -20,10 +20,15 @@ CHOICES = {  # field -> its possible values
     "region": ("foreground", "background"),
     "edges": ("binary", "soft"),
     "norm": ("whole", "slot", "free"),
+    "compare": ("vectors", "changes"),
     "draw": ("sample", "batch"),
     "schedule": ("cosine", "halving", "constant"),  # keys of `search.SCHEDULES`
 }
-CHOICE_LABELS = {"masks": "way to combine masks", "draw": "way to draw amounts"}  # field -> its name in errors
+CHOICE_LABELS = {
+    "masks": "way to combine masks",
+    "draw": "way to draw amounts",
+    "compare": "thing to keep apart",
+}  # field -> its name in errors
 MINIMUM = {"count": 1, "steps": 1, "batch": 1, "samples": 1, "look": 1, "micro": 0, "patience": 0}
 LEAST, MOST = 1.0, 4.0  # amounts in a space whose samples all share the same code
 LAYERED = ("W+", "Z+", "S", "Z")  # spaces with layers first: the paper's W+, or what is nearest to it
@@ -89,6 +94,9 @@ class DiscoverConfig:
     region: str = option("foreground", "change the parts (foreground) or all the rest (background)")
     edges: str = option("binary", "masks are binary (arg-max) or soft (probabilities)")
     apart: float = option(0.5, "weight c of the term that keeps directions apart")
+    compare: str = option("vectors", "what is kept apart: the vectors, or the changes of the pictures that they cause")
+    start: tuple[str, ...] = option((), "names of the starts of the directions, such as smile; none = random")
+    hold: float = option(0.4, "weight of the term that holds a direction to its start")
     patience: int = option(0, "early stopping: checks of the held-out score without a better one; 0 = never")
     look: int = option(20, "steps of each direction between two checks")
     seed: int = option(0, "seed of the start, the samples and the amounts")

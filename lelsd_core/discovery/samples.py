@@ -132,8 +132,7 @@ class Samples:
 
     def render(self, codes: Tensor) -> Batch:
         """Render and segment codes (B, D); the maps are differentiable. UserError for a view without a running RGB."""
-        codes, space = codes_to_render(self.generator, self.config, codes)
-        synthesis = self._synthesize(codes, space, kept=self.config.local)
+        synthesis = self._synthesize(*codes_to_render(self.generator, self.config, codes), kept=self.config.local)
         return replace(self._segmented(codes, synthesis), local=synthesis.states.get(self.config.local))
 
     def move(self, before: Batch, codes: Tensor, config: DiscoverConfig) -> Batch:
@@ -147,9 +146,8 @@ class Samples:
         )
         mask_of = partial(mask_in, before.segmentation, self.segmenter.parts, config)
         patches = patches_of(generator, EditedCodes(still, ((place, moved),)), mask_of)
-        return self._segmented(
-            codes, self._synthesize(still, finest, patches=patches, resume=(place.layer, before.local))
-        )
+        synthesis = self._synthesize(still, finest, patches=patches, resume=(place.layer, before.local))
+        return self._segmented(codes, synthesis)
 
     def _segmented(self, codes: Tensor, synthesis: Synthesis) -> Batch:
         """The batch of a synthesis."""

@@ -3,6 +3,9 @@
     untouched samples (codes, pictures, masks; cached)  --move by amount · u-->  pictures  -->  localization score
     J = Σ_k LS(u_k) + c·R,   R = −½ ‖Corr(u_1..u_K) − I_K‖_F                                        (Eq. 3)
 
+Corr is of the vectors, as in the paper, or of the changes that they cause in the same pictures: two vectors at right
+angles can do the same to a picture.
+
 `discover` is an iterator: the command line shows a progress bar, the page yields from it, closing it stops the search.
 Source: Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022 (arXiv:2111.12583), sections 3 and 4.1.
 """
@@ -36,10 +39,11 @@ from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 MAX_UNSEEN = 64  # samples without the part after which the search gives up
 MIN_IMPROVEMENT = 0.002  # a held-out score must rise by this much to count as better
+SMALL = 64  # pixels across of the changes that are compared
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam; with the numbers below, the content of a checkpoint
 NUMBERS = ("step", "seen", "left_out", "score", "best_score", "since")
 FACTS = ("slots", "view", "difference", "masks", "region", "edges", "norm", "truncation", "draw", "beta2")
-FACTS += ("count", "batch", "lr", "seed")
+FACTS += ("count", "batch", "lr", "seed", "compare", "start")
 SCHEDULES = {  # name -> the scheduler of an optimizer for a total number of steps
     "cosine": lr_scheduler.CosineAnnealingLR,
     "halving": lambda adam, total: lr_scheduler.MultiStepLR(adam, [round(total * i / 4) for i in (1, 2, 3)], 0.5),
@@ -66,6 +70,7 @@ def discover(
     config: DiscoverConfig,
     *,
     against: Sequence[Direction] = (),
+    starts: Sequence[Tensor] = (),
     samples: Samples | None = None,
     checkpoint: str | Path | None = None,
     every: int = 50,
@@ -77,6 +82,8 @@ def discover(
         segmenter: finds the parts, before and after.
         config: what to search for; equal configs find equal directions.
         against: directions in the same space that the new ones must be orthogonal to.
+        starts: vectors (D,) that the first directions start from and are held to, by the config's `hold`; the others
+            start at random.
         samples: untouched samples of an earlier search, used if they fit.
         checkpoint: file to write every `every` steps, and to continue from if it exists.
         every: steps between two checkpoints.
@@ -90,7 +97,7 @@ def discover(
     """
     segmenter = adapt(segmenter)
     config = config.check(generator, segmenter)
-    state = SearchState(generator, segmenter, config, against)
+    state = SearchState(generator, segmenter, config, against, starts)
     if checkpoint and Path(checkpoint).exists():
         state.load(checkpoint)
     if samples is None or not samples.fits(generator, segmenter, config):
@@ -104,8 +111,12 @@ def discover(
         vectors = state.sphere.project(state.vectors)  # (K, D)
         before = samples.batch(state.step // config.count)
         amounts = placed_like(draw_amounts(config, state.random), vectors)  # (B, 1)
-        score_gradient = score_step(state, samples, before, vectors[k].detach(), amounts)
-        loss = -(score_gradient * vectors[k]).sum() - config.apart * state.sphere.correlation(vectors)  # −J of Eq. 3
+        score_gradient = score_step(state, samples, before, k, vectors[k].detach(), amounts)
+        loss = -(score_gradient * vectors[k]).sum()  # −J of Eq. 3; the gradient holds R where changes are compared
+        if config.compare == "vectors":
+            loss = loss - config.apart * state.sphere.correlation(vectors)
+        if k < len(state.starts):
+            loss = loss - config.hold * F.cosine_similarity(vectors[k], state.starts[k], dim=0)
         (state.vectors.grad,) = torch.autograd.grad(loss, state.vectors)
         state.optimizer.step()
         state.scheduler.step()
@@ -125,22 +136,26 @@ def draw_amounts(config: DiscoverConfig, random: torch.Generator) -> Tensor:
     return amounts.expand(config.batch, 1)
 
 
-def score_step(state: SearchState, samples: Samples, before: Batch, vector: Tensor, amounts: Tensor) -> Tensor:
-    """Move a batch by amounts (B, 1) along a direction (D,), render and score it: the mean score's gradient (D,).
+def score_step(state: SearchState, samples: Samples, before: Batch, k: int, vector: Tensor, amounts: Tensor) -> Tensor:
+    """Move a batch by amounts (B, 1) along direction k (D,), render and score it: the mean score's gradient (D,).
 
-    The state notes the score and how many samples counted. UserError if none of the first `MAX_UNSEEN` did. When memory
-    runs out, micro-batches are halved for the rest of the search.
+    Where changes are compared, it is the gradient of the score and of c·R. The state notes the score and how many
+    samples counted. UserError if none of the first `MAX_UNSEEN` did. When memory runs out, micro-batches are halved for
+    the rest of the search.
     """
     while True:
         try:
-            gradients, scores, counts = [], [], []
+            gradients, scores, counts, changes = [], [], [], []
             for first in range(0, len(amounts), state.micro):
                 rows, leaf = slice(first, first + state.micro), vector.clone().requires_grad_()
                 untouched = before.rows(rows)
                 moved = samples.move(untouched, untouched.codes + amounts[rows] * leaf, state.config)
                 score, counted = samples.score(untouched, moved, state.config)
                 mean = (score * counted).sum() / counted.sum().clamp_min(1)
-                gradients.append(gradient(mean, leaf))
+                change = unit_change(untouched, moved, amounts[rows])
+                apart = state.changes_apart(k, rows, change) if state.config.compare == "changes" else 0.0
+                gradients.append(gradient(mean + state.config.apart * apart, leaf))
+                changes.append(change.detach())
                 scores.append(float(mean.detach()))
                 counts.append(float(counted.sum()))
             break
@@ -148,6 +163,7 @@ def score_step(state: SearchState, samples: Samples, before: Batch, vector: Tens
             if state.micro == 1 or not is_out_of_memory(problem):
                 raise
             state.micro = (state.micro + 1) // 2
+    state.changes[k] = torch.cat(changes)
     weights = counts if len(counts) > 1 else [1.0]  # of the micro-batches' means
     total = max(sum(weights), 1)
     state.score = sum(weight * score for weight, score in zip(weights, scores, strict=True)) / total
@@ -161,6 +177,13 @@ def score_step(state: SearchState, samples: Samples, before: Batch, vector: Tens
     return sum(weight * slope for weight, slope in zip(weights, gradients, strict=True)) / total
 
 
+def unit_change(before: Batch, after: Batch, amounts: Tensor) -> Tensor:
+    """The change (B, N) of the first scored map per unit of amounts (B, 1), at most `SMALL` pixels across, length 1."""
+    change = after.maps[0] - before.maps[0]
+    change = F.adaptive_avg_pool2d(change, [min(size, SMALL) for size in change.shape[-2:]]).flatten(1)
+    return F.normalize(change * amounts.sign(), dim=1, eps=1e-9)
+
+
 class SearchState:
     """All that changes during a search, and its file: an interrupted search continues exactly where it was.
 
@@ -168,7 +191,12 @@ class SearchState:
     """
 
     def __init__(
-        self, generator: Generator, segmenter: Segmenter, config: DiscoverConfig, against: Sequence[Direction]
+        self,
+        generator: Generator,
+        segmenter: Segmenter,
+        config: DiscoverConfig,
+        against: Sequence[Direction],
+        starts: Sequence[Tensor] = (),
     ) -> None:
         self.generator, self.segmenter, self.config = generator, segmenter, config
         for direction in against:
@@ -181,7 +209,14 @@ class SearchState:
         existing = torch.stack(vectors) if vectors else torch.zeros(0, space.width)
         self.sphere = UnitSphere(space, config, existing.to(generator.device))
         self.random = torch.Generator().manual_seed(config.seed)  # draws the start and the amounts
-        start = torch.randn(config.count, space.width, generator=self.random).to(generator.device)
+        if len(starts) > config.count or any(start.shape != (space.width,) for start in starts):
+            shapes = [tuple(start.shape) for start in starts]
+            raise UserError(f"starts are {shapes}; at most {config.count} can be given, each ({space.width},).")
+        start = torch.randn(config.count, space.width, generator=self.random)
+        start[: len(starts)] = torch.stack(list(starts)).cpu() if starts else start[:0]
+        start = start.to(generator.device)
+        self.starts = start[: len(starts)]
+        self.changes: dict[int, Tensor] = {}  # of each direction in the latest step, see `unit_change`
         self.vectors = self.sphere.project(start, unit=True).requires_grad_()  # (K, D), the parameter that Adam updates
         self.best = self.vectors.detach().clone()  # the directions with the best held-out score so far
         self.best_score, self.since = -1.0, 0  # that score, -1 before the first; checks since then
@@ -195,7 +230,19 @@ class SearchState:
             "generator": generator.fingerprint or generator.name,
             "segmenter": getattr(segmenter, "fingerprint", "") or segmenter.name,
             "given": hashlib.sha256(existing.cpu().numpy().tobytes()).hexdigest() if against else "",
+            "starts": hashlib.sha256(self.starts.cpu().numpy().tobytes()).hexdigest() if starts else "",
         }
+
+    def changes_apart(self, k: int, rows: slice, change: Tensor) -> Tensor:
+        """R of Eq. 3 for changes (B, N) of some rows by direction k, against those of the directions before it.
+
+        All directions of a round move the same samples.
+        """
+        others = [self.changes[j][rows] for j in range(k)]
+        if not others:
+            return change.sum() * 0
+        cosines = torch.stack([(change * other).sum(1).mean() for other in others])
+        return -0.5 * (2 * cosines.square().sum() + 1e-12).sqrt()  # each pair stands twice in the matrix
 
     @property
     def finished(self) -> bool:
@@ -259,6 +306,7 @@ class SearchState:
             saved, numbers = facts["task"], facts["numbers"]
             if self.generator.has_fingerprint(saved["generator"]):
                 saved["generator"] = self.task["generator"]
+            saved.setdefault("starts", "")  # older ones have none
             saved["config"] = json.loads(json.dumps(asdict(DiscoverConfig()))) | saved["config"]  # older ones lack some
             saved["config"]["micro"] = self.task["config"]["micro"]  # changes the memory that is needed, not the result
             different = [name for name, value in self.task.items() if saved.get(name) != value]
