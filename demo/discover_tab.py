@@ -26,7 +26,7 @@ MAX_STEPS = 4000  # of a search; the slider offers fewer
 MAX_NAME = 24  # letters of a direction's name
 CALIBRATION_SEEDS = HELD_OUT[:64]  # enough for a slider's range, and fast
 STRIP_SIZE = 256  # pixels of each picture in a preview
-RECIPES = ("This model's", "The paper's")
+RECIPES = ("Look", "Shape", "The paper's")
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
 SEARCH = ("status", "curve", "strip", "direction")  # what `discover` changes
@@ -41,8 +41,11 @@ class DiscoverCallbacks:
     def settings(self, session: Session, recipe: str) -> DiscoverConfig:
         """The settings of a search by one of `RECIPES`."""
         editor = self.callbacks.editor(session)
-        usual = editor.search_config
-        return usual if recipe != RECIPES[1] else DiscoverConfig.paper(editor.generator, micro=usual.micro)
+        look, shape, paper = RECIPES
+        usual = {look: editor.search_config, shape: editor.shape_config}
+        if recipe == paper:
+            return DiscoverConfig.paper(editor.generator, micro=editor.search_config.micro)
+        return usual.get(recipe, editor.search_config)
 
     def show_steps(self, face: Face, recipe: str) -> Updates:
         """Offer the number of steps that a recipe has."""
@@ -137,8 +140,11 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     parts = gr.CheckboxGroup(part_names(editor), value=["mouth"], label="What should change", elem_id="parts")
     usual = editor.search_config.steps
     steps = gr.Slider(20, 1200, usual, step=20, label="Steps", info="More steps, more local.", elem_id="steps")
-    info = "The paper's compares feature maps, not pictures: it takes many times as long."
-    recipe = gr.Radio(RECIPES, value=RECIPES[0], label="Recipe", info=info, elem_id="recipe")
+    info = (
+        "Look: light and colour. Shape: form and size, let in only around the part. The paper's compares feature maps "
+        "of all layers: it takes many times as long."
+    )
+    recipe = gr.Radio(RECIPES, value=RECIPES[0], label="What kind of change", info=info, elem_id="recipe")
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Start", info=info, precision=0, elem_id="discover-seed")
     with gr.Row():

@@ -112,13 +112,13 @@ def soft_mask(masks: Tensor, dilate: float, feather: float) -> Tensor:
     return masks
 
 
-def patches_of(generator: Generator, edited: EditedCodes, mask_of: MaskOf) -> list[Patch]:
+def patches_of(generator: Generator, edited: EditedCodes, mask: Callable[[LocalMove], Tensor]) -> list[Patch]:
     """What an edit lets in. The layers up to a blend are rendered once for all local moves of that layer.
 
     Args:
         generator: renders the codes.
         edited: the codes of B pictures.
-        mask_of: finds parts in the untouched pictures.
+        mask: gives the soft mask (B or 1, 1, h, w) of a local move, see `LocalMove.mask`.
     """
     patches = []
     for layer in dict.fromkeys(move.layer for move, _ in edited.local):
@@ -128,5 +128,5 @@ def patches_of(generator: Generator, edited: EditedCodes, mask_of: MaskOf) -> li
         xs, rgbs = (None if t is None else t.chunk(len(moves)) for t in (state.x, state.rgb))
         for i, move in enumerate(moves):
             moved = State(xs[i], None if rgbs is None else rgbs[i])
-            patches.append(Patch({layer: moved}, move.mask(mask_of).to(state.x.device)))
+            patches.append(Patch({layer: moved}, mask(move).to(state.x.device)))
     return patches

@@ -245,6 +245,7 @@ def load_editor(
         load_aligner(frame),
         cached_directions(generator, segmenter) if gallery is None else named_apart(gallery),
         search_config=network.discover,
+        shape_config=network.shapes(generator),
         refinement_steps=network.refinement,
         metric_networks=MetricNetworks(sface=local("sface"), points=getattr(frame, "points", None)),
     )

@@ -39,8 +39,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     config = spec.discover.with_values(**given)
     segmenter.parts.channels(config.parts)  # checks the names before the generator is fetched, which is larger
     generator = load_generator(options.generator, device)
-    if options.preset:
+    if options.preset == "paper":
         config = DiscoverConfig.paper(generator, **{"micro": config.micro, **given})
+    elif options.preset == "shape":
+        config = spec.shapes(generator).with_values(**given)
     config = config.check(generator, segmenter)
     began = time.perf_counter()
     with tqdm(total=config.steps * config.count, disable=None) as bar:  # silent where stderr is no terminal

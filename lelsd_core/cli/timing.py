@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from lelsd_core.device import synchronize
+from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import Samples
 from lelsd_core.discovery.search import discover
@@ -21,8 +22,10 @@ from lelsd_core.editor import Editor, Session
 from lelsd_core.galleries import local as gallery
 from lelsd_core.generators.base import Generator
 from lelsd_core.images import enlarge, to_pil
+from lelsd_core.local import LocalMove
 from lelsd_core.segmenters import Segmenter, adapt
 
+LOCAL_MOVES = 8  # sliders that are moved at once
 BUDGET, REPEATS = 0.4, 20  # seconds of a measurement, which is made twice at least, and how often at most
 CALIBRATION_PASSES = 14  # over the samples of a calibration: as they are, and moved by the amounts that it tries
 
@@ -89,9 +92,12 @@ def interleaved(tasks: dict[str, Callable[[], object]], repeats: int, warm: int 
 def edit_times(editor: Editor, session: Session, repeats: int) -> dict[str, float]:
     """Median seconds of a generator pass at batch 1, of an edit, of its preview, and of a picture as the page sends it.
 
-    An edit takes amounts to a uint8 picture at the model's size.
+    An edit takes amounts to a uint8 picture at the model's size; local edits move one and `LOCAL_MOVES` sliders, whose
+    local moves are made for it, each in a place of its own.
     """
     amounts = {direction.name: direction.high / 4 for direction in session.directions}
+    session = session.with_directions(local_sliders(editor))
+    names = [direction.name for direction in session.directions[-LOCAL_MOVES:]]
     generator, codes = editor.generator, session.codes.to(editor.generator.device)
 
     @torch.inference_mode()
@@ -103,10 +109,29 @@ def edit_times(editor: Editor, session: Session, repeats: int) -> dict[str, floa
         enlarge(to_pil(torch.zeros(1, 3, 64, 64)), 512).save(io.BytesIO(), "JPEG", quality=90, subsampling=0)
 
     edits = {"edit_s": lambda: editor.render(session, amounts), "preview_s": lambda: editor.preview(session, amounts)}
+    edits["local_s"] = lambda: editor.render(session, {names[0]: 1.0})
+    edits["eight_local_s"] = lambda: editor.render(session, dict.fromkeys(names, 1.0))
     times = interleaved({"forward_s": forward, **edits, "encode_s": encode}, repeats)
     times["edit_over_forward"] = times["edit_s"] / times["forward_s"]
+    times["local_over_forward"] = times["local_s"] / times["forward_s"]
+    times["eight_local_over_forward"] = times["eight_local_s"] / times["forward_s"]
+    one, eight = times["local_over_forward"], times["eight_local_over_forward"]
     print(f"an edit takes {times['edit_over_forward']:.2f} generator passes")
+    print(f"an edit by one local move takes {one:.2f}, by {LOCAL_MOVES} in different places {eight:.2f}")
     return times
+
+
+def local_sliders(editor: Editor) -> list[Direction]:
+    """Local moves of a generator along random vectors, one around each part; in boxes where there are fewer parts."""
+    generator, config, random = editor.generator, editor.shape_config, torch.Generator().manual_seed(0)
+    space, shown = generator.space(config.space), editor.segmenter.parts[:LOCAL_MOVES]
+    places = [LocalMove(config.local, (part,)) for part in shown]
+    places += [LocalMove.in_box(config.local, (0, i / LOCAL_MOVES, 1, 1)) for i in range(LOCAL_MOVES - len(shown))]
+    vectors = torch.randn(LOCAL_MOVES, space.width, generator=random) * space.column_mask()
+    return [
+        Direction(f"local-{i}", generator.name, generator.fingerprint, space.name, vector / vector.norm(), local=place)
+        for i, (place, vector) in enumerate(zip(places, vectors, strict=True))
+    ]
 
 
 def in_words(seconds: float) -> str:

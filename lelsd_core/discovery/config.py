@@ -45,8 +45,16 @@ PAPER = {  # settings of the paper's text and its official code, where they are 
     "draw": "batch",
     "apart": 5 / 2**0.5,  # for two directions, 5 times the mean |cosine| of the official code
 }
-PRESETS = ("paper",)
-DILATE, FEATHER = 1 / 16, 1 / 8  # of the soft mask of a local move, in shares of the frame's width
+SHAPES = {  # settings of a search for local moves, where they are not the defaults
+    "steps": 90,
+    "batch": 4,
+    "lr": 0.03,
+    "compare": "changes",
+    "apart": 0.7,
+}
+LOCAL_SIZE = 1 / 16  # a local move is let in at the last map of at least this share of the picture's size, and 8 pixels
+PRESETS = ("paper", "shape")
+DILATE, FEATHER = 1 / 32, 1 / 16  # of the soft mask of a local move, in shares of the frame's width
 REACH = 0.25  # the fitted largest amount, in mean distances between the codes of two samples
 
 
@@ -112,6 +120,18 @@ class DiscoverConfig:
         """The paper's recipe for a generator, with its layer-wise space and truncation; `fields` override it."""
         space = next(name for name in LAYERED if name in generator.space_names)
         return cls(**{**PAPER, "space": space, "truncation": generator.usual_truncation, **fields})
+
+    @classmethod
+    def shapes(cls, generator: Generator, **fields: Any) -> DiscoverConfig:
+        """A search for local moves of a coarse code, which change shapes; `fields` override it.
+
+        The space is the coarsest one whose codes every photo has: the first one behind a mapping network.
+        """
+        names, least = generator.space_names, max(8, LOCAL_SIZE * generator.resolution)
+        space = next(name for i, name in enumerate(names) if not {*names[i:]} & {*generator.curved})
+        small = [layer.name for layer in generator.layers.values() if layer.size <= least]
+        layer = (small or list(generator.layers)[:1])[-1]
+        return cls(**{**SHAPES, "space": space, "local": layer, **fields})
 
     def with_values(self, **values: Any) -> DiscoverConfig:
         """The config with other values; in another space without the slots and amounts that were meant for its own."""

@@ -145,7 +145,7 @@ class Samples:
             generator.lift(*codes_to_render(generator, config, each), finest) for each in (before.codes, codes)
         )
         mask_of = partial(mask_in, before.segmentation, self.segmenter.parts, config)
-        patches = patches_of(generator, EditedCodes(still, ((place, moved),)), mask_of)
+        patches = patches_of(generator, EditedCodes(still, ((place, moved),)), lambda _: place.mask(mask_of))
         synthesis = self._synthesize(still, finest, patches=patches, resume=(place.layer, before.local))
         return self._segmented(codes, synthesis)
 

@@ -56,7 +56,8 @@ class Editor:
     Args:
         generator, inverter, segmenter, aligner: loaded, and made for each other.
         directions: the directions that sessions start with; each must have been made for this generator.
-        search_config: defaults of a discovery with this generator.
+        search_config: defaults of a discovery with this generator, of global moves.
+        shape_config: the same for local moves; None = `DiscoverConfig.shapes`.
         metric_networks: networks that measure the quality of an inversion; LPIPS also guides it.
         refinement_steps: of a balanced refinement on a CPU; None = `inversion.refine.STEPS`, as on other devices.
         preview: width in pixels of a preview, for generators that make a smaller picture on the way.
@@ -71,6 +72,7 @@ class Editor:
         directions: Sequence[Direction],
         *,
         search_config: DiscoverConfig | None = None,
+        shape_config: DiscoverConfig | None = None,
         metric_networks: MetricNetworks | None = None,
         refinement_steps: int | None = None,
         preview: int = PREVIEW_SIZE,
@@ -80,6 +82,7 @@ class Editor:
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, adapt(segmenter), aligner
         self.directions = tuple(directions)
         self.search_config = search_config or DiscoverConfig()
+        self.shape_config = shape_config or DiscoverConfig.shapes(generator)
         self.metric_networks = metric_networks or MetricNetworks()
         self.refinement_steps, self.preview_size = refinement_steps, preview
         self.renderer = Renderer(generator, self.segmenter, preview)

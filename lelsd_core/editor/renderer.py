@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -33,7 +33,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, Patch, Synthesis
 from lelsd_core.images import to_pil
 from lelsd_core.inversion.pivotal import Tuning
-from lelsd_core.local import EditedCodes, patches_of, soft_mask
+from lelsd_core.local import EditedCodes, LocalMove, patches_of, soft_mask
 from lelsd_core.segmenters import SURROUNDINGS, Parts, Segmenter, part_mask, segment_synthesis
 
 REDUCTION = 4  # if memory runs out, pictures are rendered at the resolution divided by this
@@ -185,7 +185,7 @@ class Renderer:
             if self.segmenter.needs:
                 raise MemoryError("feature maps of the full synthesis are needed")
             seen = segment_synthesis(self.segmenter, Synthesis(self._reduced(unedited, tuning=tuning)))
-            patches = let_in(generator, edited, self.segmenter.parts, lambda: seen)
+            patches = patches_of(generator, edited, lambda m: shown_mask(m, lambda: seen, self.segmenter.parts))
         return reduced_pictures(generator, edited.codes, generator.space_names[-1], patches)
 
 
@@ -197,6 +197,7 @@ class Unedited:
     segmenter: Segmenter
     codes: Tensor
     synthesis: Synthesis
+    masks: dict[LocalMove, Tensor] = field(default_factory=dict)  # of the local moves so far, each found once
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -205,7 +206,13 @@ class Unedited:
 
     def patches(self, edited: EditedCodes) -> list[Patch]:
         """What an edit lets in. UserError for a local move around a part that the picture does not show."""
-        return let_in(self.generator, edited, self.segmenter.parts, lambda: self.probabilities)
+
+        def mask(move: LocalMove) -> Tensor:
+            if move not in self.masks:
+                self.masks[move] = shown_mask(move, lambda: self.probabilities, self.segmenter.parts)
+            return self.masks[move]
+
+        return patches_of(self.generator, edited, mask)
 
     def edited(self, codes: Tensor, patches: Sequence[Patch] = (), *, keep: Collection[str] = ()) -> Synthesis:
         """Render edited codes (1, D) of the finest space with what is let in, and the states of some layers.
@@ -235,19 +242,19 @@ class Unedited:
         return self.generator.synthesize(self.codes, self.generator.space_names[-1], keep=layers)
 
 
-def let_in(generator: Generator, edited: EditedCodes, parts: Parts, find: Callable[[], Tensor]) -> list[Patch]:
-    """What an edit of a face lets in; `find` gives the part probabilities (1, P, h, w) of its unedited picture.
+def shown_mask(move: LocalMove, probabilities: Callable[[], Tensor], parts: Parts) -> Tensor:
+    """The soft mask (1, 1, h, w) of a local move in a face with part probabilities (1, P, h, w).
 
-    UserError for a local move around a part that the picture does not show.
+    UserError if the face does not show the parts around which the move is let in.
     """
 
     def mask_of(chosen: Sequence[str]) -> Tensor:
-        mask = part_mask(find(), parts, chosen)
+        mask = part_mask(probabilities(), parts, chosen)
         if not mask.any():
             raise UserError(f"This picture shows no {' or '.join(chosen)} to change; move another slider.")
         return mask
 
-    return patches_of(generator, edited, mask_of)
+    return move.mask(mask_of)
 
 
 def kept_layers(generator: Generator) -> list[str]:

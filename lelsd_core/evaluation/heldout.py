@@ -44,6 +44,7 @@ class Row:
     change: tuple[float, float]  # root mean square change of the picture in [-1, 1] units, at the low and the high end
     interval: tuple[float, float] = (0.0, 1.0)  # 95 % confidence interval of the score; samples drawn independently
     lpips: tuple[float, float] | None = None  # of the first samples, between before and after, at both ends
+    kind: str = "look"  # "shape" for a local move
     left_out: int = 0  # pictures, two for each sample, without the part or any change; not used for the other figures
 
 
@@ -78,7 +79,7 @@ class HeldOut:
         def render_batch(*rows: Tensor) -> tuple[Tensor, Tensor]:
             codes, *local, masks = rows
             each = EditedCodes(codes, tuple((place, c) for (place, _), c in zip(edited.local, local, strict=True)))
-            patches = patches_of(self.generator, each, lambda chosen: part_mask(masks, parts, chosen))
+            patches = patches_of(self.generator, each, lambda p: p.mask(lambda chosen: part_mask(masks, parts, chosen)))
             synthesis = self.generator.synthesize(codes, self.finest, keep=self.segmenter.needs, patches=patches)
             return synthesis.image, segment_synthesis(self.segmenter, synthesis)
 
@@ -160,6 +161,7 @@ class HeldOut:
             change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
             lpips=tuple(float(end.lpips[:LPIPS_SAMPLES].mean()) for end in ends) if lpips else None,
             interval=(max(0.0, score - NORMAL_95 * error), min(1.0, score + NORMAL_95 * error)),
+            kind=direction.kind,
             left_out=int((~shown).sum()),
         )
 

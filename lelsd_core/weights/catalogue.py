@@ -16,6 +16,7 @@ from lelsd_core.weights import checkpoints_folder
 
 if TYPE_CHECKING:
     from lelsd_core.discovery.config import DiscoverConfig
+    from lelsd_core.generators.base import Generator
 
 CHECKPOINTS = checkpoints_folder()
 
@@ -110,6 +111,7 @@ class Network:
     inverter: str | None = None
     directions: str | Path | None = None
     search: Mapping[str, Any] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
     refinement: int | None = None
     first_seed: int = 0
     memory: float | None = None
@@ -140,6 +142,12 @@ class Network:
         from lelsd_core.discovery.config import DiscoverConfig
 
         return DiscoverConfig(**self.search)
+
+    def shapes(self, generator: Generator) -> DiscoverConfig:
+        """Settings of a search for local moves of this generator."""
+        from lelsd_core.discovery.config import DiscoverConfig
+
+        return DiscoverConfig.shapes(generator, **self.shape)
 
 
 def read_catalogue() -> dict[str, Network]:

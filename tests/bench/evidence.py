@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lelsd_core.directions import Direction
-from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.config import DILATE, FEATHER, DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.evaluation.heldout import HeldOut, held_out
 from lelsd_core.faces import FaceAligner
@@ -41,6 +41,19 @@ from tests.toy import PictureHalves
 
 READINGS = ("picture", "all maps", "weighted maps")  # the last: in proportion to the maps' sizes
 GROUPS = ("coarse", "middle", "fine")
+MASKS = {  # of local moves: dilation and feather, in shares of the frame's width; None: `BOXES`
+    "usual": (DILATE, FEATHER),
+    "wider": (1 / 16, 1 / 8),
+    "wide": (1 / 8, 1 / 8),
+    "box": None,
+}
+BOXES = {  # left, top, right, bottom in 64ths of the frame of faces
+    "mouth": (20, 43, 44, 64),
+    "nose": (23, 31, 41, 48),
+    "eyes": (13, 23, 51, 36),
+    "brows": (11, 17, 53, 30),
+    "hair": (10, 0, 54, 24),
+}
 CHANGE = 0.05  # root mean square change of the picture at which directions are compared
 ROUNDS = 3  # of the search for the amount that makes it
 SAMPLES = (32, 12)  # held-out ones, and of pictures of 128 pixels and more
@@ -49,16 +62,25 @@ EYES = (33, 263)  # landmarks: the outer corners of both eyes
 
 @dataclass(frozen=True)
 class Setting:
-    """Where directions live, which layers they may write, where the score is read, and psi of the samples."""
+    """Where directions live, which layers they may write, where the score is read, psi of the samples, local moves."""
 
     space: str
     group: str = ""  # of `GROUPS`; "" = all
     reading: str = "picture"
     truncation: float | None = None
+    local: str = ""  # layer at which they are let in
+    mask: str = "usual"  # key of `MASKS`
+    compare: str = "vectors"
 
     def config(self, usual: DiscoverConfig, generator: Generator) -> DiscoverConfig:
         """The settings of its searches."""
-        config = usual.with_values(space=self.space)
+        if self.local:
+            usual = DiscoverConfig.shapes(generator, parts=usual.parts, steps=usual.steps, count=usual.count)
+        config = usual.with_values(space=self.space, local=self.local, compare=self.compare)
+        if self.local and MASKS[self.mask]:
+            config = replace(config, dilate=MASKS[self.mask][0], feather=MASKS[self.mask][1])
+        elif self.local:
+            config = replace(config, box=tuple(edge / 64 for edge in BOXES[config.parts[0]]), dilate=0.0)
         if self.group:
             config = replace(config, slots=(self.group,))
         layers = () if self.reading == "picture" else tuple(generator.layers)
@@ -67,6 +89,8 @@ class Setting:
 
     def __str__(self) -> str:
         psi = "" if self.truncation is None else f", ψ {self.truncation:g}"
+        if self.local:
+            return f"local {self.local} {self.space}, {self.mask} mask, {self.compare} apart | {self.reading}"
         return f"{self.space} {self.group}".strip() + f" | {self.reading}{psi}"
 
 
@@ -169,7 +193,14 @@ def settings_of(generator: Generator) -> list[Setting]:
         if space == "W+":
             found += [Setting(space, group, reading) for group in groups for reading in READINGS[:2]]
             found.append(Setting(space, reading="all maps", truncation=generator.usual_truncation))
-    return found
+    usual = DiscoverConfig.shapes(generator)
+    sizes = {layer.size: name for name, layer in generator.layers.items()}  # the last layer of each size
+    layers = [name for size, name in sizes.items() if 4 < size <= generator.resolution // 4]
+    found += [Setting(usual.space, local=usual.local, mask=m, compare=usual.compare) for m in MASKS]
+    found += [Setting(usual.space, local=layer, compare=usual.compare) for layer in layers if layer != usual.local]
+    found.append(Setting(usual.space, local=usual.local, compare="vectors"))
+    coarse = [space for space in generator.space_names[:-1] if space != usual.space]
+    return found + [Setting(space, local=usual.local, compare=usual.compare) for space in coarse]
 
 
 def main(arguments: list[str] | None = None) -> None:
