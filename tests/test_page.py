@@ -364,9 +364,9 @@ def test_a_search_shows_its_curve_and_its_direction_becomes_a_slider(callbacks, 
 
 def test_the_paper_s_recipe_is_a_choice(callbacks, face):
     discover = DiscoverCallbacks(callbacks)
-    assert discover.show_steps(face, RECIPES[1]) == {"steps": 200}
+    assert discover.show_steps(face, RECIPES[2]) == {"steps": 200}
     assert discover.show_steps(face, RECIPES[0]) == {"steps": callbacks.editor(face.session).search_config.steps}
-    direction = list(discover.discover(face, ["hair"], 1, 1, RECIPES[1]))[-1]["direction"]
+    direction = list(discover.discover(face, ["hair"], 1, 1, RECIPES[2]))[-1]["direction"]
     assert direction.facts["norm"] == "free"
     assert len(direction.facts["layers"]) == 4, "all layers"
 
