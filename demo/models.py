@@ -208,7 +208,7 @@ class ModelManager:
                 editor = editor.with_directions([progress.direction])
                 self._set_editor(name, editor)
             share = (progress.done + (progress.share if progress.share < 1 else 0)) / progress.total
-            message = progress.words or f"looking for {progress.part}."
+            message = progress.words or f"looking for {progress.name}."
             self._report(name, "filling", f"{count_sliders(editor)} so far; {message}", share)
         return editor
 

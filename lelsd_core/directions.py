@@ -84,6 +84,11 @@ class Direction:
         if len(self.vector) != (width := generator.space(self.space).width):
             raise UserError(f"The direction {self.name!r} has {len(self.vector)} numbers; {self.space} has {width}.")
 
+    def moves_like(self, other: Direction) -> bool:
+        """Whether another direction makes the same moves, whatever its name and its range are."""
+        places = [(each.space, each.layers, each.local) for each in (self, other)]
+        return places[0] == places[1] and torch.equal(self.vector, other.vector)
+
     def clamp(self, amount: float) -> float:
         """The amount, limited to the slider range; NaN becomes 0."""
         return 0.0 if amount != amount else min(max(amount, self.low), self.high)

@@ -30,11 +30,12 @@ def test_a_search_costs_its_moved_samples_and_each_untouched_one_once(settings, 
     assert COST.search(DiscoverConfig(**settings)) == pytest.approx(seconds)
 
 
-def test_a_gallery_costs_a_quick_search_and_a_calibration_for_each_part(monkeypatch):
+def test_a_gallery_costs_two_quick_searches_and_calibrations_for_each_part(monkeypatch):
     monkeypatch.setattr(gallery, "QUICK", DiscoverConfig(steps=10, batch=4, samples=8))
+    monkeypatch.setattr(gallery, "QUICK_SHAPE", {"steps": 5})
     monkeypatch.setattr(gallery, "CALIBRATION_SEEDS", range(5))
     monkeypatch.setattr(timing, "CALIBRATION_PASSES", 3)
-    assert COST.gallery(Halves()) == pytest.approx(2 * (40 * 0.1 + 5 * 3 * 0.01) + 8 * 0.01)
+    assert COST.gallery(Halves()) == pytest.approx(2 * (60 * 0.1 + 2 * 5 * 3 * 0.01) + 2 * 8 * 0.01)
 
 
 def test_a_measured_cost_is_of_one_sample_where_as_many_are_rendered_as_in_a_search(monkeypatch):

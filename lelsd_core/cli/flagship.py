@@ -123,9 +123,9 @@ def fill(editor: Editor, folder: Path) -> tuple[tuple[Direction, ...], dict[str,
     for progress in fill_gallery(editor.generator, editor.segmenter, folder, aligner=editor.aligner):
         if progress.share == 1:
             seconds, found = time.perf_counter() - began, progress.direction
-            parts[progress.part] = {"until_s": seconds, "without": progress.words or None}
+            parts[progress.name] = {"until_s": seconds, "without": progress.words or None}
             directions += [found] if found else []
-            print(f"{progress.part}: {progress.words or 'found'} after {in_words(seconds)}", flush=True)
+            print(f"{progress.name}: {progress.words or 'found'} after {in_words(seconds)}", flush=True)
     if not directions:
         raise UserError(f"No direction was found for any part of {editor.generator.name}: {progress.words}")
     return tuple(directions), {"seconds": time.perf_counter() - began, "parts": parts}

@@ -46,8 +46,9 @@ class Cost:
     def gallery(self, segmenter: Segmenter) -> float:
         """Seconds of a gallery in which each usual part gets a direction: quick searches that share samples."""
         quick, calibration = gallery.QUICK, CALIBRATION_PASSES * len(gallery.CALIBRATION_SEEDS)
-        each = quick.steps * quick.batch * self.moved + calibration * self.still
-        return len(gallery.usual_parts(segmenter)) * each + quick.samples * self.still
+        steps = quick.steps + gallery.QUICK_SHAPE["steps"]
+        each = steps * quick.batch * self.moved + len(gallery.ENDINGS) * calibration * self.still
+        return len(gallery.usual_parts(segmenter)) * each + len(gallery.ENDINGS) * quick.samples * self.still
 
 
 def measure(generator: Generator, segmenter: Segmenter, config: DiscoverConfig) -> Cost:

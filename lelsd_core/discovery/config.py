@@ -125,10 +125,10 @@ class DiscoverConfig:
     def shapes(cls, generator: Generator, **fields: Any) -> DiscoverConfig:
         """A search for local moves of a coarse code, which change shapes; `fields` override it.
 
-        The space is the coarsest one whose codes every photo has: the first one behind a mapping network.
+        The space is W+, or the coarsest one of generators without it.
         """
-        names, least = generator.space_names, max(8, LOCAL_SIZE * generator.resolution)
-        space = next(name for i, name in enumerate(names) if not {*names[i:]} & {*generator.curved})
+        least = max(8, LOCAL_SIZE * generator.resolution)
+        space = next(name for name in ("W+", *generator.space_names) if name in generator.space_names)
         small = [layer.name for layer in generator.layers.values() if layer.size <= least]
         layer = (small or list(generator.layers)[:1])[-1]
         return cls(**{**SHAPES, "space": space, "local": layer, **fields})
@@ -157,6 +157,8 @@ class DiscoverConfig:
         segmenter.parts.channels(self.parts)  # checks the names
         segmenter.check(generator)
         slots = generator.expand_groups(self.slots, space.name)
+        if self.local in generator.layers and not slots:  # other slots would not matter
+            slots = generator.slots_up_to(self.local, space.name)
         if not slots and any(slot.name.endswith("torgb") for slot in space.slots):
             slots = tuple(slot.name for slot in space.slots if slot.movable and not slot.name.endswith("torgb"))
         config = replace(self, space=space.name, slots=slots, layers=generator.expand_layers(self.layers))

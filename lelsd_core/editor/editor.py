@@ -102,8 +102,7 @@ class Editor:
 
     def update_session(self, session: Session) -> Session:
         """The session with those of the editor's directions that it does not have yet."""
-        vectors = [direction.vector for direction in session.directions]
-        new = [d for d in self.directions if not any(torch.equal(d.vector, vector) for vector in vectors)]
+        new = [d for d in self.directions if not any(d.moves_like(other) for other in session.directions)]
         return session.with_directions(new) if new else session
 
     # ------------------------------------------------------------------------------------------ photo -> session

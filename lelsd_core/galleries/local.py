@@ -1,15 +1,16 @@
-"""A generator's gallery: one direction for each part, found by short searches and cached on disk.
+"""A generator's gallery: for each part a global and a local move, found by short searches and cached on disk.
 
-    untouched samples --parts that occur--> search, calibrate --> CACHE/directions/FINGERPRINT/PART.safetensors
+    untouched samples --parts that occur--> search, calibrate --> CACHE/directions/FINGERPRINT/NAME.safetensors
 
-A part without a direction gets PART.txt, which says why; delete it to search again. Files appear whole or not at all
+NAME is PART for its look, PART-shape for its shape. Where there is no direction, NAME.txt says why; delete it to search
+again. Files appear whole or not at all
 and depend on nothing but their inputs, so that several processes may fill one folder.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,9 @@ from lelsd_core.weights.safetensors import write_text
 if TYPE_CHECKING:
     from lelsd_core.faces import FaceAligner
 
-QUICK = DiscoverConfig(steps=100, batch=4, samples=64)
+QUICK = DiscoverConfig(steps=60, batch=4, samples=64)
+QUICK_SHAPE = {"steps": 40, "batch": 4, "samples": 64}  # of a local move, which is found sooner
+ENDINGS = {"look": "", "shape": "-shape"}  # kind of a move -> what follows its part in its name
 CALIBRATION_SEEDS = HELD_OUT[:16]
 MAX_PARTS = 32  # a segmenter with more parts is asked for groups of them
 PRESENCE_SAMPLES = 16  # samples that show whether a part occurs
@@ -45,10 +48,10 @@ MAX_AREA = 0.95  # a part of nearly the whole picture is not local
 class GalleryProgress:
     """What `fill_gallery` has reached."""
 
-    part: str  # the current one
-    done: int  # parts finished so far
-    total: int  # all parts
-    share: float  # of this part's search that is done, 0 to 1; 1 once it has its direction or its message
+    name: str  # of the current direction
+    done: int  # directions finished so far, with those that were not found
+    total: int  # all of them
+    share: float  # of this search that is done, 0 to 1; 1 once there is a direction or a message
     direction: Direction | None = None  # calibrated, once it is found
     words: str = ""  # message why there is no direction, or why it was not saved
 
@@ -69,46 +72,54 @@ def fill_gallery(
     segmenter: Segmenter,
     folder: Path,
     parts: str | Sequence[str] | None = None,
-    config: DiscoverConfig | None = None,
+    configs: Mapping[str, DiscoverConfig] | None = None,
     aligner: FaceAligner | None = None,
 ) -> Iterator[GalleryProgress]:
-    """Find one direction for each part.
+    """Find the directions of each part.
 
     Args:
         generator, segmenter: the networks.
         folder: cache of directions; the parts in it come first and are not searched again.
         parts: names of parts or groups; None = `usual_parts`.
-        config: settings of each search, its parts do not matter; None = `QUICK`.
+        configs: settings of the searches by kind, "look" or "shape", their parts do not matter; None = `quick_configs`.
         aligner: of the generator's pictures, if they are faces, for the words at the ends of the sliders.
 
     Yields:
-        `GalleryProgress`, several times for each part; close the iterator to stop.
+        `GalleryProgress`, several times for each direction; close the iterator to stop.
 
     Raises:
-        UserError: the config does not fit the generator, or the segmenter does not know a part.
+        UserError: a config does not fit the generator, or the segmenter does not know a part.
     """
     segmenter = adapt(segmenter)
     parts = usual_parts(segmenter) if parts is None else parts
-    config = replace(config or QUICK, parts=parts).check(generator, segmenter)
-    samples, total = Samples(generator, segmenter, config), len(config.parts)
-    cached = {part: read_cache(folder, part, generator) for part in config.parts}
-    for done, part in enumerate(sorted(config.parts, key=lambda part: not any(cached[part]))):
-        direction, words = cached[part]
+    configs = configs or quick_configs(generator)
+    checked = {kind: replace(config, parts=parts).check(generator, segmenter) for kind, config in configs.items()}
+    samples = {kind: Samples(generator, segmenter, config) for kind, config in checked.items()}
+    wanted = [(kind, part, part + ENDINGS[kind]) for part in next(iter(checked.values())).parts for kind in checked]
+    cached = {name: read_cache(folder, name, generator) for _, _, name in wanted}
+    for done, (kind, part, name) in enumerate(sorted(wanted, key=lambda each: not any(cached[each[-1]]))):
+        (direction, words), total = cached[name], len(wanted)
         try:
             if not direction and not words:
-                check_presence(part, samples)
-                for progress in discover(generator, segmenter, replace(config, parts=part), samples=samples):
-                    yield GalleryProgress(part, done, total, 0.9 * progress.step / progress.total)
-                direction = replace(progress.directions[0], name=part)
+                check_presence(part, samples[kind])
+                config = replace(checked[kind], parts=part)
+                for progress in discover(generator, segmenter, config, samples=samples[kind]):
+                    yield GalleryProgress(name, done, total, 0.9 * progress.step / progress.total)
+                direction = replace(progress.directions[0], name=name)
                 direction = calibrate(generator, segmenter, direction, CALIBRATION_SEEDS, aligner=aligner)
-                direction.save(direction_path(folder, part))
+                direction.save(direction_path(folder, name))
         except UserError as problem:  # no sample shows the part in a way that a move changes
             direction, words = None, str(problem)
             with suppress(OSError):  # if the message cannot be saved, the next run finds out again
-                write_text(direction_path(folder, part, ".txt"), f"{words}\n")
+                write_text(direction_path(folder, name, ".txt"), f"{words}\n")
         except OSError as problem:
-            words = f"{part} could not be saved ({problem.strerror or problem}); it can be used until the program ends."
-        yield GalleryProgress(part, done + 1, total, 1.0, direction, words)
+            words = f"{name} could not be saved ({problem.strerror or problem}); it can be used until the program ends."
+        yield GalleryProgress(name, done + 1, total, 1.0, direction, words)
+
+
+def quick_configs(generator: Generator) -> dict[str, DiscoverConfig]:
+    """Short searches, one of each kind."""
+    return {"look": QUICK, "shape": DiscoverConfig.shapes(generator, **QUICK_SHAPE)}
 
 
 def check_presence(part: str, samples: Samples) -> None:
@@ -148,21 +159,22 @@ def read_gallery(source: str | Path) -> tuple[Direction, ...]:
 def cached_directions(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
     """The directions that `fill_gallery` found for a generator in earlier runs; damaged files are left out."""
     folder = gallery_folder(generator.fingerprint, generator.sha256)
-    cached = [read_cache(folder, part, generator) for part in usual_parts(segmenter)]
+    names = [part + ending for part in usual_parts(segmenter) for ending in ENDINGS.values()]
+    cached = [read_cache(folder, name, generator) for name in names]
     return tuple(direction for direction, _ in cached if direction)
 
 
-def direction_path(folder: Path, part: str, ending: str = ".safetensors") -> Path:
-    """The file of a part's direction; with ".txt", of the message why there is none."""
-    return folder / ("".join(c if c.isalnum() else "-" for c in part) + ending)
+def direction_path(folder: Path, name: str, ending: str = ".safetensors") -> Path:
+    """The file of a direction; with ".txt", of the message why there is none."""
+    return folder / ("".join(c if c.isalnum() else "-" for c in name) + ending)
 
 
-def read_cache(folder: Path, part: str, generator: Generator) -> tuple[Direction | None, str]:
-    """A part's cached direction, or the saved message why it has none; neither if it has to be searched (again)."""
+def read_cache(folder: Path, name: str, generator: Generator) -> tuple[Direction | None, str]:
+    """A cached direction, or the saved message why there is none; neither if it has to be searched (again)."""
     with suppress(UserError):  # missing, damaged, or another generator's
-        direction = Direction.load(direction_path(folder, part))
+        direction = Direction.load(direction_path(folder, name))
         direction.check(generator)
         return direction, ""
     with suppress(OSError, UnicodeDecodeError):
-        return None, direction_path(folder, part, ".txt").read_text(encoding="utf-8").strip()
+        return None, direction_path(folder, name, ".txt").read_text(encoding="utf-8").strip()
     return None, ""

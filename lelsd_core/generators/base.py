@@ -187,6 +187,12 @@ class Generator(nn.Module, ABC):
         slots = enumerate(self.space(space).slots)
         return tuple(slot.name for i, slot in slots if slot.movable and first.get(i) in self.groups[group])
 
+    def slots_up_to(self, layer: str, space: str) -> tuple[str, ...]:
+        """Movable slots of a space that the layers up to one read; empty where the space has no layers (Z, W)."""
+        steps = self.steps[: list(self.layers).index(layer) + 1]
+        read = {self.slot_of(index, space) for step in steps for index in step.slots}
+        return tuple(slot.name for i, slot in enumerate(self.space(space).slots) if slot.movable and i in read)
+
     def expand_groups(self, names: Iterable[str], space: str) -> tuple[str, ...]:
         """Slot names and patterns, each group's name replaced by its slots. UserError for a group without slots."""
         expanded: list[str] = []
