@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lelsd_core.discovery.config import DILATE, FEATHER, DiscoverConfig
 from lelsd_core.errors import UserError
-from lelsd_core.generators.base import Generator, Patch, State
+from lelsd_core.generators.base import Generator, Patch
 
 PAINTED = 64  # pixels across of a mask that is made from a box
 WIDEST = 1.0  # of the frame, by which a mask can be dilated, or over which it can fall
@@ -120,13 +120,9 @@ def patches_of(generator: Generator, edited: EditedCodes, mask: Callable[[LocalM
         edited: the codes of B pictures.
         mask: gives the soft mask (B or 1, 1, h, w) of a local move, see `LocalMove.mask`.
     """
-    patches = []
+    patches: list[Patch] = []
     for layer in dict.fromkeys(move.layer for move, _ in edited.local):
         moves, codes = zip(*(each for each in edited.local if each[0].layer == layer), strict=True)
-        finest = generator.space_names[-1]
-        state = generator.synthesize(torch.cat(codes), finest, keep=(layer,), image=False).states[layer]
-        xs, rgbs = (None if t is None else t.chunk(len(moves)) for t in (state.x, state.rgb))
-        for i, move in enumerate(moves):
-            moved = State(xs[i], None if rgbs is None else rgbs[i])
-            patches.append(Patch({layer: moved}, mask(move).to(state.x.device)))
+        masks = [mask(move).to(edited.codes.device) for move in moves]
+        patches += generator.let_in(layer, edited.codes, codes, masks)
     return patches

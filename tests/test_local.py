@@ -20,6 +20,7 @@ from lelsd_core.errors import UserError
 from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.generators import Generator
 from lelsd_core.generators.base import Patch, State
+from lelsd_core.generators.dcgan import DCGAN, mixed_convolution
 from lelsd_core.images import to_tensor
 from lelsd_core.local import LocalMove, soft_mask
 from lelsd_core.seeds import HELD_OUT
@@ -65,8 +66,9 @@ def test_a_local_move_is_the_formula_in_every_space_of_every_architecture(genera
     editor = Editor(generator, None, PictureHalves(), None, [])
     z, (first, *_, finest) = generator.sample([5]), generator.space_names
     mask = part_mask(PictureHalves().segment(torch.zeros(1, 3, *(generator.resolution,) * 2)), Halves.parts, "left")
+    whole = LocalMove(layer_of(generator), painted=((1.0,),))  # DCGAN blends before its ReLU: the same where M is 1
     for space in generator.space_names:
-        direction = local(generator, space)
+        direction = local(generator, space, **({"local": whole} if isinstance(generator, DCGAN) else {}))
         session = replace(editor.with_directions([direction]).random_face(5), truncation=None)
         still = generator.lift(z, first, finest)
         session = replace(session, codes=still, space=finest)
@@ -76,6 +78,19 @@ def test_a_local_move_is_the_formula_in_every_space_of_every_architecture(genera
         made = editor.edited_picture(session, {"d": 2.0})
         torch.testing.assert_close(made, wanted, rtol=1e-3, atol=1e-4)
         assert (made - generator.synthesize(still, finest).image).abs().max() > 1e-4, space
+
+
+def test_maps_that_are_mixed_before_a_convolution_are_as_if_mixed_behind_it():
+    random = torch.Generator().manual_seed(0)
+    still, changes, masks, weight = (
+        torch.randn(size, generator=random) for size in ((2, 5, 4, 3), (3, 2, 5, 4, 3), (3, 2, 1, 8, 6), (5, 7, 4, 4))
+    )
+
+    def convolved(x: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, weight, stride=2, padding=1)
+
+    wanted = convolved(still) + sum(mask * convolved(change) for mask, change in zip(masks, changes, strict=True))
+    torch.testing.assert_close(mixed_convolution(still, changes, masks, weight), wanted, rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()
@@ -151,7 +166,8 @@ def test_only_the_layers_up_to_the_blend_are_run_again(generator, monkeypatch):
 
     monkeypatch.setattr(generator, "steps", tuple(replace(s, run=counted(i)) for i, s in enumerate(generator.steps)))
     editor.edited_picture(session, {"d": 1.0})
-    assert rendered == [*range(blend + 1), *range(blend + 1, len(runs))]
+    last = blend - isinstance(generator, DCGAN)  # whose blended layer is made from what is before it
+    assert rendered == [*range(last + 1), *range(blend + 1, len(runs))]
 
 
 def test_protection_and_a_local_move_leave_the_rest_alone(editor):

@@ -324,6 +324,20 @@ class Generator(nn.Module, ABC):
                 states[step.layer.name] = state
         return Synthesis(self.finish(state) if image else None, states, self.layers)
 
+    def let_in(self, layer: str, codes: Tensor, moved: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Patch]:
+        """What local moves let in at a layer; architectures override it where several cost less than one by one.
+
+        Args:
+            layer: at which they are let in.
+            codes: (B, D) of the finest space, what is rendered elsewhere.
+            moved: K such codes.
+            masks: K soft masks (B or 1, 1, h, w) in [0, 1] over the picture.
+        """
+        states = self.synthesize(torch.cat([*moved]), self.spaces[-1].name, keep=(layer,), image=False).states
+        xs, rgbs = (None if t is None else t.chunk(len(moved)) for t in (states[layer].x, states[layer].rgb))
+        each = [State(x, None if rgbs is None else rgbs[i]) for i, x in enumerate(xs)]
+        return [Patch({layer: state}, mask) for state, mask in zip(each, masks, strict=True)]
+
     def preview(self, codes: Tensor, space: str, *, side: int, patches: Sequence[Patch] = ()) -> Tensor | None:
         """Small pictures (B, 3, s, s), s at most `side`, from the earlier layers; None if the architecture has none."""
         layer = self.running_layer(side)

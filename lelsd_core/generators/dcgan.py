@@ -6,18 +6,34 @@ Sources: Radford, Metz, Chintala, "Unsupervised Representation Learning with Dee
 Adversarial Networks", ICLR 2016; state-dict layout of the PyTorch DCGAN tutorial (`main.0.weight` ...).
 S is defined by this project: y = BatchNorm(x)·(1 + gain) + bias, before the ReLU, so that zeros change nothing.
 BatchNorm uses its stored statistics and is folded into the convolutions.
+
+Local moves are let in before the ReLU, where a layer is linear: there, the maps of all moves are mixed before the
+convolution instead of behind it, so that eight of them cost as much as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lelsd_core.generators.base import Generator, Layer, State, Step, channels_last, check_sizes, normal_rows, scaled
+from lelsd_core.generators.base import (
+    Generator,
+    Layer,
+    Patch,
+    State,
+    Step,
+    channels_last,
+    check_sizes,
+    normal_rows,
+    scaled,
+)
 from lelsd_core.latents import LatentSpace, Slot
 
+TAPS = (((0, 1), (-1, 3)), ((0, 2), (1, 0)))  # of even and odd rows behind a convolution: row before it, kernel's row
 EPS = 1e-5  # torch's default for BatchNorm2d, which the tutorial uses
 
 
@@ -63,6 +79,21 @@ class DCGAN(Generator):
     def finish(self, state: State) -> Tensor:
         return F.conv_transpose2d(state.x, self.to_rgb, stride=2, padding=1).tanh().float()
 
+    def let_in(self, layer: str, codes: Tensor, moved: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Patch]:
+        i, finest = list(self.layers).index(layer), self.spaces[-1]
+        styles = [finest.split(each)[2 * i + 1 : 2 * i + 3] for each in (codes, *moved)]  # gain and bias of the layer
+        alike = all(torch.equal(*pair) for style in styles[1:] for pair in zip(styles[0], style, strict=True))
+        if i == 0 or not alike:
+            return super().let_in(layer, codes, moved, masks)
+        before, size = list(self.layers)[i - 1], self.layers[layer].size
+        maps = self.synthesize(torch.cat([codes, *moved]), finest.name, keep=(before,), image=False).states[before].x
+        still, *others = maps.split(len(codes))
+        sized = [F.interpolate(mask, (size, size), mode="bilinear", antialias=True).to(maps.dtype) for mask in masks]
+        shares = torch.stack([mask.expand(len(codes), -1, -1, -1) for mask in sized])
+        x = mixed_convolution(still, torch.stack(others) - still, shares, getattr(self, f"weight{i}"))
+        state = State(styled(x + getattr(self, f"bias{i}")[:, None, None].to(x.dtype), *styles[0]))
+        return [Patch({layer: state}, torch.ones(1, 1, 1, 1, device=codes.device))]
+
     def _step(self, i: int, layer: Layer) -> Step:
         def first(_: State | None, slots: tuple[Tensor, ...]) -> State:
             z, gain, shift = slots
@@ -80,6 +111,32 @@ class DCGAN(Generator):
 def styled(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     """ReLU of x (B, C, H, W) under a gain and a bias (B, C) for each channel, both 0 for no change."""
     return scaled(x, 1 + gain.to(x.dtype), shift).relu_()
+
+
+def mixed_convolution(still: Tensor, changes: Tensor, masks: Tensor, weight: Tensor) -> Tensor:
+    """Transposed convolution (stride 2, padding 1) of still + Σ mask · change, mixed anew for each pixel behind it.
+
+    Args:
+        still: (B, C, h, w).
+        changes: (K, B, C, h, w).
+        masks: (K, B, 1, 2h, 2w), of the output.
+        weight: (C, O, 4, 4).
+
+    Returns:
+        (B, O, 2h, 2w), without bias: the mean, weighted by the masks, of what each map becomes.
+    """
+    height, width = still.shape[-2:]
+    still, changes = F.pad(still, (1,) * 4), F.pad(changes, (1,) * 4)
+    quarters = []  # even and odd rows, even and odd columns
+    for (p, rows), (q, columns) in product(enumerate(TAPS), repeat=2):
+        taps = []
+        for (down, row), (right, column) in product(rows, columns):
+            window = (..., slice(1 + down, 1 + down + height), slice(1 + right, 1 + right + width))
+            mixed = still[window] + (masks[..., p::2, q::2] * changes[window]).sum(0)
+            taps.append(torch.einsum("bchw,co->bohw", mixed, weight[:, :, row, column]))
+        quarters.append(sum(taps))
+    pixels = torch.stack(quarters, -1).unflatten(-1, (2, 2))  # (B, O, h, w, 2, 2)
+    return pixels.permute(0, 1, 2, 4, 3, 5).flatten(4, 5).flatten(2, 3)
 
 
 def fold_batch_norm(weights: Mapping[str, Tensor], number: int) -> tuple[Tensor, Tensor]:
