@@ -31,10 +31,10 @@ from lelsd_core.seeds import STARTS
 from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
 
 NAMED: Mapping[str, tuple[str, ...]] = {  # measure that names a start -> others that stay, as does its part's colour
-    "mouth-open": ("turn", "smile"),
+    "mouth-open": ("turn", "mouth-width"),
     "mouth-width": ("turn", "mouth-open"),
-    "smile": ("turn", "mouth-open"),
-    "lips": ("turn", "mouth-open", "smile"),
+    "smile": ("turn", "lips"),
+    "lips": ("turn", "mouth-open", "mouth-width"),
     "eyes-open": ("turn", "gaze"),
     "gaze": ("turn",),
     "brows": ("turn",),
@@ -44,7 +44,7 @@ NAMED: Mapping[str, tuple[str, ...]] = {  # measure that names a start -> others
     "fringe": ("turn",),
     "hair-length": ("turn",),
 }
-COUNT = 512  # samples
+COUNT = 512  # samples; a style-based W needs half of them, DCGAN's Z gains from twice as many
 BATCH, PIXELS = 16, 2**20  # samples, and pixels of pictures, rendered at a time
 ENOUGH = 32  # samples that show a number are the fewest that its weight is computed from
 STILL = 1e-6  # a standard deviation up to this is none
