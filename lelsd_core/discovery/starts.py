@@ -90,7 +90,7 @@ class LatestMeasured:
         truncation: float | None,
     ) -> Measured:
         """`measure_samples`, measured again only if the generator's latest ones were others."""
-        task = (id(segmenter), aligner.frame, seeds, truncation)
+        task = (segmenter, aligner.frame, seeds, truncation)
         with self.lock:
             if self.kept.get(generator, (None,))[0] != task:
                 self.kept[generator] = task, measure_samples(generator, segmenter, aligner, seeds, truncation)
@@ -199,14 +199,14 @@ def start_direction(
             changes only with what shall stay; a space whose samples do not vary in these slots; an unknown slot.
     """
     columns = space.column_mask(slots).bool()
-    numbers = torch.cat([scores[:, None], scores.new_empty(len(scores), 0) if stay is None else stay], 1).double().cpu()
+    numbers = torch.cat([scores[:, None], scores.new_empty(len(scores), 0) if stay is None else stay], 1).cpu().double()
     known = numbers.isfinite().all(1)
     if known.sum() < ENOUGH:
         raise UserError(
             f"{name!r} and what shall stay are seen in {int(known.sum())} of {len(known)} samples; it takes {ENOUGH}."
         )
     numbers = numbers[known]
-    x = codes.double().cpu()[known][:, columns]
+    x = codes.cpu().double()[known][:, columns]
     spread, x = numbers.std(0), x - x.mean(0)
     if spread[0] <= STILL:
         raise UserError(f"{name!r} is the same on all samples, so that nothing changes it; choose another number.")
