@@ -13,6 +13,7 @@ EARLY_STOPPING = range(800_000, 800_064)  # the held-out score that ends a searc
 TRAINING = range(1_000_000, 2_000_000)  # searches for directions
 FEATURE_SEGMENTERS = range(2_000_000, 2_000_064)  # clusters and linear heads on generator features
 OFFICIAL = range(3_000_000, 4_000_000)  # the official recipe, drawn fresh at every step
+STARTS = range(4_000_000, 4_010_000)  # samples that named starts are measured on
 
-ALL = (FACES, PRIOR, INVERSION_STARTS, HELD_OUT, CARDS, EARLY_STOPPING, TRAINING, FEATURE_SEGMENTERS, OFFICIAL)
+ALL = (FACES, PRIOR, INVERSION_STARTS, HELD_OUT, CARDS, EARLY_STOPPING, TRAINING, FEATURE_SEGMENTERS, OFFICIAL, STARTS)
 assert all(first.stop <= second.start for first, second in pairwise(ALL)), "seed ranges overlap"

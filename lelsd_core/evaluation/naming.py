@@ -4,7 +4,7 @@
 
 The look of a part is the mean of its pixels' luma, colours and chroma, and its area, each in the part as it is at that
 end. Colours are differences of channels, as in opponent colours: red against green, blue against yellow. Where the
-pictures are faces, distances between points of MediaPipe's face mesh tell how eyes, brows, nose and mouth move.
+pictures are faces, the measures of `faces.measures` tell how eyes, brows, nose, mouth and hair move.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.heldout import HeldOut
+from lelsd_core.faces.measures import MEASURES, measure, see
 from lelsd_core.localization import resized_mask
 from lelsd_core.segmenters import part_mask
 
@@ -32,14 +32,6 @@ WORDS = (  # low end, high end, and the least difference between both ends for w
     ("paler", "more colourful", 0.06),  # the largest less the smallest of the three channels
     ("smaller", "larger", math.log(1.25)),  # logarithm of the area
 )
-UNIT = (33, 263)  # points of the mesh: the outer corners of both eyes, whose distance is the unit of all others
-MOTIONS = (  # low end, high end, least difference, pairs of points whose mean distance it is, and parts it is said of
-    ("closed", "open", 0.06, ((13, 14),), ("mouth", "inner mouth", "lips", "upper lip", "lower lip")),
-    ("narrower", "wider", 0.06, ((61, 291),), ("mouth", "inner mouth", "lips", "upper lip", "lower lip")),
-    ("closed", "open", 0.03, ((159, 145), (386, 374)), ("eyes", "left eye", "right eye")),
-    ("lower", "higher", 0.04, ((105, 159), (334, 386)), ("brows", "left brow", "right brow")),
-    ("narrower", "wider", 0.04, ((48, 278),), ("nose",)),
-)
 CERTAIN = 3.0  # standard errors by which a mean difference must be away from 0
 
 
@@ -49,19 +41,20 @@ def name_ends(
 ) -> tuple[str, str]:
     """The words for both ends of a direction, measured on the first `count` samples.
 
-    The pair of `WORDS`, and of the `MOTIONS` of its parts, is chosen that exceeds its least difference by the largest
+    The pair of `WORDS`, and of the `MEASURES` of its parts, is chosen that exceeds its least difference by the largest
     factor; if none does, the direction's ends stay as they are. Samples that do not show the part, or a face, at both
     ends are left out. `aligner`: of the generator's pictures, if they are faces.
     """
     looks = []
-    motions = [m for m in MOTIONS if aligner and aligner.frame.faces and {*m[-1]} & {*direction.parts}]
-    words = [*WORDS, *(motion[:3] for motion in motions)]
+    faces = aligner and aligner.frame.faces
+    motions = {name: spec for name, spec in MEASURES.items() if faces and {*spec.parts} & {*direction.parts}}
+    words = [*WORDS, *((spec.low, spec.high, spec.least) for spec in motions.values())]
     for amount in (direction.low, direction.high):
         rendered = [samples.moved(direction, amount, rows) for rows in samples.rows(count)]
         rows = torch.cat([look(samples, direction, *each) for each in rendered])
         if motions:
-            pictures = [picture for each, _ in rendered for picture in each.split(1)]
-            rows = torch.cat([rows, torch.stack([distances(aligner, p, motions) for p in pictures]).to(rows)], 1)
+            seen = [measure(see(aligner, *each, samples.segmenter.parts), motions) for each in rendered]
+            rows = torch.cat([rows, torch.cat(seen).to(rows)], 1)
         looks.append(rows)
     best, ends = 1.0, direction.ends
     for (low, high, least), rise in zip(words, (looks[1] - looks[0]).unbind(1), strict=True):
@@ -70,18 +63,6 @@ def name_ends(
         if (strength := abs(float(mean := rise.mean())) / least) >= best and abs(mean) > CERTAIN * error:
             best, ends = strength, (low, high) if mean > 0 else (high, low)
     return ends
-
-
-def distances(aligner: FaceAligner, picture: Tensor, motions: list[tuple]) -> Tensor:
-    """Mean distances (M,) that motions speak of, in a picture (1, 3, R, R) of a face; NaN where no face is seen."""
-    points = aligner.mesh(picture)
-    if points is None:
-        return torch.full((len(motions),), torch.nan)
-
-    def between(pairs: tuple) -> float:
-        return float(np.mean([np.hypot(*(points[a] - points[b])) for a, b in pairs]))
-
-    return torch.tensor([between(pairs) / between((UNIT,)) for *_, pairs, _ in motions])
 
 
 def look(samples: HeldOut, direction: Direction, pictures: Tensor, probabilities: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -113,11 +114,12 @@ class FaceAligner:
         ((points, confidence),) = self.landmarks.read(photo, [self.mesh_view(photo)])
         return project(self.square.middle(*photo.size), points) if confidence > CONFIDENT else None
 
-    def mesh(self, picture: Tensor) -> np.ndarray | None:
-        """The mesh (468, 2) of an aligned picture (1, 3, R, R), in its view's pixels; None without confidence."""
-        photo = Photo(to_uint8(picture)[0])
-        points, confidence = self.landmarks.mesh(photo, self.mesh_view(photo))
-        return points if confidence > CONFIDENT else None
+    def mesh(self, pictures: Tensor) -> Tensor:
+        """MediaPipe's mesh (B, 478, 2) of aligned pictures (B, 3, R, R), in their pixels; NaN without confidence."""
+        photos = [Photo(pixels) for pixels in to_uint8(pictures)]
+        points, confidences = self.landmarks.mesh(photos, self.mesh_view(photos[0]))
+        points[confidences <= CONFIDENT] = np.nan
+        return torch.from_numpy(points).float()
 
     def mesh_view(self, photo: Photo) -> np.ndarray:
         """The mesh's view (2, 3) of an aligned photo."""

@@ -117,11 +117,23 @@ class Landmarks:
             readings += [(unproject(*pair), c) for *pair, c in zip(batch, points, confidences, strict=True)]
         return readings
 
-    def mesh(self, photo: Photo, view: np.ndarray) -> tuple[np.ndarray, float]:
-        """All points (468, 2) of a view, in its pixels and without refinements, and the confidence of a face in it."""
-        with torch.inference_mode():
-            rough, _, _, logit = self.network(pictures_of(photo, [view]))
-        return rough[0, :, :2].double().numpy(), float(logit.sigmoid())
+    def mesh(self, photos: Sequence[Photo], view: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All points of photos of one size, in the same view of each.
+
+        Returns:
+            Points (B, 478, 2) in the photos, the lips and, as 468 to 477, the irises refined; and the confidences (B,).
+        """
+        points, confidences = [], []
+        for start in range(0, len(photos), BATCH):
+            pictures = torch.cat([pictures_of(photo, [view]) for photo in photos[start : start + BATCH]])
+            with torch.inference_mode():
+                rough, lips, irises, logits = self.network(pictures)
+            flat = rough[..., :2].index_copy(1, self.network.lips.around, lips)
+            points.append(torch.cat([flat, irises.flatten(1, 2)], 1).double().numpy())
+            confidences.append(logits.sigmoid().numpy())
+        return unproject(view, np.concatenate(points).reshape(-1, 2)).reshape(len(photos), -1, 2), np.concatenate(
+            confidences
+        )
 
 
 def pictures_of(photo: Photo, views: Sequence[np.ndarray]) -> Tensor:

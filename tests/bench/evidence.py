@@ -27,10 +27,7 @@ from lelsd_core.discovery.config import DILATE, FEATHER, DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.evaluation.heldout import HeldOut, held_out
 from lelsd_core.faces import FaceAligner
-from lelsd_core.faces.frame import unproject
-from lelsd_core.faces.photo import Photo
 from lelsd_core.generators.base import Generator
-from lelsd_core.images import to_uint8
 from lelsd_core.localization import locality_gain, resized_mask
 from lelsd_core.registry import build_frame, load_aligner, load_generator, load_segmenter
 from lelsd_core.seeds import HELD_OUT
@@ -171,9 +168,9 @@ class Judge:
         return float(np.mean(shapes or [0.0])), float(np.mean(colours))
 
     def landmarks(self, picture: Tensor) -> np.ndarray | None:
-        """The mesh's points (468, 2) of a picture (1, 3, R, R), in its pixels; None if no face is seen."""
-        points, view = self.aligner.mesh(picture), self.aligner.mesh_view(Photo(to_uint8(picture)[0]))
-        return None if points is None else unproject(view, points)
+        """The mesh's points (478, 2) of a picture (1, 3, R, R), in its pixels; None if no face is seen."""
+        (points,) = self.aligner.mesh(picture).numpy()
+        return None if np.isnan(points).any() else points
 
     def factor(self, direction: Direction) -> str:
         """The planted factor that the direction moves at least twice as far as any other, or ""."""
