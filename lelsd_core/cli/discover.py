@@ -16,10 +16,13 @@ from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import PRESETS, DiscoverConfig
 from lelsd_core.discovery.samples import EarlyStopping
 from lelsd_core.discovery.search import discover
+from lelsd_core.discovery.starts import Measured, in_words, starts_of
 from lelsd_core.errors import UserError, check_file, unknown_name
 from lelsd_core.evaluation import calibration
+from lelsd_core.generators.base import Generator
 from lelsd_core.registry import build_frame, load_aligner, load_generator, load_segmenter
-from lelsd_core.weights.catalogue import segmenter_of, spec_of
+from lelsd_core.segmenters import Segmenter
+from lelsd_core.weights.catalogue import Network, segmenter_of, spec_of
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -28,33 +31,25 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     check_file(out, ".safetensors")
     if options.checkpoint:
         check_file(Path(options.checkpoint))
-    spec, segmenter_name = spec_of(options.generator), segmenter_of(options.generator, options.segmenter)
-    if options.preset not in (None, *PRESETS):
-        raise UserError(unknown_name("preset", options.preset, PRESETS))
-    values = {field.name: getattr(options, field.name, None) for field in fields(DiscoverConfig)}
-    given = {name: value for name, value in values.items() if value is not None}
-    against = [Direction.load(path) for path in options.against]
-    device = choose_device(options.device)
-    segmenter = load_segmenter(segmenter_name, device, weights=options.segmenter_weights)
-    config = spec.discover.with_values(**given)
-    segmenter.parts.channels(config.parts)  # checks the names before the generator is fetched, which is larger
-    generator = load_generator(options.generator, device)
-    if options.preset == "paper":
-        config = DiscoverConfig.paper(generator, **{"micro": config.micro, **given})
-    elif options.preset == "shape":
-        config = spec.shapes(generator).with_values(**given)
-    config = config.check(generator, segmenter)
+    spec = spec_of(options.generator)
+    against, device = [Direction.load(path) for path in options.against], choose_device(options.device)
+    generator, segmenter, config = load_networks(options, spec, device)
+    aligner = load_aligner(build_frame(spec, generator.resolution)) if spec.shows_faces else None
+    if config.start and not spec.measured:
+        print("Samples are measured for the start, which takes a while.", flush=True)
+    measured = Measured.load(spec.measured, generator) if config.start and spec.measured else None
+    starts = starts_of(config, generator, segmenter, aligner, measured)
+    given = {"against": against, "starts": [start.vector for start in starts], "checkpoint": options.checkpoint}
     began = time.perf_counter()
     with tqdm(total=config.steps * config.count, disable=None) as bar:  # silent where stderr is no terminal
-        for progress in discover(generator, segmenter, config, against=against, checkpoint=options.checkpoint):
+        for progress in discover(generator, segmenter, config, **given):
             bar.update(progress.step - bar.n)
             bar.set_postfix(score=f"{progress.score:.3f}", refresh=False)
     seconds = time.perf_counter() - began
     if progress.left_out:
         print(f"{progress.left_out} of {progress.seen} samples showed no part or no change and were left out.")
-    aligner = load_aligner(build_frame(spec, generator.resolution)) if spec.shows_faces else None
     directions = []
-    for number, direction in enumerate(progress.directions, start=1):
+    for number, direction in enumerate(in_words(progress.directions, starts), start=1):
         path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
         direction = calibration.calibrate(generator, segmenter, replace(direction, name=path.stem), aligner=aligner)
         direction.save(path)
@@ -79,3 +74,26 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "left_out": progress.left_out,
     }
+
+
+def load_networks(
+    options: argparse.Namespace, spec: Network, device: torch.device
+) -> tuple[Generator, Segmenter, DiscoverConfig]:
+    """The networks, and the checked settings: the generator's own or a preset's, with the flags on top.
+
+    Names are checked before the larger files are fetched.
+    """
+    if options.preset not in (None, *PRESETS):
+        raise UserError(unknown_name("preset", options.preset, PRESETS))
+    values = {field.name: getattr(options, field.name, None) for field in fields(DiscoverConfig)}
+    given = {name: value for name, value in values.items() if value is not None}
+    name = segmenter_of(options.generator, options.segmenter)
+    segmenter = load_segmenter(name, device, weights=options.segmenter_weights)
+    config = spec.discover.with_values(**given)
+    segmenter.parts.channels(config.parts)
+    generator = load_generator(options.generator, device)
+    if options.preset == "paper":
+        config = DiscoverConfig.paper(generator, **{"micro": config.micro, **given})
+    elif options.preset == "shape":
+        config = spec.shapes(generator).with_values(**given)
+    return generator, segmenter, config.check(generator, segmenter)

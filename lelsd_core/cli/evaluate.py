@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -11,8 +12,8 @@ from lelsd_core.cli.workers import check_workers, spread
 from lelsd_core.device import choose_device
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.heldout import Evaluator
-from lelsd_core.registry import directions_of, load_generator, load_segmenter
-from lelsd_core.weights.catalogue import segmenter_of
+from lelsd_core.registry import build_frame, directions_of, load_aligner, load_generator, load_segmenter
+from lelsd_core.weights.catalogue import segmenter_of, spec_of
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -21,7 +22,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     segmenter, device = segmenter_of(options.generator, options.segmenter), str(choose_device(options.device))
     directions = directions_of(options.generator, options.directions)
     rows = []
-    print("direction    part          score 95 % interval   area   gain    low   high        change         LPIPS")
+    columns = "direction    part          score 95 % interval   area   gain    low   high        change         LPIPS"
+    print(f"{columns}  kind, largest motion in %")
     build = partial(evaluator, options.generator, segmenter)
     for row in spread(build, directions, workers=options.workers, device=device):
         if isinstance(row, UserError):
@@ -30,13 +32,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         print(
             f"{row.direction:12} {row.part:12} {row.score:6.3f} {row.interval[0]:6.3f} {row.interval[1]:6.3f} "
             f"{row.area:6.3f} {row.gain:6.1f} {row.low:6.1f} {row.high:6.1f} {row.change[0]:6.3f} {row.change[1]:6.3f} "
-            f"{row.lpips[0]:6.3f} {row.lpips[1]:6.3f}",
+            f"{row.lpips[0]:6.3f} {row.lpips[1]:6.3f}  {row.kind}{in_words(row.motion or {})}",
             flush=True,
         )
     return {"rows": rows}
 
 
+def in_words(motion: Mapping[str, tuple[float, float]]) -> str:
+    """The largest motion of a part: " mouth-open -8.1 +20.2"."""
+    if not motion:
+        return ""
+    name, (low, high) = max(motion.items(), key=lambda each: abs(each[1][1] - each[1][0]))
+    return f" {name} {low:+.1f} {high:+.1f}"
+
+
 def evaluator(generator: str, segmenter: str, device: str) -> Evaluator:
     """Load the networks by name, for evaluating one direction after another."""
-    network = load_generator(generator, device)
-    return Evaluator(network, load_segmenter(segmenter, device, generator=network))
+    network, spec = load_generator(generator, device), spec_of(generator)
+    aligner = load_aligner(build_frame(spec, network.resolution)) if spec.shows_faces else None
+    return Evaluator(network, load_segmenter(segmenter, device, generator=network), aligner=aligner)

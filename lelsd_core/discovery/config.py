@@ -163,6 +163,7 @@ class DiscoverConfig:
             slots = tuple(slot.name for slot in space.slots if slot.movable and not slot.name.endswith("torgb"))
         config = replace(self, space=space.name, slots=slots, layers=generator.expand_layers(self.layers))
         config._check_local(generator, segmenter)
+        config._check_starts()
         config.check_room(space, 0)
         return config._with_numbers(generator, space)
 
@@ -183,6 +184,16 @@ class DiscoverConfig:
         for name in (*self.layers, *filter(None, [self.view])):
             if order.index(name) < order.index(self.local):
                 raise UserError(f"The score is read at {name}, before the local move is let in at {self.local}.")
+
+    def _check_starts(self) -> None:
+        """UserError for unknown starts, or more of them than directions."""
+        from lelsd_core.discovery.starts import NAMED  # needs torch
+
+        for name in self.start:
+            if name not in NAMED:
+                raise UserError(unknown_name("start", name, NAMED))
+        if len(self.start) > self.count:
+            raise UserError(f"{len(self.start)} starts are given for {self.count} directions; raise count.")
 
     def _with_numbers(self, generator: Generator, space: LatentSpace) -> DiscoverConfig:
         """The config with its numbers checked, and with amounts that fit the generator."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lelsd_core.device import by_rows, how_many
+from lelsd_core.directions import Direction
+from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.search import row_space
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.faces import FaceAligner
@@ -29,6 +32,7 @@ from lelsd_core.latents import LatentSpace
 from lelsd_core.localization import resized_mask
 from lelsd_core.seeds import STARTS
 from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
+from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 NAMED: Mapping[str, tuple[str, ...]] = {  # measure that names a start -> others that stay, as does its part's colour
     "mouth-open": ("turn", "mouth-width"),
@@ -68,10 +72,45 @@ class Start:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What the samples of a generator show."""
+    """What N samples of a generator show; its file serves all starts of the generator without any rendering."""
 
     numbers: Mapping[str, Tensor]  # (N,) for each of `MEASURES`, NaN where it is not seen
     colours: Mapping[str, Tensor]  # mean colour (N, 3) of each part, NaN where it is not seen
+    seeds: Sequence[int]  # of the samples
+    truncation: float | None  # ψ of the samples; None = none
+
+    @classmethod
+    def joined(cls, parts: Sequence[Measured]) -> Measured:
+        """What all samples of several parts with consecutive seeds show."""
+        first = parts[0]
+        numbers, colours = (
+            {name: torch.cat([getattr(part, field)[name] for part in parts]) for name in getattr(first, field)}
+            for field in ("numbers", "colours")
+        )
+        count = sum(len(part.seeds) for part in parts)
+        return cls(numbers, colours, range(first.seeds[0], first.seeds[0] + count), first.truncation)
+
+    def save(self, path: str | Path, fingerprint: str) -> None:
+        """Write it, for the generator with that fingerprint, as safetensors; the seeds must be consecutive."""
+        facts = {"seeds": [self.seeds[0], len(self.seeds)], "truncation": self.truncation, "generator": fingerprint}
+        facts |= {"numbers": list(self.numbers), "colours": list(self.colours), "kind": "measured"}
+        colours = torch.stack([*self.colours.values()], 1)
+        write_safetensors(path, {"numbers": torch.stack([*self.numbers.values()], 1), "colours": colours}, facts)
+
+    @classmethod
+    def load(cls, path: str | Path, generator: Generator) -> Measured:
+        """Read it. UserError for a damaged file, or one of another generator."""
+        tensors, facts = read_safetensors(path, "measured")
+        try:
+            first, count = facts["seeds"]
+            if not generator.shares_codes_of(facts["generator"]):
+                raise UserError(f"{Path(path).name} was measured on another generator than {generator.name}.")
+            numbers, colours = (
+                dict(zip(facts[name], tensors[name].float().unbind(1), strict=True)) for name in ("numbers", "colours")
+            )
+            return cls(numbers, colours, range(first, first + count), facts["truncation"])
+        except (KeyError, TypeError, ValueError) as problem:
+            raise UserError(f"{Path(path).name} is not a whole file of measured samples: {problem}.") from None
 
 
 class LatestMeasured:
@@ -111,6 +150,7 @@ def named_start(
     count: int = COUNT,
     truncation: float | None = None,
     seeds: Sequence[int] = STARTS,
+    measured: Measured | None = None,
 ) -> Start:
     """The start of that name; samples that were measured for one serve all others.
 
@@ -122,6 +162,7 @@ def named_start(
         slots: those that it may write, names or patterns; none = all that are movable.
         count: number of samples, the first of `seeds`.
         truncation: ψ of the samples; None = none.
+        measured: what samples show, with seeds and truncation of their own; None measures some.
 
     Raises:
         UserError: unknown name, space or slot; pictures without faces; a segmenter without the part; and as for
@@ -137,14 +178,33 @@ def named_start(
         marked = ", ".join(segmenter.parts)
         raise UserError(f"{name!r} needs a segmenter that marks {' or '.join(spec.parts)}; this one marks {marked}.")
     generator.space(space).written(slots)  # before slow work
-    seeds = seeds[:count]
-    seen = LATEST.fitting(generator, segmenter, aligner, seeds, truncation)
+    seen = measured or LATEST.fitting(generator, segmenter, aligner, seeds[:count], truncation)
     stay = [seen.numbers[other][:, None] for other in NAMED[name]] + [seen.colours[part] for part in parts]
-    codes = generator.sample_in(space, seeds, truncation=truncation)
+    codes = generator.sample_in(space, seen.seeds, truncation=seen.truncation)
     found = start_direction(
         generator.space(space), codes, seen.numbers[name], torch.cat(stay, 1), slots=slots, name=name
     )
     return replace(found, ends=(spec.low, spec.high), parts=parts)
+
+
+def starts_of(
+    config: DiscoverConfig,
+    generator: Generator,
+    segmenter: Segmenter,
+    aligner: FaceAligner | None,
+    measured: Measured | None = None,
+) -> list[Start]:
+    """The starts that a checked config names. UserError as for `named_start`, and for pictures that are not aligned."""
+    if config.start and aligner is None:
+        raise UserError(f"{config.start[0]!r} is measured on faces, which {generator.name} does not make.")
+    options = {"slots": config.slots, "truncation": config.truncation, "measured": measured}
+    return [named_start(generator, segmenter, aligner, name, config.space, **options) for name in config.start]
+
+
+def in_words(directions: Sequence[Direction], starts: Sequence[Start]) -> list[Direction]:
+    """Directions of a search, the first of them with the words of their starts."""
+    started = [replace(direction, ends=start.ends) for direction, start in zip(directions, starts, strict=False)]
+    return [*started, *directions[len(started) :]]
 
 
 @torch.inference_mode()
@@ -275,6 +335,8 @@ def measure_samples(
     return Measured(
         dict(zip(MEASURES, torch.cat(numbers).unbind(1), strict=True)),
         dict(zip(segmenter.parts, torch.cat(colours).unbind(1), strict=True)),
+        seeds,
+        truncation,
     )
 
 

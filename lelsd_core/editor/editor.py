@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from lelsd_core.directions import Direction, check_reach, clamp_amounts, edited_
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
+from lelsd_core.discovery.starts import Measured, in_words, starts_of
 from lelsd_core.editor.renderer import Renderer, check_strength, face_mask
 from lelsd_core.editor.session import DetectedPhoto, Edit, InversionOptions, Locality, Session, describe_alignment
 from lelsd_core.errors import UserError, unknown_name
@@ -57,6 +59,7 @@ class Editor:
         generator, inverter, segmenter, aligner: loaded, and made for each other.
         directions: the directions that sessions start with; each must have been made for this generator.
         search_config: defaults of a discovery with this generator, of global moves.
+        measured: file of what samples show, for named starts, see `discovery.starts`; None = measure some then.
         shape_config: the same for local moves; None = `DiscoverConfig.shapes`.
         metric_networks: networks that measure the quality of an inversion; LPIPS also guides it.
         refinement_steps: of a balanced refinement on a CPU; None = `inversion.refine.STEPS`, as on other devices.
@@ -73,6 +76,7 @@ class Editor:
         *,
         search_config: DiscoverConfig | None = None,
         shape_config: DiscoverConfig | None = None,
+        measured: Path | None = None,
         metric_networks: MetricNetworks | None = None,
         refinement_steps: int | None = None,
         preview: int = PREVIEW_SIZE,
@@ -84,6 +88,7 @@ class Editor:
         self.search_config = search_config or DiscoverConfig()
         self.shape_config = shape_config or DiscoverConfig.shapes(generator)
         self.metric_networks = metric_networks or MetricNetworks()
+        self.measured = measured
         self.refinement_steps, self.preview_size = refinement_steps, preview
         self.renderer = Renderer(generator, self.segmenter, preview)
         self.samples = LatestSamples()
@@ -362,8 +367,11 @@ class Editor:
         config = config.check(self.generator, self.segmenter)
         check_reach(self.generator, config.space, session.space, session.sampled is not None)
         samples = self.samples.fitting(self.generator, self.segmenter, config)
-        for progress in discover(self.generator, self.segmenter, config, samples=samples):
-            yield progress, session.with_directions(progress.directions)
+        measured = Measured.load(self.measured, self.generator) if config.start and self.measured else None
+        starts = starts_of(config, self.generator, self.segmenter, self.aligner, measured)
+        vectors = [start.vector for start in starts]
+        for progress in discover(self.generator, self.segmenter, config, samples=samples, starts=vectors):
+            yield progress, session.with_directions(in_words(progress.directions, starts))
 
     def calibrate(self, direction: Direction, seeds: Sequence[int]) -> Direction:
         """The direction with its slider range and held-out scores, measured on the samples of `seeds`."""

@@ -50,7 +50,7 @@ def calibrate(
     limits: tuple[float, float] | None = None,
     aligner: FaceAligner | None = None,
 ) -> Direction:
-    """The direction with its range and held-out figures, turned so that its high end is the brighter one, and named.
+    """The direction with its range, held-out figures, and words; a global move's high end is its brighter one.
 
     Ends that have no words of their own yet get those of `name_ends`.
 
@@ -73,8 +73,9 @@ def calibrate(
         parts = " or ".join(direction.parts)
         raise UserError(f"None of {len(samples.codes)} samples of {generator.name} shows {parts}; choose another part.")
     unit = direction.facts.get("amounts", (0.0, MOST))[1] / MOST  # searches with larger amounts stretch all steps
-    if samples.effect(direction, 2 * STEP * unit, range_samples(generator)).brightening.mean() < 0:
-        direction = replace(direction, vector=-direction.vector)
+    if not direction.local:
+        effect = samples.effect(direction, 2 * STEP * unit, range_samples(generator))
+        direction = direction if effect.brightening.mean() >= 0 else replace(direction, vector=-direction.vector)
     low, high = limits or (largest_amount(samples, direction, signed) for signed in (-unit, unit))
     direction = replace(direction, low=low, high=high)
     if direction.ends == NO_WORDS:

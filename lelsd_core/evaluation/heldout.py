@@ -6,9 +6,9 @@ held-out seeds --> codes --> both ends of the slider range --> pictures and mask
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,12 @@ from lelsd_core.localization import COMBINE, NO_CHANGE, locality_gain, localizat
 from lelsd_core.segmenters import Segmenter, adapt, part_mask, segment_synthesis
 from lelsd_core.weights.cache import local
 
+if TYPE_CHECKING:
+    from lelsd_core.faces import FaceAligner
+
 BATCH, PIXELS = 32, 2**21  # at most so many samples, and pixels, rendered at a time: 32 up to 256 across, 2 at 1024
 LPIPS_SAMPLES = 64  # the first held-out samples
+MOTION_SAMPLES = 32  # the first held-out samples
 CELL = 8  # pixels across in which stripes are sought
 NORMAL_95 = 1.96  # standard errors on each side of a mean
 
@@ -45,6 +49,7 @@ class Row:
     interval: tuple[float, float] = (0.0, 1.0)  # 95 % confidence interval of the score; samples drawn independently
     lpips: tuple[float, float] | None = None  # of the first samples, between before and after, at both ends
     kind: str = "look"  # "shape" for a local move
+    motion: dict[str, tuple[float, float]] | None = None  # of the part's landmarks at both ends, see `naming.motion`
     left_out: int = 0  # pictures, two for each sample, without the part or any change; not used for the other figures
 
 
@@ -174,10 +179,19 @@ def held_out(generator: Generator, segmenter: Segmenter, seeds: Sequence[int] | 
 
 
 class Evaluator:
-    """Evaluates directions of a generator, all on the same held-out samples, which are rendered at the first one."""
+    """Evaluates directions of a generator, all on the same held-out samples, which are rendered at the first one.
 
-    def __init__(self, generator: Generator, segmenter: Segmenter, seeds: Sequence[int] | None = None) -> None:
-        self.generator, self.segmenter, self.seeds = generator, adapt(segmenter), seeds
+    `aligner`: of the generator's pictures, if they are faces, whose landmarks' motion then is measured, too.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        segmenter: Segmenter,
+        seeds: Sequence[int] | None = None,
+        aligner: FaceAligner | None = None,
+    ) -> None:
+        self.generator, self.segmenter, self.seeds, self.aligner = generator, adapt(segmenter), seeds, aligner
 
     @cached_property
     def samples(self) -> HeldOut:
@@ -186,8 +200,13 @@ class Evaluator:
 
     def __call__(self, direction: Direction) -> Row:
         """The direction's `Row`. UserError for a direction of another generator."""
+        from lelsd_core.evaluation.naming import motion  # which reads `HeldOut`
+
         direction.check(self.generator)
-        return self.samples.evaluate(direction)
+        row = self.samples.evaluate(direction)
+        if self.aligner is None:
+            return row
+        return replace(row, motion=motion(self.samples, direction, self.aligner, MOTION_SAMPLES) or None)
 
 
 def evaluate(

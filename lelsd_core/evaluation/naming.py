@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.heldout import HeldOut
-from lelsd_core.faces.measures import MEASURES, measure, see
+from lelsd_core.faces.measures import MEASURES, Measure, measure, see
 from lelsd_core.localization import resized_mask
 from lelsd_core.segmenters import part_mask
 
@@ -42,12 +42,10 @@ def name_ends(
     """The words for both ends of a direction, measured on the first `count` samples.
 
     The pair of `WORDS`, and of the `MEASURES` of its parts, is chosen that exceeds its least difference by the largest
-    factor; if none does, the direction's ends stay as they are. Samples that do not show the part, or a face, at both
-    ends are left out. `aligner`: of the generator's pictures, if they are faces.
+    factor, for a local move one of `MEASURES` first; if none does, the ends stay as they are. Samples that do not show
+    the part, or a face, at both ends are left out. `aligner`: of the generator's pictures, if they are faces.
     """
-    looks = []
-    faces = aligner and aligner.frame.faces
-    motions = {name: spec for name, spec in MEASURES.items() if faces and {*spec.parts} & {*direction.parts}}
+    looks, motions = [], motions_of(direction, aligner)
     words = [*WORDS, *((spec.low, spec.high, spec.least) for spec in motions.values())]
     for amount in (direction.low, direction.high):
         rendered = [samples.moved(direction, amount, rows) for rows in samples.rows(count)]
@@ -56,13 +54,41 @@ def name_ends(
             seen = [measure(see(aligner, *each, samples.segmenter.parts), motions) for each in rendered]
             rows = torch.cat([rows, torch.cat(seen).to(rows)], 1)
         looks.append(rows)
-    best, ends = 1.0, direction.ends
-    for (low, high, least), rise in zip(words, (looks[1] - looks[0]).unbind(1), strict=True):
+    found = []
+    for i, ((low, high, least), rise) in enumerate(zip(words, (looks[1] - looks[0]).unbind(1), strict=True)):
         rise = rise[rise.isfinite()]
         error = rise.std() / len(rise) ** 0.5 if len(rise) > 1 else math.inf
-        if (strength := abs(float(mean := rise.mean())) / least) >= best and abs(mean) > CERTAIN * error:
-            best, ends = strength, (low, high) if mean > 0 else (high, low)
-    return ends
+        if (strength := abs(float(mean := rise.mean())) / least) >= 1 and abs(mean) > CERTAIN * error:
+            motion_of_shape = direction.local is not None and i >= len(WORDS)
+            found.append((motion_of_shape, strength, (low, high) if mean > 0 else (high, low)))
+    return max(found, key=lambda each: each[:2])[2] if found else direction.ends
+
+
+def motions_of(direction: Direction, aligner: FaceAligner | None) -> dict[str, Measure]:
+    """Those of `MEASURES` that tell of a direction's parts; none where pictures are not faces."""
+    if aligner is None or not aligner.frame.faces:
+        return {}
+    return {name: spec for name, spec in MEASURES.items() if {*spec.parts} & {*direction.parts}}
+
+
+@torch.inference_mode()
+def motion(
+    samples: HeldOut, direction: Direction, aligner: FaceAligner, count: int | None = None
+) -> dict[str, tuple[float, float]]:
+    """How far the first `count` samples move at the low and the high end: each of `motions_of`, as a mean over faces.
+
+    In % of the distance between the outer corners of the eyes, areas in % of its square; NaN where no face is seen.
+    """
+    motions = motions_of(direction, aligner)
+    parts, moved = samples.segmenter.parts, {name: [] for name in motions}
+    for amount in (direction.low, direction.high) if motions else ():
+        changes = []
+        for rows in samples.rows(count):
+            still = measure(see(aligner, samples.pictures[rows], samples.probabilities[rows], parts), motions)
+            changes.append(measure(see(aligner, *samples.moved(direction, amount, rows), parts), motions) - still)
+        for name, mean in zip(motions, (100 * torch.cat(changes).nanmean(0)).tolist(), strict=True):
+            moved[name].append(mean)
+    return {name: (low, high) for name, (low, high) in moved.items()}
 
 
 def look(samples: HeldOut, direction: Direction, pictures: Tensor, probabilities: Tensor) -> Tensor:

@@ -112,6 +112,7 @@ class Network:
     directions: str | Path | None = None
     search: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
+    measured: str | Path | None = None
     refinement: int | None = None
     first_seed: int = 0
     memory: float | None = None
@@ -179,8 +180,8 @@ def read_network(name: str, row: dict[str, Any], revisions: Mapping[str, str]) -
     row |= {"sources": tuple(map(read_source, row.get("sources", ()))), "search": row.pop("discover", {})}
     if "shipped" in row:
         row["shipped"] = read_file(row["shipped"])
-        if "directions" in row:
-            row["directions"] = CHECKPOINTS / row["directions"]
+        for name_of_path in {"directions", "measured"} & row.keys():
+            row[name_of_path] = CHECKPOINTS / row[name_of_path]
     if "torchvision" in row:
         row["torchvision"] = TorchvisionSource(**row["torchvision"])
     return Network(name, **row)
