@@ -4,7 +4,8 @@
 
 An end is the largest amount at which, on average, the whole picture and what lies outside the part, its labels and
 its plain surfaces, change by no more than a share of what they do from one sample to the next (`SHARES`). So each
-generator's size, contrast and subject give it limits of its own. An amount that fails is never granted.
+generator's size, contrast and subject give it limits of its own. An amount that fails is never granted. A local move
+goes no further than its search did: a mouth that is opened too far tears, which none of these figures tells.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def largest_amount(samples: HeldOut, direction: Direction, unit: float) -> float
 
     UserError if not even a thousandth of that is plausible.
     """
-    usual = changes(samples, direction, None)
+    usual, limit = changes(samples, direction, None), MOST if direction.local else LIMIT
 
     def plausible(amount: float) -> bool:
         effect = changes(samples, direction, unit * amount)
@@ -104,7 +105,7 @@ def largest_amount(samples: HeldOut, direction: Direction, unit: float) -> float
 
     largest = 0.0
     for stride in STRIDES:
-        while largest + stride <= LIMIT and plausible(largest + stride):
+        while largest + stride <= limit and plausible(largest + stride):
             largest += stride
     if largest:
         return unit * largest

@@ -111,7 +111,7 @@ class HeldOut:
         for rows in self.rows(count):
             after = self.moved(direction, amount, rows) if amount is not None else [t[rows] for t in following]
             before = self.pictures[rows], self.probabilities[rows]
-            batches.append(self.compare(direction.parts, *before, *after, lpips=lpips))
+            batches.append(self.compare(direction, *before, *after, lpips=lpips))
         return Effect(*(None if t[0] is None else torch.cat(t) for t in zip(*batches, strict=True)))
 
     def rows(self, count: int | None = None) -> list[slice]:
@@ -121,7 +121,7 @@ class HeldOut:
 
     def compare(
         self,
-        chosen: Sequence[str],
+        direction: Direction,
         before: Tensor,
         parts_before: Tensor,
         after: Tensor,
@@ -129,12 +129,19 @@ class HeldOut:
         *,
         lpips: bool,
     ) -> Effect:
-        """Measure what changes between pictures (B, 3, R, R) with part probabilities (B, P, h, w), for chosen parts."""
-        mask = COMBINE["average"](*(part_mask(p, self.segmenter.parts, chosen) for p in (parts_before, parts_after)))
-        change = after - before
-        inside = resized_mask(mask, change.shape[-2:])
+        """Measure what changes between pictures (B, 3, R, R) with part probabilities (B, P, h, w), for its parts.
+
+        Where a person has painted the mask of a local move, this mask, too, is no part of the outside.
+        """
+        parts = self.segmenter.parts
+        mask = COMBINE["average"](*(part_mask(p, parts, direction.parts) for p in (parts_before, parts_after)))
+        change, meant = after - before, mask
+        if direction.local and direction.local.painted:
+            painted = direction.local.mask(lambda _: mask).to(mask.device)
+            meant = torch.maximum(mask, resized_mask(painted, mask.shape[-2:]).expand_as(mask))
+        inside = resized_mask(meant, change.shape[-2:])
         squares, weights = change.square().mean(1, keepdim=True), 1 - inside
-        outside = (mask == 0)[:, 0]
+        outside = (meant == 0)[:, 0]
         relabelled = (parts_before.argmax(1) != parts_after.argmax(1)) & outside
         network = load_lpips(local("lpips-alex"), before.device) if lpips else None
         return Effect(
@@ -144,7 +151,7 @@ class HeldOut:
             outside=((squares * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1)).sqrt(),
             relabelled=relabelled.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
             stripes=stripes(change, inside),
-            brightening=(change * inside).mean((1, 2, 3)),
+            brightening=(change * resized_mask(mask, change.shape[-2:])).mean((1, 2, 3)),
             lpips=PerceptualTarget(network, before).distance(after) if network else None,
         )
 

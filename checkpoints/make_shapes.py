@@ -1,0 +1,79 @@
+"""Finds the local moves of a shipped generator's gallery, each from a named start, and measures them.
+
+    python checkpoints/make_shapes.py digiface-64 [NAME ...]
+
+Each is refined by LELSD from its start, calibrated on the held-out samples, and saved among the generator's directions,
+with the motion of its landmarks on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lelsd_core.discovery.search import discover
+from lelsd_core.discovery.starts import Measured, in_words, starts_of
+from lelsd_core.evaluation.calibration import calibrate, range_samples
+from lelsd_core.evaluation.heldout import held_out
+from lelsd_core.evaluation.naming import motion
+from lelsd_core.registry import build_frame, load_aligner, load_generator, load_segmenter
+from lelsd_core.seeds import HELD_OUT
+from lelsd_core.weights.catalogue import segmenter_of, spec_of
+
+FRINGE = (10 / 64, 0.0, 54 / 64, 26 / 64)  # the forehead and the hair above it, in shares of the frame
+SHAPES: dict[str, dict[str, dict[str, Any]]] = {  # generator -> name -> fields of the search; "limits" by eye
+    "digiface-64": {
+        "mouth-open": {"parts": "mouth"},
+        "smile": {"parts": "mouth"},
+        "brows-height": {"parts": "brows", "start": "brows"},
+        "nose-length": {"parts": "nose"},
+        "gaze": {"parts": "eyes"},
+        "fringe": {"parts": "hair", "box": FRINGE, "dilate": 0.0},
+    },
+    "blaze-256": {
+        "mouth-open": {"parts": "mouth"},
+        "smile": {"parts": "mouth"},
+        "lips": {"parts": "mouth"},
+        "brows-height": {"parts": "brows", "start": "brows"},
+        "nose-length": {"parts": "nose"},
+        "fringe": {"parts": "hair", "box": FRINGE, "dilate": 0.0},
+    },
+}
+
+
+def main() -> None:
+    """Find all, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("generator", choices=SHAPES)
+    parser.add_argument("names", nargs="*", help="[all]")
+    options = parser.parse_args()
+    spec, generator = spec_of(options.generator), load_generator(options.generator)
+    segmenter = load_segmenter(segmenter_of(options.generator), generator=generator)
+    aligner = load_aligner(build_frame(spec, generator.resolution))
+    measured, count = Measured.load(spec.measured, generator), range_samples(generator)
+    samples = held_out(generator, segmenter, HELD_OUT[:count])
+    for name in options.names or SHAPES[options.generator]:
+        fields = {"start": name, **SHAPES[options.generator][name]}
+        limits = fields.pop("limits", None)
+        config, began = spec.shapes(generator).with_values(**fields).check(generator, segmenter), time.perf_counter()
+        starts = starts_of(config, generator, segmenter, aligner, measured)
+        *_, last = discover(generator, segmenter, config, starts=[start.vector for start in starts])
+        (direction,) = in_words(last.directions, starts)
+        direction = replace(direction, name=name)
+        direction = calibrate(generator, segmenter, direction, HELD_OUT[:256], limits=limits)
+        moved = motion(samples, direction, aligner)
+        facts = {**direction.facts, "motion": moved, "fit": starts[0].fit}
+        path = Path(spec.directions) / f"{name}.safetensors"
+        replace(direction, facts=facts).save(path)
+        cosine = float(direction.vector @ starts[0].vector)
+        figures = ", ".join(f"{each} {low:+.1f} {high:+.1f}" for each, (low, high) in moved.items())
+        ends, took = " - ".join(direction.ends), time.perf_counter() - began
+        print(f"{name}: {ends}, {direction.low:.1f} to {direction.high:.1f}, gain {direction.gain:.1f}, {figures}")
+        print(f"    R² {starts[0].fit:.2f}, cosine with its start {cosine:.2f}, {took:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
