@@ -36,12 +36,12 @@ SHAPES: dict[str, dict[str, dict[str, Any]]] = {  # generator -> name -> fields 
     "blaze-256": {
         "mouth-open": {"parts": "mouth"},
         "smile": {"parts": "mouth"},
-        "lips": {"parts": "mouth"},
         "brows-height": {"parts": "brows", "start": "brows"},
-        "nose-length": {"parts": "nose"},
         "fringe": {"parts": "hair", "box": FRINGE, "dilate": 0.0},
+        "nose-length": {"parts": "nose"},
     },
 }
+SEEDS = {"digiface-64": HELD_OUT[:256], "blaze-256": HELD_OUT[:64]}  # that their sliders are measured on
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
         *_, last = discover(generator, segmenter, config, starts=[start.vector for start in starts])
         (direction,) = in_words(last.directions, starts)
         direction = replace(direction, name=name)
-        direction = calibrate(generator, segmenter, direction, HELD_OUT[:256], limits=limits)
+        direction = calibrate(generator, segmenter, direction, SEEDS[options.generator], limits=limits)
         moved = motion(samples, direction, aligner)
         facts = {**direction.facts, "motion": moved, "fit": starts[0].fit}
         path = Path(spec.directions) / f"{name}.safetensors"

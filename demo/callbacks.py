@@ -26,7 +26,7 @@ from lelsd_core.editor import DetectedPhoto, Editor, InversionOptions, Session
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
 from lelsd_core.images import MAX_BYTES, change_map, enlarge, read_photo
-from lelsd_core.paste import paste_change
+from lelsd_core.paste import USUAL, paste_detail
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 FACE_SIZE = 512  # least width in pixels of a face on the page
@@ -123,12 +123,12 @@ class Callbacks:
         (view, detail, _), session, detected = display, face.session, face.detected
         if view == WHOLE and detected is not None:
             small = replace(session, matrix=session.matrix @ detected.reduced)
-            how = "change" if detail else "replace"
+            how = USUAL if detail else "replace"
             return detected.shown, self.editor(session).paste(small, detected.shown, edited, amounts, how=how)
         if detail and session.photo is not None:
             scale = edited.width / session.photo.width
             matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
-            return session.photo, paste_change(session.photo, session.original, edited, matrix)
+            return session.photo, paste_detail(session.photo, session.original, edited, matrix)
         return enlarged(session.original), enlarged(edited)
 
     def download(self, face: Face, display: Display, sliders: Values) -> Updates:
@@ -138,7 +138,7 @@ class Callbacks:
             editor, amounts = self.editor(session), self.amounts(session, sliders)
             edited = editor.render(session, amounts, protect=float(protect))
             if view == WHOLE and face.detected is not None:
-                how = "change" if detail else "replace"
+                how = USUAL if detail else "replace"
                 picture = editor.paste(session, face.detected.photo, edited, amounts, how=how)
             else:
                 _, picture = self.before_and_after(face, display, edited, amounts)

@@ -1,10 +1,15 @@
-"""Pastes an edited face back into its photo: either the change is added, or the face is replaced.
+"""Pastes an edited face back into its photo, with the photo's detail, which the inversion lacks.
 
+    detail:   photo + warp(mask · (edit − inversion)) + changed · (detail' − detail)
+              detail = photo − warp(inversion),   detail' = kept · detail(x + flow) + (1 − kept) · its mean near by
     change:   photo + warp(mask · (edit − inversion))
     replace:  photo + warp(mask) · (warp(edit) − photo)
 
-Adding the change keeps the photo's detail, and no change returns the photo bit for bit; replacing shows the
-generator's own picture. The masks fade out towards the edge of the frame, and nothing outside the frame changes.
+Adding the change alone leaves ghosts where a shape moves: old teeth show through a mouth that has been closed. So the
+detail travels with the shapes, by the optical flow from the edit back to the inversion, and it fades where what it
+belonged to is gone: `kept` falls where the structure of the edit is not that of the moved inversion, whatever their
+brightness and contrast. Edits of colour and light keep it all. Where nothing changes, the photo stays bit for bit;
+replacing shows the generator's own picture. The masks fade out towards the edge of the frame.
 """
 
 from __future__ import annotations
@@ -17,7 +22,38 @@ from PIL import Image
 
 BORDER = 0.08  # share of the frame's width over which a mask fades out
 SMOOTH = 512  # pixels to which small pictures are enlarged with cubic interpolation before they are warped
+SIDE = 256  # pixels of the pictures whose flow is found
+CHANGED = 8.0  # levels of 255 by which a pixel changes where its detail moves or fades in full
+WINDOW = 1 / 40  # standard deviation of the window in which structure is compared, in shares of the frame
+STRUCTURE = 30.0  # variance, in levels squared, of what counts as structure
+KEPT = (0.5, 0.85)  # likeness of structure up to which detail is gone, and from which on it is kept
+CALM = 1 / 64  # standard deviation that smooths the flow, in shares of the frame
+NEAR = 1 / 16  # the same for the mean of the detail near by
+SMALL = 64  # pixels of that mean
 OVAL = (0.5, 0.54, 0.36, 0.46)  # centre (x, y) and half-axes of a typical face, in shares of the frame
+
+
+def paste_detail(
+    photo: Image.Image, before: Image.Image, after: Image.Image, matrix: np.ndarray, mask: np.ndarray | None = None
+) -> Image.Image:
+    """The photo with the change added, and its detail moved along; arguments as for `paste_change`."""
+    box = frame_box(photo.size, matrix, after.width)
+    if box is None:
+        return photo.copy()
+    first, second = (np.asarray(picture, dtype=np.float32) for picture in (before, after))
+    weight, scale = feather(len(first)) * (1 if mask is None else sized(mask, len(first))), SIDE / len(first)
+    flow, kept, changed = movement(first, second)
+    flow = np.float32(flow @ np.linalg.inv(matrix[:, :2] * scale).T)  # in pixels of the photo
+    fields = np.dstack([flow, 1 - kept, changed * sized(weight, SIDE)[..., 0]])
+    flow, gone, changed = np.split(warped(fields, matrix * scale, box), (2, 3), 2)
+    pixels, inside = np.float32(photo.crop(box)), warped(np.ones_like(first), matrix, box)[..., :1] > 0.5
+    detail = pixels - warped(first, matrix, box)
+    height, width = detail.shape[:2]
+    moved = cv2.remap(detail, grid(height, width) + flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    gone = gone.clip(0, 1)
+    moved += gone * (mean_near(moved, (1 - gone) ** 2 * inside) - moved)
+    change = warped((second - first) * weight, matrix, box)
+    return with_box(photo, box, pixels + change + changed.clip(0, 1) * (moved - detail))
 
 
 def paste_change(
@@ -61,7 +97,76 @@ def paste_face(
     return with_box(photo, box, pixels + weight * (edited + difference - pixels))
 
 
-PASTE: Mapping[str, Callable[..., Image.Image]] = {"change": paste_change, "replace": paste_face}
+PASTE: Mapping[str, Callable[..., Image.Image]] = {
+    "detail": paste_detail,
+    "change": paste_change,
+    "replace": paste_face,
+}
+USUAL = "detail"
+
+
+def movement(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How the shapes of a picture moved.
+
+    Args:
+        before, after: the picture and its edit (R, R, 3), 0 to 255.
+
+    Returns:
+        flow (S, S, 2): for each pixel of the edit, how far away it was before, (x, y) in pixels of S = `SIDE`; kept
+        (S, S) in [0, 1]: 1 where its structure was there; changed (S, S) in [0, 1]: 0 where nothing changes.
+    """
+    reach = max(3, len(before) // 16 | 1)
+    change = cv2.blur(np.abs(after - before).max(2), (reach, reach))
+    change = cv2.resize(smooth(cv2.erode(change, np.ones((reach, reach))) / CHANGED), (SIDE, SIDE)).clip(0, 1)
+    old, new = (cv2.cvtColor(resized(picture, SIDE), cv2.COLOR_RGB2GRAY) for picture in (before, after))
+    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = blurred(finder.calc(even(new), even(old), None), CALM * SIDE) * change[..., None]
+    moved = cv2.remap(old, grid(SIDE, SIDE) + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    low, high = KEPT
+    return flow, smooth((alike(new, moved) - low) / (high - low)), change
+
+
+def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Likeness (S, S) in [0, 1] of the structure of two grey pictures, whatever their brightness and contrast.
+
+    It is the share of their variance in a window that one explains of the other; 1 where there is no structure.
+    """
+    means = [blurred(each, WINDOW * SIDE) for each in (first, second)]
+    pairs = ((first, first, 0, 0), (second, second, 1, 1), (first, second, 0, 1))
+    one, two, both = (blurred(a * b, WINDOW * SIDE) - means[i] * means[j] for a, b, i, j in pairs)
+    one, two = np.maximum(one, 0), np.maximum(two, 0)
+    explained = np.minimum(both * both / (one * two + 1e-3), 1)
+    return 1 - (1 - explained) * (one + two) / (one + two + STRUCTURE)
+
+
+def even(grey: np.ndarray) -> np.ndarray:
+    """A grey picture with the same brightness and contrast everywhere, uint8: what the flow is found in."""
+    mean = blurred(grey, SIDE / 16)
+    contrast = np.sqrt(blurred((grey - mean) ** 2, SIDE / 16) + 25)
+    return (128 + 40 * (grey - mean) / contrast).clip(0, 255).astype(np.uint8)
+
+
+def mean_near(detail: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Mean (H, W, 3) of the detail around each pixel, where it has weight (H, W, 1)."""
+    weighted = np.float32(np.dstack([detail * weight, weight + 1e-4]))
+    small = blurred(cv2.resize(weighted, (SMALL, SMALL), interpolation=cv2.INTER_AREA), NEAR * SMALL)
+    return cv2.resize(small[..., :3] / small[..., 3:].clip(1e-6), detail.shape[1::-1])
+
+
+def grid(height: int, width: int) -> np.ndarray:
+    """(height, width, 2) float32: the place (x, y) of each pixel."""
+    return np.float32(np.dstack(np.meshgrid(np.arange(width), np.arange(height))))
+
+
+def blurred(picture: np.ndarray, deviation: float) -> np.ndarray:
+    """A picture behind a Gaussian filter."""
+    return cv2.GaussianBlur(picture, (0, 0), deviation)
+
+
+def resized(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture (R, R, 3) at another size, its values limited to 0 to 255."""
+    interpolation = cv2.INTER_AREA if len(picture) > side else cv2.INTER_CUBIC
+    return cv2.resize(picture, (side, side), interpolation=interpolation).clip(0, 255)
 
 
 def frame_box(size: tuple[int, int], matrix: np.ndarray, frame: int) -> tuple[int, int, int, int] | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lelsd_core.errors import UserError
-from lelsd_core.paste import PASTE, paste_change, paste_face
+from lelsd_core.paste import PASTE, paste_change, paste_detail, paste_face
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(60, 200, (200, 300, 3), dtype=np.uint8))
 FACE = Image.fromarray(np.random.default_rng(1).integers(60, 200, (64, 64, 3), dtype=np.uint8))
@@ -23,8 +23,65 @@ def brighter(spot: tuple[slice, slice]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_no_change_gives_the_photo_back_bit_for_bit():
-    assert (np.asarray(paste_change(PHOTO, FACE, FACE, INTO_FRAME)) == np.asarray(PHOTO)).all()
+@pytest.mark.parametrize("paste", [paste_detail, paste_change])
+def test_no_change_gives_the_photo_back_bit_for_bit(paste):
+    assert (np.asarray(paste(PHOTO, FACE, FACE, INTO_FRAME)) == np.asarray(PHOTO)).all()
+
+
+WHOLE = np.array([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])  # a photo of 256 pixels that is the frame of 128
+LEFT, RIGHT = (100, 128), (140, 128)  # places (x, y) in the photo
+
+
+def scene(place: tuple[int, int], size: int, *, dots: bool) -> Image.Image:
+    """A bright disc on a dark ground at a place of the photo, with dots in it where detail is wanted; size × size."""
+    y, x = np.mgrid[:256, :256] - np.array(place[::-1])[:, None, None]
+    inside = np.clip((26 - np.hypot(x, y)) / 4 + 0.5, 0, 1)
+    spots = 30 * np.sign(np.sin(x * 1.1) * np.sin(y * 1.3)) * (np.hypot(x, y) < 18) if dots else 0
+    pixels = np.repeat((70 + 90 * inside + spots)[..., None], 3, 2).astype(np.uint8)
+    return Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX)
+
+
+def detail_at(picture: Image.Image, place: tuple[int, int]) -> float:
+    """Standard deviation of the pixels around a place."""
+    x, y = place
+    return float(np.asarray(picture.crop((x - 12, y - 12, x + 12, y + 12)), dtype=float).std())
+
+
+def test_detail_travels_with_the_shape_that_it_belongs_to_and_leaves_no_ghost():
+    photo, before, after = scene(LEFT, 256, dots=True), scene(LEFT, 128, dots=False), scene(RIGHT, 128, dots=False)
+    moved, ghost = (paste(photo, before, after, WHOLE) for paste in (paste_detail, paste_change))
+    assert detail_at(photo, LEFT) > 20
+    assert detail_at(moved, RIGHT) > 0.6 * detail_at(photo, LEFT), "it came along"
+    assert detail_at(ghost, RIGHT) < 0.5 * detail_at(photo, LEFT)
+    assert detail_at(ghost, (LEFT[0] - 8, LEFT[1])) > 15, "the old dots show"
+    assert detail_at(moved, (LEFT[0] - 8, LEFT[1])) < 10
+
+
+def test_detail_of_what_is_gone_fades():
+    photo, before, after = (scene(LEFT, size, dots=size == 256) for size in (256, 128, 128))
+    empty = Image.new("RGB", (128, 128), (70, 70, 70))
+    gone, ghost = (paste(photo, before, empty, WHOLE) for paste in (paste_detail, paste_change))
+    assert detail_at(ghost, LEFT) > 20
+    assert detail_at(gone, LEFT) < 0.4 * detail_at(ghost, LEFT)
+    kept = paste_detail(photo, before, after, WHOLE)
+    assert (np.asarray(kept) == np.asarray(photo)).all()
+
+
+def test_light_and_colour_keep_all_detail():
+    photo, before = scene(LEFT, 256, dots=True), scene(LEFT, 128, dots=False)
+    for change in (lambda p: p * 1.2, lambda p: p + np.array([20, 0, -20]), lambda p: p * 0.7 + 30):
+        after = Image.fromarray(change(np.asarray(before, dtype=float)).clip(0, 255).astype(np.uint8))
+        pasted = [paste(photo, before, after, WHOLE) for paste in (paste_detail, paste_change)]
+        kept, plain = (np.asarray(picture, dtype=float) for picture in pasted)
+        assert np.abs(kept - plain).mean() < 1
+
+
+def test_the_photo_stays_bit_for_bit_where_nothing_changes():
+    photo, before, after = scene(LEFT, 256, dots=True), scene(LEFT, 128, dots=False), scene(RIGHT, 128, dots=False)
+    pasted = np.asarray(paste_detail(photo, before, after, WHOLE))
+    far = np.ones((256, 256), bool)
+    far[80:176, 50:190] = False
+    assert (pasted[far] == np.asarray(photo)[far]).all()
 
 
 def test_change_lands_at_its_place_in_the_photo():
@@ -37,9 +94,10 @@ def test_change_lands_at_its_place_in_the_photo():
     assert 36 <= change.max() <= 48
 
 
-def test_nothing_outside_the_frame_is_touched():
+@pytest.mark.parametrize("paste", [paste_detail, paste_change])
+def test_nothing_outside_the_frame_is_touched(paste):
     everything = Image.fromarray(255 - np.asarray(FACE))
-    pasted = np.asarray(paste_change(PHOTO, FACE, everything, INTO_FRAME))
+    pasted = np.asarray(paste(PHOTO, FACE, everything, INTO_FRAME))
     outside = np.ones((200, 300), bool)
     outside[49:151, 99:201] = False
     assert (pasted[outside] == np.asarray(PHOTO)[outside]).all()
@@ -80,7 +138,8 @@ def test_for_any_frame_nothing_outside_it_changes(matrix, how):
 
 @given(frames())
 def test_for_any_frame_no_change_is_the_photo_bit_for_bit(matrix):
-    assert (np.asarray(paste_change(PHOTO, FACE, FACE, matrix)) == np.asarray(PHOTO)).all()
+    for paste in (paste_detail, paste_change):
+        assert (np.asarray(paste(PHOTO, FACE, FACE, matrix)) == np.asarray(PHOTO)).all()
 
 
 @given(frames())

@@ -22,7 +22,7 @@ from lelsd_core.errors import UserError, check_file, check_folder, unknown_name
 from lelsd_core.faces import Nudge
 from lelsd_core.images import OUTPUTS, read_photo, save_picture
 from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
-from lelsd_core.paste import PASTE
+from lelsd_core.paste import PASTE, USUAL
 from lelsd_core.registry import directions_of, load_editor
 from lelsd_core.weights.catalogue import segmenter_of
 
@@ -106,7 +106,7 @@ class PhotoEditor:
         session = self.editor.open(photo, self.inversion).with_layers(self.layers)
         edited = self.editor.render(session, self.amounts, protect=self.options.protect)
         if not self.options.crop:
-            edited = self.editor.paste(session, photo, edited, self.amounts, how=self.options.paste or "change")
+            edited = self.editor.paste(session, photo, edited, self.amounts, how=self.options.paste or USUAL)
         save_picture(edited, out)
         row = {
             "inversion_l1": session.inversion_l1,

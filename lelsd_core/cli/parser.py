@@ -88,6 +88,9 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     nudge = "adjust the alignment: right, down (shares of the frame), scale (factor), turn (degrees); may be repeated"
     aligned = "use the photo's middle as it is, or do search for a face [detected]"
     protect = "0 to 1: keep what is outside the parts [0]"
+    paste = (
+        "detail: add the change, the photo's detail moves along; change: it stays; replace: replace the face [detail]"
+    )
     add("photo", help="picture with a face (JPEG, PNG, WebP, HEIC, BMP, TIFF ...), or a folder of them")
     add("out", help="picture to write, in the format of its ending; for a folder, the output folder")
     add_networks(parser, default=None, shown=f"the recipe's, or {GENERATOR}")
@@ -101,7 +104,7 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     add("--tune", action="store_true", help="also tune the generator to the person (StyleGAN2)")
     add("--crop", action="store_true", help="write the aligned face instead of the whole photo")
     add("--protect", type=float, default=0.0, metavar="AMOUNT", help=protect)
-    add("--paste", help="change: add the change to the photo; replace: replace the face [change]")
+    add("--paste", help=paste)
     add("--format", help=f"of a folder's pictures: {', '.join(FORMATS)} [{FORMATS[0]}]")
     add_batch(parser)
 

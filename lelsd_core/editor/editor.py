@@ -38,7 +38,7 @@ from lelsd_core.inversion.pivotal import Tuning, check_tunable, tune
 from lelsd_core.inversion.refine import STEPS, SURROUNDINGS_WEIGHT
 from lelsd_core.local import EditedCodes
 from lelsd_core.localization import COMBINE, localization_score
-from lelsd_core.paste import PASTE
+from lelsd_core.paste import PASTE, USUAL
 from lelsd_core.seeds import FACES
 from lelsd_core.segmenters import Segmenter, adapt
 
@@ -305,7 +305,7 @@ class Editor:
         edited: Edit | Image.Image,
         amounts: Mapping[str, float] | None = None,
         *,
-        how: str = "change",
+        how: str = USUAL,
     ) -> Image.Image:
         """Paste an edited face into its photo.
 
@@ -314,7 +314,8 @@ class Editor:
             photo: the whole photo, as for `open`.
             edited: what `edit` or `render` returned.
             amounts: what `render` was given, by direction name; an `Edit` knows its parts itself.
-            how: key of `paste.PASTE`: "change" adds the change to the photo, "replace" replaces the face.
+            how: key of `paste.PASTE`: "detail" and "change" add the change to the photo, whose detail moves with the
+                shapes or stays; "replace" replaces the face.
 
         Returns:
             RGB, the photo's size.
