@@ -17,8 +17,10 @@ from demo.edit_tab import HOUR
 from demo.words import describe_direction, describe_progress
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.starts import NAMED
 from lelsd_core.editor import Session
 from lelsd_core.errors import UserError
+from lelsd_core.faces.measures import MEASURES
 from lelsd_core.images import enlarge, grid
 from lelsd_core.seeds import HELD_OUT
 
@@ -27,6 +29,7 @@ MAX_NAME = 24  # letters of a direction's name
 CALIBRATION_SEEDS = HELD_OUT[:64]  # enough for a slider's range, and fast
 STRIP_SIZE = 256  # pixels of each picture in a preview
 RECIPES = ("Look", "Shape", "The paper's")
+NO_START = "anything"
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
 SEARCH = ("status", "curve", "strip", "direction")  # what `discover` changes
@@ -48,11 +51,24 @@ class DiscoverCallbacks:
         return usual.get(recipe, editor.search_config)
 
     def show_steps(self, face: Face, recipe: str) -> Updates:
-        """Offer the number of steps that a recipe has."""
-        return {"steps": self.settings(face.session, recipe).steps}
+        """Offer the number of steps that a recipe has, and the starts that shapes can have."""
+        shape = recipe == RECIPES[1] and self.callbacks.editor(face.session).aligner.frame.faces
+        return {"steps": self.settings(face.session, recipe).steps, "named_start": gr.update(visible=shape)}
+
+    def choose_start(self, face: Face, named_start: str) -> Updates:
+        """Choose the part that a start is about."""
+        parts = self.callbacks.editor(face.session).segmenter.parts
+        known = [part for part in parts if named_start in NAMED and part in MEASURES[named_start].parts]
+        return {"parts": known} if known else {}
 
     def discover(
-        self, face: Face, parts: list[str], steps: float, search_seed: float, recipe: str = RECIPES[0]
+        self,
+        face: Face,
+        parts: list[str],
+        steps: float,
+        search_seed: float,
+        recipe: str = RECIPES[0],
+        named_start: str = NO_START,
     ) -> Iterator[Updates]:
         """Search for a direction; yields its status, curve, preview on the current face, and the direction so far."""
         session = face.session
@@ -64,7 +80,10 @@ class DiscoverCallbacks:
             parts=tuple(parts or ()),
             steps=int(min(max(steps or 1, 1), MAX_STEPS)),
             seed=int(min(max(search_seed or 0, 0), 2**31)),
+            start=(named_start,) if recipe == RECIPES[1] and named_start in NAMED else (),
         )
+        if config.start and not editor.measured:
+            yield {"status": f"Looking at samples to learn what “{named_start}” is; this takes a while once."}
         start, updated, curve, average = time.perf_counter(), 0.0, [], None
         for progress, result in editor.discover(session, config):
             average = progress.score if average is None else 0.9 * average + 0.1 * progress.score
@@ -122,7 +141,10 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, A
         **event(discover.discover, named, SEARCH), show_progress="hidden", concurrency_limit=1, **queued
     )
     unqueued = {"queue": False, "api_visibility": "private"}
-    components["recipe"].change(**event(discover.show_steps, named, ("steps",)), show_progress="hidden", **unqueued)
+    shown = event(discover.show_steps, named, ("steps", "named_start"))
+    components["recipe"].change(**shown, show_progress="hidden", **unqueued)
+    chosen = event(discover.choose_start, named, ("parts",))
+    components["named_start"].input(**chosen, show_progress="hidden", **unqueued)
     stopped = components["stop"].click(None, cancels=[running], **unqueued)
     stopped.then(lambda: STOPPED, None, components["status"], **unqueued)  # after the last update of the search
     gr.on(
@@ -145,12 +167,20 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
         "of all layers: it takes many times as long."
     )
     recipe = gr.Radio(RECIPES, value=RECIPES[0], label="What kind of change", info=info, elem_id="recipe")
+    info = "What the search starts from and stays near."
+    named_start = gr.Dropdown(
+        [NO_START, *NAMED], value=NO_START, label="What should move", info=info, visible=False, elem_id="named-start"
+    )
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Start", info=info, precision=0, elem_id="discover-seed")
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", elem_id="stop", min_width=120)
-    return {"parts": parts, "recipe": recipe, "steps": steps, "search_seed": seed, "start": start, "stop": stop}
+    return {"parts": parts, "recipe": recipe, "named_start": named_start, "steps": steps} | {
+        "search_seed": seed,
+        "start": start,
+        "stop": stop,
+    }
 
 
 def search_results() -> dict[str, Any]:

@@ -16,7 +16,7 @@ def slider_properties(direction: Direction) -> dict[str, Any]:
     """Label, range and the words for both ends of a direction's slider; the style sheet moves the words apart."""
     low, high = (end.replace(" ", NO_BREAK) for end in direction.ends)
     return {
-        "label": direction.name[:1].upper() + direction.name[1:],
+        "label": (direction.name[:1].upper() + direction.name[1:]).replace("-", " "),
         "info": f"{low} {high}",
         "minimum": direction.low,
         "maximum": direction.high,

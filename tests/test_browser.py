@@ -141,7 +141,7 @@ def test_a_discovery_can_be_stopped_and_kept(browser, address):
     page.locator("#stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped", timeout=SLOW)
     page.locator("#keep").click()
-    expect(page.get_by_label("range slider for Mouth-2", exact=True)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_label("range slider for Mouth 2", exact=True)).to_be_visible(timeout=SLOW)
     assert problems == []
 
 

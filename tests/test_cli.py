@@ -123,14 +123,21 @@ def quick_figures(_generator, _segmenter, direction: Direction, **_) -> Directio
 def test_evaluate_gives_one_row_for_each_direction(capsys, few_held_out):
     assert main(["evaluate", "--json"]) == 0
     rows = answer(capsys)["rows"]
-    assert [row["direction"] for row in rows] == sorted(
-        ["hair", "skin", "brows", "eyes", "nose", "mouth", "background", "clothes"]
-    )
+    looks = ["background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin"]
+    shapes = ["brows-height", "fringe", "gaze", "mouth-open", "nose-length", "smile"]
+    assert sorted(row["direction"] for row in rows) == sorted(looks + shapes)
     for row in rows:
         assert {"part", "score", "area", "low", "high", "gain"} <= row.keys()
-        assert row["gain"] >= (15 if row["direction"] in ("eyes", "brows", "nose", "mouth") else 5), row
-        assert min(row["change"]) >= 0.035, row
-        assert all(0.005 < lpips < 0.5 for lpips in row["lpips"]), row
+        assert row["kind"] == ("look" if row["direction"] in looks else "shape")
+        assert row["gain"] >= (15 if row["part"] in ("eyes", "brows", "nose", "mouth") else 4), row
+        assert min(row["change"]) >= 0.02, row
+        assert all(0.002 < lpips < 0.5 for lpips in row["lpips"]), row
+    motion = {row["direction"]: row["motion"] for row in rows}
+    assert motion["background"] is None
+    assert motion["mouth-open"]["mouth-open"][0] < -4 < 15 < motion["mouth-open"]["mouth-open"][1]
+    assert motion["brows-height"]["brows"][1] - motion["brows-height"]["brows"][0] > 6
+    look, shape = (abs(motion[name]["mouth-open"][1]) for name in ("mouth", "mouth-open"))
+    assert shape > 3 * look, "a look leaves the shape"
 
 
 EDIT = ["edit", str(ASTRONAUT), "out.png"]

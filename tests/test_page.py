@@ -14,10 +14,10 @@ from PIL import Image
 
 from demo.callbacks import FACE_SIZE, VIEWS, WHOLE, Callbacks, Face
 from demo.components import LARGE, AmountSlider, InlineCompare, InlineImage, PhotoInput, components_of, data_url, event
-from demo.discover_tab import MAX_NAME, RECIPES, DiscoverCallbacks
+from demo.discover_tab import MAX_NAME, NO_START, RECIPES, DiscoverCallbacks
 from demo.models import ModelManager
 from demo.page import build_page
-from demo.words import describe_locality, slider_properties
+from demo.words import NO_BREAK, describe_locality, slider_properties
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Locality
 from lelsd_core.errors import UserError
@@ -82,9 +82,9 @@ def test_shipped_sliders_are_shown_with_their_names_and_spare_ones_are_hidden(co
     for i, direction in enumerate(editor.directions):
         props = component_of(config, f"slider-{i}")["props"]
         assert props["visible"]
-        assert props["label"].lower() == direction.name
+        assert props["label"].lower() == direction.name.replace("-", " ")
         assert (props["minimum"], props["maximum"], props["value"]) == (direction.low, direction.high, 0)
-        assert direction.ends[0] in props["info"]
+        assert direction.ends[0].replace(" ", NO_BREAK) in props["info"]
     assert not component_of(config, f"slider-{len(editor.directions)}")["props"]["visible"]
 
 
@@ -364,11 +364,28 @@ def test_a_search_shows_its_curve_and_its_direction_becomes_a_slider(callbacks, 
 
 def test_the_paper_s_recipe_is_a_choice(callbacks, face):
     discover = DiscoverCallbacks(callbacks)
-    assert discover.show_steps(face, RECIPES[2]) == {"steps": 200}
-    assert discover.show_steps(face, RECIPES[0]) == {"steps": callbacks.editor(face.session).search_config.steps}
+    editor = callbacks.editor(face.session)
+    assert discover.show_steps(face, RECIPES[2])["steps"] == 200
+    assert discover.show_steps(face, RECIPES[0])["steps"] == editor.search_config.steps
+    assert discover.show_steps(face, RECIPES[1])["steps"] == editor.shape_config.steps
     direction = list(discover.discover(face, ["hair"], 1, 1, RECIPES[2]))[-1]["direction"]
     assert direction.facts["norm"] == "free"
     assert len(direction.facts["layers"]) == 4, "all layers"
+
+
+def test_a_shape_is_searched_from_a_start_with_a_name(callbacks, face):
+    discover = DiscoverCallbacks(callbacks)
+    visible = [discover.show_steps(face, recipe)["named_start"]["visible"] for recipe in RECIPES]
+    assert visible == [False, True, False]
+    assert discover.choose_start(face, "smile") == {"parts": ["mouth"]}
+    assert discover.choose_start(face, NO_START) == {}
+    found = list(discover.discover(face, ["mouth"], 2, 1, RECIPES[1], "smile"))[-1]["direction"]
+    assert (found.kind, found.ends, found.local.around) == ("shape", ("pouting", "smiling"), ("mouth",))
+    assert found.facts["start"] == ("smile",)
+    plain = list(discover.discover(face, ["mouth"], 2, 1, RECIPES[0], "smile"))[-1]["direction"]
+    assert (plain.kind, plain.facts["start"]) == ("look", ()), "a look has no start"
+    added = discover.add_slider(face, found, "my smile")
+    assert added["face"].session.directions[-1].local == found.local
 
 
 def test_a_search_that_is_impossible_raises_user_error(callbacks, face):

@@ -94,7 +94,7 @@ def flagship(name: str, out: Path, photos: Path | None, device: torch.device, re
         report["scores"].append(asdict(row))
     report["published"], (opened, report["inversions"]) = PUBLISHED, invert(editor, paths)
     first = opened[0][-1] if opened else editor.random_face(generator_spec(name).first_seed)
-    session = replace(first, directions=directions)
+    session = replace(first, directions=shown(editor, replace(first, directions=directions)))
     report["edits"] = edit_times(editor, session, repeats)
     report["peak_gb"] = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
     rows, report["sheet"] = contact_sheet(editor, opened, session)
@@ -102,6 +102,16 @@ def flagship(name: str, out: Path, photos: Path | None, device: torch.device, re
     write_text(out / "flagship.json", json.dumps(report, indent=1) + "\n")
     print(f"Wrote {out / 'flagship.json'}, flagship.jpg and {len(directions)} directions.")
     return report
+
+
+def shown(editor: Editor, session: Session) -> tuple[Direction, ...]:
+    """A session's directions without the shapes of parts that its picture does not show."""
+    found = []
+    for direction in session.directions:
+        with suppress(UserError):
+            editor.render(session, {direction.name: direction.high})
+            found.append(direction)
+    return tuple(found)
 
 
 def predict(editor: Editor) -> dict[str, float]:
@@ -133,7 +143,7 @@ def fill(editor: Editor, folder: Path) -> tuple[tuple[Direction, ...], dict[str,
 
 def search(editor: Editor, directions: Sequence[Direction]) -> tuple[Direction, dict[str, Any]]:
     """The direction of a search with the generator's own settings, for the mouth or else the first part, and facts."""
-    part = next((d.name for d in directions if d.name == "mouth"), directions[0].name)
+    part = "mouth" if any("mouth" in d.parts for d in directions) else directions[0].parts[0]
     config, began = replace(editor.search_config, parts=part), time.perf_counter()
     *_, last = discover(editor.generator, editor.segmenter, config)
     seconds = time.perf_counter() - began

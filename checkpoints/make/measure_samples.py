@@ -1,6 +1,6 @@
 """Makes a generator's measured.safetensors: what its samples show, so that named starts cost no rendering.
 
-python checkpoints/measure_samples.py blaze-256 --count 512 --truncation 0.7
+python checkpoints/make/measure_samples.py blaze-256 --count 512 --truncation 0.7
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     seeds, found = STARTS[: options.count], []
     for first in tqdm(range(0, len(seeds), STEP)):
         found.append(measure_samples(generator, segmenter, aligner, seeds[first : first + STEP], options.truncation))
-    path = Path(__file__).parent / options.generator / "measured.safetensors"
+    path = Path(__file__).parents[1] / options.generator / "measured.safetensors"
     Measured.joined(found).save(path, generator.fingerprint)
     print(f"wrote {path}, {path.stat().st_size / 1000:.0f} kB")
 

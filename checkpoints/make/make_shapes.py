@@ -1,6 +1,6 @@
 """Finds the local moves of a shipped generator's gallery, each from a named start, and measures them.
 
-    python checkpoints/make_shapes.py digiface-64 [NAME ...]
+    python checkpoints/make/make_shapes.py digiface-64 [NAME ...]
 
 Each is refined by LELSD from its start, calibrated on the held-out samples, and saved among the generator's directions,
 with the motion of its landmarks on them.
