@@ -123,11 +123,10 @@ def edit_times(editor: Editor, session: Session, repeats: int) -> dict[str, floa
 
 
 def local_sliders(editor: Editor) -> list[Direction]:
-    """Local moves of a generator along random vectors, one around each part; in boxes where there are fewer parts."""
+    """Local moves of a generator along random vectors, each in a box of its own: no picture lacks those."""
     generator, config, random = editor.generator, editor.shape_config, torch.Generator().manual_seed(0)
-    space, shown = generator.space(config.space), editor.segmenter.parts[:LOCAL_MOVES]
-    places = [LocalMove(config.local, (part,)) for part in shown]
-    places += [LocalMove.in_box(config.local, (0, i / LOCAL_MOVES, 1, 1)) for i in range(LOCAL_MOVES - len(shown))]
+    space, share = generator.space(config.space), 1 / LOCAL_MOVES
+    places = [LocalMove.in_box(config.local, (0, i * share, 1, (i + 1) * share)) for i in range(LOCAL_MOVES)]
     vectors = torch.randn(LOCAL_MOVES, space.width, generator=random) * space.column_mask()
     return [
         Direction(f"local-{i}", generator.name, generator.fingerprint, space.name, vector / vector.norm(), local=place)
