@@ -14,7 +14,7 @@ from PIL import Image
 from demo.callbacks import VIEWS, Callbacks, Face, part_names
 from demo.components import InlineImage, Updates, event
 from demo.edit_tab import HOUR
-from demo.words import describe_direction, describe_progress
+from demo.words import describe_direction, describe_progress, in_plain_words
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.starts import NAMED
@@ -29,7 +29,7 @@ MAX_NAME = 24  # letters of a direction's name
 CALIBRATION_SEEDS = HELD_OUT[:64]  # enough for a slider's range, and fast
 STRIP_SIZE = 256  # pixels of each picture in a preview
 RECIPES = ("Look", "Shape", "The paper's")
-NO_START = "anything"
+NO_START = "anything"  # for a search that starts anywhere
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
 SEARCH = ("status", "curve", "strip", "direction")  # what `discover` changes
@@ -56,9 +56,9 @@ class DiscoverCallbacks:
         return {"steps": self.settings(face.session, recipe).steps, "named_start": gr.update(visible=shape)}
 
     def choose_start(self, face: Face, named_start: str) -> Updates:
-        """Choose the part that a start is about."""
-        parts = self.callbacks.editor(face.session).segmenter.parts
-        known = [part for part in parts if named_start in NAMED and part in MEASURES[named_start].parts]
+        """Check the parts that a start is about; where there are none, the choice stays as it is."""
+        about = MEASURES[named_start].parts if named_start in NAMED else ()
+        known = [part for part in self.callbacks.editor(face.session).segmenter.parts if part in about]
         return {"parts": known} if known else {}
 
     def discover(
@@ -168,19 +168,17 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     )
     recipe = gr.Radio(RECIPES, value=RECIPES[0], label="What kind of change", info=info, elem_id="recipe")
     info = "What the search starts from and stays near."
+    starts = [(in_plain_words(name), name) for name in (NO_START, *NAMED)]
     named_start = gr.Dropdown(
-        [NO_START, *NAMED], value=NO_START, label="What should move", info=info, visible=False, elem_id="named-start"
+        starts, value=NO_START, label="What should move", info=info, visible=False, elem_id="named-start"
     )
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Start", info=info, precision=0, elem_id="discover-seed")
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", elem_id="stop", min_width=120)
-    return {"parts": parts, "recipe": recipe, "named_start": named_start, "steps": steps} | {
-        "search_seed": seed,
-        "start": start,
-        "stop": stop,
-    }
+    chosen = {"parts": parts, "recipe": recipe, "named_start": named_start, "steps": steps, "search_seed": seed}
+    return chosen | {"start": start, "stop": stop}
 
 
 def search_results() -> dict[str, Any]:

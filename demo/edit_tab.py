@@ -126,9 +126,8 @@ def direction_slider(callbacks: Callbacks, number: int) -> gr.Slider:
     directions = callbacks.editor().directions
     used = number < len(directions)
     return AmountSlider(
-        **(slider_properties(directions[number]) if used else {"minimum": -1, "maximum": 1}),
+        **(slider_properties(directions[number]) if used else {"minimum": -1, "maximum": 1, "step": 0.1}),
         value=0.0,
-        step=0.1,
         visible=used,
         interactive=True,
         buttons=["reset"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lelsd_core.directions import Direction
@@ -9,17 +10,33 @@ from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
 from lelsd_core.editor.session import describe_metrics
 
-NO_BREAK = "\N{NO-BREAK SPACE}"
+NO_BREAK = "\N{NARROW NO-BREAK SPACE}"  # which justified text does not widen, as it does the usual one
+
+
+def in_plain_words(name: str) -> str:
+    """A name as the page shows it: "brows-height" as "Brows height"."""
+    return name[:1].upper() + name[1:].replace("-", " ")
+
+
+def whole_steps(amount: float, step: float) -> float:
+    """The amount, or the nearest one towards 0 that is a whole number of steps."""
+    return round(math.trunc(round(amount / step, 6)) * step, 10)
 
 
 def slider_properties(direction: Direction) -> dict[str, Any]:
-    """Label, range and the words for both ends of a direction's slider; the style sheet moves the words apart."""
+    """Label, range, step and the words for both ends of a direction's slider; the style sheet moves the words apart.
+
+    A browser counts steps from the low end, so both ends are cut to whole steps: 0 can be reached then. The step is
+    0.1, or less where ten of them would go beyond an end.
+    """
     low, high = (end.replace(" ", NO_BREAK) for end in direction.ends)
+    step = min(0.1, 10.0 ** (math.floor(math.log10(min(-direction.low, direction.high))) - 1))
     return {
-        "label": (direction.name[:1].upper() + direction.name[1:]).replace("-", " "),
+        "label": in_plain_words(direction.name),
         "info": f"{low} {high}",
-        "minimum": direction.low,
-        "maximum": direction.high,
+        "minimum": whole_steps(direction.low, step),
+        "maximum": whole_steps(direction.high, step),
+        "step": step,
     }
 
 

@@ -67,10 +67,11 @@ def test_from_a_photo_to_sliders_that_stay(
     assert session.space == "W+"
     assert session.original.size == (32, 32)
     assert session.photo is not None
-    looks = [direction for direction in large.directions if direction.kind == "look"]
-    amounts = {direction.name: direction.high for direction in looks}
+    with pytest.raises(UserError, match="This picture shows no brows"):
+        large.edit(session, {"brows-shape": 1.0})
+    amounts = {direction.name: direction.high for direction in large.directions if direction.name != "brows-shape"}
     edit = large.edit(session, amounts)
-    assert set(edit.locality.parts) == {direction.name for direction in looks}
+    assert set(edit.locality.parts) == parts
     assert not np.array_equal(edit.picture, session.original)
     assert np.array_equal(large.render(session, dict.fromkeys(amounts, 0.0)), session.original)
 

@@ -10,6 +10,8 @@ import gradio as gr
 import numpy as np
 import pytest
 from gradio.data_classes import FileData, ImageData
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from demo.callbacks import FACE_SIZE, VIEWS, WHOLE, Callbacks, Face
@@ -329,10 +331,22 @@ def test_a_download_of_the_whole_photo_has_its_size(callbacks, opened):
     assert downloaded(data_url(Image.new("RGB", (LARGE // 1000 + 1, 1000)))).format == "JPEG"
 
 
+@given(st.floats(-16, -0.001), st.floats(0.001, 16))
+def test_a_slider_has_whole_steps_from_0_to_both_ends_and_goes_no_further(low, high):
+    direction = Direction("lips", "g", "f", "Z", np.zeros(1), low=low, high=high)
+    shown = slider_properties(direction)
+    step = shown["step"]
+    assert step <= 0.1
+    for end, usable in ((shown["minimum"], low), (shown["maximum"], high)):
+        assert end / step == pytest.approx(round(end / step), abs=1e-6)
+        assert 0 <= usable / end - 1 < 1.001 * step / abs(end) or end == pytest.approx(usable, rel=1e-6)
+        assert abs(end) >= 9 * step
+
+
 def test_sentences_are_grammatical():
     direction = Direction("lips", "g", "f", "Z", np.zeros(1), ends=("less red", "red"))
     assert slider_properties(direction)["label"] == "Lips"
-    assert slider_properties(direction)["info"].split(" ") == ["less\N{NO-BREAK SPACE}red", "red"]
+    assert slider_properties(direction)["info"].split(" ") == [f"less{NO_BREAK}red", "red"]
     assert "Nothing is changed" in describe_locality(None)
     assert "hair and mouth, which cover 30.0%" in describe_locality(Locality(("hair", "mouth"), 0.5, 0.3))
     assert "nose, hair and mouth, which" in describe_locality(Locality(("nose", "hair", "mouth"), 0.5, 0.3))

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.heldout import HeldOut
+from lelsd_core.faces.measures import MEASURES, Measure, measure, see
 from lelsd_core.localization import resized_mask
 from lelsd_core.segmenters import part_mask
 
 if TYPE_CHECKING:
     from lelsd_core.faces import FaceAligner
-    from lelsd_core.faces.measures import Measure
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 WORDS = (  # low end, high end, and the least difference between both ends for which they are used
@@ -45,8 +45,6 @@ def name_ends(
     factor, for a local move one of `MEASURES` first; if none does, the ends stay as they are. Samples that do not show
     the part, or a face, at both ends are left out. `aligner`: of the generator's pictures, if they are faces.
     """
-    from lelsd_core.faces.measures import measure, see  # with OpenCV, which what only loads a generator does without
-
     looks, motions = [], motions_of(direction, aligner)
     words = [*WORDS, *((spec.low, spec.high, spec.least) for spec in motions.values())]
     for amount in (direction.low, direction.high):
@@ -68,8 +66,6 @@ def name_ends(
 
 def motions_of(direction: Direction, aligner: FaceAligner | None) -> dict[str, Measure]:
     """Those of `MEASURES` that tell of a direction's parts; none where pictures are not faces."""
-    from lelsd_core.faces.measures import MEASURES
-
     if aligner is None or not aligner.frame.faces:
         return {}
     return {name: spec for name, spec in MEASURES.items() if {*spec.parts} & {*direction.parts}}
@@ -83,8 +79,6 @@ def motion(
 
     In % of the distance between the outer corners of the eyes, areas in % of its square; NaN where no face is seen.
     """
-    from lelsd_core.faces.measures import measure, see
-
     motions = motions_of(direction, aligner)
     parts, moved = samples.segmenter.parts, {name: [] for name in motions}
     for amount in (direction.low, direction.high) if motions else ():

@@ -23,7 +23,6 @@ from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import Samples, label_mask
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError
-from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.galleries.hub import fetch_folder, is_repository
 from lelsd_core.generators.base import Generator
 from lelsd_core.seeds import HELD_OUT
@@ -90,6 +89,8 @@ def fill_gallery(
     Raises:
         UserError: a config does not fit the generator, or the segmenter does not know a part.
     """
+    from lelsd_core.evaluation.calibration import calibrate  # loads OpenCV, which a generator does not need
+
     segmenter = adapt(segmenter)
     parts = usual_parts(segmenter) if parts is None else parts
     configs = configs or quick_configs(generator)
