@@ -16,7 +16,7 @@ from demo.components import InlineImage, Updates, event
 from demo.edit_tab import HOUR
 from demo.words import describe_direction, describe_progress, in_plain_words
 from lelsd_core.directions import Direction
-from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.config import PRESETS, usual_preset
 from lelsd_core.discovery.starts import NAMED
 from lelsd_core.editor import Session
 from lelsd_core.errors import UserError
@@ -28,11 +28,12 @@ MAX_STEPS = 4000  # of a search; the slider offers fewer
 MAX_NAME = 24  # letters of a direction's name
 CALIBRATION_SEEDS = HELD_OUT[:64]  # enough for a slider's range, and fast
 STRIP_SIZE = 256  # pixels of each picture in a preview
-RECIPES = ("Look", "Shape", "The paper's")
+RECIPES = dict(zip(PRESETS, ("Look", "Shape", "The paper's"), strict=True))  # by preset, its words
 NO_START = "anything"  # for a search that starts anywhere
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
 SEARCH = ("status", "curve", "strip", "direction")  # what `discover` changes
+RECIPE = ("recipe", "steps", "named_start")  # what `choose_recipe` changes
 
 
 class DiscoverCallbacks:
@@ -41,19 +42,18 @@ class DiscoverCallbacks:
     def __init__(self, callbacks: Callbacks) -> None:
         self.callbacks = callbacks
 
-    def settings(self, session: Session, recipe: str) -> DiscoverConfig:
-        """The settings of a search by one of `RECIPES`."""
-        editor = self.callbacks.editor(session)
-        look, shape, paper = RECIPES
-        usual = {look: editor.search_config, shape: editor.shape_config}
-        if recipe == paper:
-            return DiscoverConfig.paper(editor.generator, micro=editor.search_config.micro)
-        return usual.get(recipe, editor.search_config)
-
-    def show_steps(self, face: Face, recipe: str) -> Updates:
+    def show_recipe(self, face: Face, parts: list[str], recipe: str) -> Updates:
         """Offer the number of steps that a recipe has, and the starts that shapes can have."""
-        shape = recipe == RECIPES[1] and self.callbacks.editor(face.session).aligner.frame.faces
-        return {"steps": self.settings(face.session, recipe).steps, "named_start": gr.update(visible=shape)}
+        editor = self.callbacks.editor(face.session)
+        shape = recipe == "shape" and editor.aligner.frame.faces
+        return {"steps": editor.config_for(parts, recipe).steps, "named_start": gr.update(visible=shape)}
+
+    def choose_recipe(self, face: Face, parts: list[str], recipe: str, recipe_chosen: bool) -> Updates:
+        """Change to the recipe that suits the parts, unless a person chose one."""
+        suited = usual_preset(parts, self.callbacks.editor(face.session).shaped)
+        if recipe_chosen or not parts or recipe == suited:
+            return {}
+        return {"recipe": suited} | self.show_recipe(face, parts, suited)
 
     def choose_start(self, face: Face, named_start: str) -> Updates:
         """Check the parts that a start is about; where there are none, the choice stays as it is."""
@@ -67,7 +67,7 @@ class DiscoverCallbacks:
         parts: list[str],
         steps: float,
         search_seed: float,
-        recipe: str = RECIPES[0],
+        recipe: str | None = None,
         named_start: str = NO_START,
     ) -> Iterator[Updates]:
         """Search for a direction; yields its status, curve, preview on the current face, and the direction so far."""
@@ -76,11 +76,10 @@ class DiscoverCallbacks:
             raise UserError(f"All {self.callbacks.slider_count} sliders are in use; reload the page to start again.")
         editor = self.callbacks.editor(session)
         config = replace(
-            self.settings(session, recipe),
-            parts=tuple(parts or ()),
+            editor.config_for(parts or (), recipe),
             steps=int(min(max(steps or 1, 1), MAX_STEPS)),
             seed=int(min(max(search_seed or 0, 0), 2**31)),
-            start=(named_start,) if recipe == RECIPES[1] and named_start in NAMED else (),
+            start=(named_start,) if recipe == "shape" and named_start in NAMED else (),
         )
         if config.start and not editor.measured:
             yield {"status": f"Looking at samples to learn what “{named_start}” is; this takes a while once."}
@@ -135,14 +134,15 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, A
             components = search_options(callbacks)
         with gr.Column(scale=6, min_width=300):
             components |= search_results()
-    components["direction"] = gr.State(None, time_to_live=HOUR)
+    components["direction"], components["recipe_chosen"] = gr.State(None, time_to_live=HOUR), gr.State(False)
     discover, named = DiscoverCallbacks(callbacks), edit | components
     running = components["start"].click(
         **event(discover.discover, named, SEARCH), show_progress="hidden", concurrency_limit=1, **queued
     )
     unqueued = {"queue": False, "api_visibility": "private"}
-    shown = event(discover.show_steps, named, ("steps", "named_start"))
-    components["recipe"].change(**shown, show_progress="hidden", **unqueued)
+    components["parts"].change(**event(discover.choose_recipe, named, RECIPE), show_progress="hidden", **unqueued)
+    chosen = components["recipe"].input(lambda: True, None, components["recipe_chosen"], **unqueued)
+    chosen.then(**event(discover.show_recipe, named, RECIPE[1:]), show_progress="hidden", **unqueued)
     chosen = event(discover.choose_start, named, ("parts",))
     components["named_start"].input(**chosen, show_progress="hidden", **unqueued)
     stopped = components["stop"].click(None, cancels=[running], **unqueued)
@@ -158,19 +158,24 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, A
 
 def search_options(callbacks: Callbacks) -> dict[str, Any]:
     """Which parts should change, the recipe and the length of the search."""
-    editor = callbacks.editor()
-    parts = gr.CheckboxGroup(part_names(editor), value=["mouth"], label="What should change", elem_id="parts")
-    usual = editor.search_config.steps
-    steps = gr.Slider(20, 1200, usual, step=20, label="Steps", info="More steps, more local.", elem_id="steps")
+    editor, usual_parts = callbacks.editor(), ["mouth"]
+    parts = gr.CheckboxGroup(part_names(editor), value=usual_parts, label="What should change", elem_id="parts")
+    usual, usual_steps = usual_preset(usual_parts, editor.shaped), editor.config_for(usual_parts).steps
+    steps = gr.Slider(20, 1200, usual_steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps")
     info = (
         "Look: light and colour. Shape: form and size, let in only around the part. The paper's compares feature maps "
         "of all layers: it takes many times as long."
     )
-    recipe = gr.Radio(RECIPES, value=RECIPES[0], label="What kind of change", info=info, elem_id="recipe")
+    recipes = [(words, preset) for preset, words in RECIPES.items()]
+    recipe = gr.Radio(recipes, value=usual, label="What kind of change", info=info, elem_id="recipe")
     info = "What the search starts from and stays near."
     starts = [(in_plain_words(name), name) for name in (NO_START, *NAMED)]
     named_start = gr.Dropdown(
-        starts, value=NO_START, label="What should move", info=info, visible=False, elem_id="named-start"
+        *(starts, NO_START),
+        label="What should move",
+        info=info,
+        visible=usual == "shape" and editor.aligner.frame.faces,
+        elem_id="named-start",
     )
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Start", info=info, precision=0, elem_id="discover-seed")

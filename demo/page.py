@@ -11,7 +11,7 @@ import gradio as gr
 
 from demo.callbacks import EDITED, MODEL, NEW_FACE, REFINED, Callbacks
 from demo.components import event
-from demo.discover_tab import discover_tab
+from demo.discover_tab import RECIPE, DiscoverCallbacks, discover_tab
 from demo.edit_tab import HOUR, edit_tab
 from demo.models import ModelManager
 from demo.theme import ABOUT
@@ -106,4 +106,7 @@ def connect_models(callbacks: Callbacks, c: dict[str, Any], page: gr.Blocks) -> 
     page.load(**event(callbacks.page_opened, c, MODEL), **QUIET)
     gr.on([c["model"].input, c["model_timer"].tick], **event(callbacks.model_status, c, MODEL), **QUIET)
     changed = dict.fromkeys([*NEW_FACE, *MODEL, "parts"])
-    c["model_button"].click(**event(callbacks.use_model, c, changed), show_progress_on=[c["note"]], **QUEUED)
+    used = c["model_button"].click(**event(callbacks.use_model, c, changed), show_progress_on=[c["note"]], **QUEUED)
+    discover = DiscoverCallbacks(callbacks)
+    suited = used.success(**event(discover.choose_recipe, c, RECIPE), **QUIET)
+    suited.then(**event(discover.show_recipe, c, RECIPE[1:]), **QUIET)  # steps differ from model to model

@@ -246,6 +246,7 @@ def load_editor(
         cached_directions(generator, segmenter) if gallery is None else named_apart(gallery),
         search_config=network.discover,
         shape_config=network.shapes(generator),
+        shaped=network.shaped,
         measured=network.measured,
         refinement_steps=network.refinement,
         metric_networks=MetricNetworks(sface=local("sface"), points=getattr(frame, "points", None)),

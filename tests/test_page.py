@@ -379,27 +379,38 @@ def test_a_search_shows_its_curve_and_its_direction_becomes_a_slider(callbacks, 
 def test_the_paper_s_recipe_is_a_choice(callbacks, face):
     discover = DiscoverCallbacks(callbacks)
     editor = callbacks.editor(face.session)
-    assert discover.show_steps(face, RECIPES[2])["steps"] == 200
-    assert discover.show_steps(face, RECIPES[0])["steps"] == editor.search_config.steps
-    assert discover.show_steps(face, RECIPES[1])["steps"] == editor.shape_config.steps
-    direction = list(discover.discover(face, ["hair"], 1, 1, RECIPES[2]))[-1]["direction"]
+    steps = {preset: discover.show_recipe(face, ["hair"], preset)["steps"] for preset in RECIPES}
+    assert steps == {"look": editor.search_config.steps, "shape": editor.shape_config.steps, "paper": 200}
+    direction = list(discover.discover(face, ["hair"], 1, 1, "paper"))[-1]["direction"]
     assert direction.facts["norm"] == "free"
     assert len(direction.facts["layers"]) == 4, "all layers"
 
 
 def test_a_shape_is_searched_from_a_start_with_a_name(callbacks, face):
     discover = DiscoverCallbacks(callbacks)
-    visible = [discover.show_steps(face, recipe)["named_start"]["visible"] for recipe in RECIPES]
-    assert visible == [False, True, False]
+    visible = {preset: discover.show_recipe(face, ["mouth"], preset)["named_start"]["visible"] for preset in RECIPES}
+    assert visible == {"look": False, "shape": True, "paper": False}
     assert discover.choose_start(face, "smile") == {"parts": ["mouth"]}
     assert discover.choose_start(face, NO_START) == {}
-    found = list(discover.discover(face, ["mouth"], 2, 1, RECIPES[1], "smile"))[-1]["direction"]
+    found = list(discover.discover(face, ["mouth"], 2, 1, "shape", "smile"))[-1]["direction"]
     assert (found.kind, found.ends, found.local.around) == ("shape", ("pouting", "smiling"), ("mouth",))
     assert found.facts["start"] == ("smile",)
-    plain = list(discover.discover(face, ["mouth"], 2, 1, RECIPES[0], "smile"))[-1]["direction"]
+    plain = list(discover.discover(face, ["mouth"], 2, 1, "look", "smile"))[-1]["direction"]
     assert (plain.kind, plain.facts["start"]) == ("look", ()), "a look has no start"
     added = discover.add_slider(face, found, "my smile")
     assert added["face"].session.directions[-1].local == found.local
+
+
+def test_the_parts_choose_the_recipe_until_a_person_does(callbacks, face):
+    """On digiface-64 shapes of a mouth have the greater variety, and looks of eyes (tests/bench/evidence.py)."""
+    discover = DiscoverCallbacks(callbacks)
+    assert discover.choose_recipe(face, ["mouth"], "look", False)["recipe"] == "shape"
+    assert discover.choose_recipe(face, ["mouth"], "look", True) == {}, "a person's choice stays"
+    assert discover.choose_recipe(face, ["mouth"], "shape", False) == {}, "steps that were chosen stay"
+    assert discover.choose_recipe(face, ["mouth", "eyes"], "shape", False)["recipe"] == "look"
+    assert discover.choose_recipe(face, [], "shape", False) == {}
+    kinds = {part: list(discover.discover(face, [part], 1, 1))[-1]["direction"].kind for part in ("mouth", "eyes")}
+    assert kinds == {"mouth": "shape", "eyes": "look"}
 
 
 def test_a_search_that_is_impossible_raises_user_error(callbacks, face):

@@ -15,12 +15,15 @@ from torch import Tensor
 from lelsd_core import DiscoverConfig, UserError, discover, load_generator, localization
 from lelsd_core.__main__ import main
 from lelsd_core.cli import official as race
+from lelsd_core.cli.discover import load_networks
+from lelsd_core.cli.parser import build_parser
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.search import SearchState
 from lelsd_core.generators import Generator
 from lelsd_core.localization import resized_mask
 from lelsd_core.seeds import OFFICIAL, TRAINING
 from lelsd_core.segmenters import Parts, Segmenter
+from lelsd_core.weights.catalogue import spec_of
 from tests import official
 from tests.test_generators_definitions import plain_filter, record
 
@@ -249,6 +252,25 @@ def test_the_command_takes_the_preset_and_flags_override_it(tmp_path, few_held_o
     found = Direction.load(out)
     assert (found.space, found.facts["truncation"], found.facts["batch"]) == ("W", PSI, 4)
     assert found.facts["layers"] == ["4.conv1", "8.conv0", "8.conv1", "64.conv1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "space", "local"),
+    [
+        (["--parts", "mouth"], "Z", "8.conv"),
+        (["--parts", "mouth", "brows"], "Z", "8.conv"),
+        (["--parts", "mouth", "eyes"], "S", ""),
+        (["--parts", "eyes", "--start", "gaze"], "Z", "8.conv"),
+        (["--parts", "eyes", "--around", "skin"], "Z", "8.conv"),
+        (["--parts", "mouth", "--space", "Z"], "Z", ""),
+        (["--parts", "mouth", "--preset", "look"], "S", ""),
+        (["--parts", "eyes", "--preset", "shape", "--local", "16.conv"], "Z", "16.conv"),
+    ],
+)
+def test_the_command_looks_for_what_suits_the_parts_and_the_flags(flags, space, local) -> None:
+    options = build_parser().parse_args(["discover", "d.safetensors", "--generator", "digiface-64", *flags])
+    *_, config = load_networks(options, spec_of("digiface-64"), torch.device("cpu"))
+    assert (config.space, config.local) == (space, local)
 
 
 def test_where_there_is_no_truncation_it_is_refused(tmp_path) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from lelsd_core.device import choose_device
 from lelsd_core.directions import Direction
-from lelsd_core.discovery.config import PRESETS, DiscoverConfig
+from lelsd_core.discovery.config import PRESETS, DiscoverConfig, usual_preset
 from lelsd_core.discovery.samples import EarlyStopping
 from lelsd_core.discovery.search import discover
 from lelsd_core.discovery.starts import Measured, in_words, starts_of
@@ -79,9 +79,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def load_networks(
     options: argparse.Namespace, spec: Network, device: torch.device
 ) -> tuple[Generator, Segmenter, DiscoverConfig]:
-    """The networks, and the checked settings: the generator's own or a preset's, with the flags on top.
+    """The networks, and the checked settings of a preset with the flags on top.
 
-    Names are checked before the larger files are fetched.
+    Flags of local moves ask for shapes and those of another space for a look; without either, the parts decide. Names
+    are checked before the larger files are fetched.
     """
     if options.preset not in (None, *PRESETS):
         raise UserError(unknown_name("preset", options.preset, PRESETS))
@@ -92,8 +93,13 @@ def load_networks(
     config = spec.discover.with_values(**given)
     segmenter.parts.channels(config.parts)
     generator = load_generator(options.generator, device)
-    if options.preset == "paper":
+    preset = options.preset or usual_preset(config.parts, spec.shaped)
+    if not options.preset and given.keys() & {"local", "around", "box", "start"}:
+        preset = "shape"
+    elif not options.preset and given.keys() & {"space", "slots"}:
+        preset = "look"
+    if preset == "paper":
         config = DiscoverConfig.paper(generator, **{"micro": config.micro, **given})
-    elif options.preset == "shape":
+    elif preset == "shape":
         config = spec.shapes(generator).with_values(**given)
     return generator, segmenter, config.check(generator, segmenter)

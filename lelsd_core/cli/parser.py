@@ -112,7 +112,7 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
 def add_discover(parser: argparse.ArgumentParser) -> None:
     """Flags of `discover`: one for each field of `DiscoverConfig`; the defaults depend on the generator."""
     parser.add_argument("out", help="file to write; further directions get -2, -3 ... before the ending")
-    presets = "paper: the paper's recipe; shape: local moves, for shapes; other flags override it [the generator's own]"
+    presets = "look: global moves; shape: local moves; paper: the paper's recipe; flags override it [by the parts]"
     add_networks(parser)
     parser.add_argument("--segmenter-weights", metavar="FILE", help="weights of a segmenter named without a file")
     parser.add_argument("--preset", help=presets)

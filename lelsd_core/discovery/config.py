@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,14 @@ SHAPES = {  # settings of a search for local moves, where they are not the defau
     "apart": 0.7,
 }
 LOCAL_SIZE = 1 / 16  # a local move is let in at the last map of at least this share of the picture's size, and 8 pixels
-PRESETS = ("paper", "shape")
+PRESETS = ("look", "shape", "paper")  # global moves in the finest space, local moves, the paper's recipe
 DILATE, FEATHER = 1 / 32, 1 / 16  # of the soft mask of a local move, in shares of the frame's width
 REACH = 0.25  # the fitted largest amount, in mean distances between the codes of two samples
+
+
+def usual_preset(parts: Collection[str], shaped: Collection[str]) -> str:
+    """The one of `PRESETS` for a new search for some parts: "shape" if all are among `shaped`, else "look"."""
+    return "shape" if parts and {*parts} <= {*shaped} else "look"
 
 
 def option(default: object, help_text: str, kind: type | None = None) -> Any:

@@ -8,7 +8,7 @@ An `Editor` holds the models and is shared by all users. A `Session` holds one u
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from lelsd_core.directions import Direction, check_reach, clamp_amounts, edited_codes, limited, moved_parts
-from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.discovery.config import PRESETS, DiscoverConfig, usual_preset
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
 from lelsd_core.discovery.starts import Measured, in_words, starts_of
@@ -59,8 +59,9 @@ class Editor:
         generator, inverter, segmenter, aligner: loaded, and made for each other.
         directions: the directions that sessions start with; each must have been made for this generator.
         search_config: defaults of a discovery with this generator, of global moves.
-        measured: file of what samples show, for named starts, see `discovery.starts`; None = measure some then.
         shape_config: the same for local moves; None = `DiscoverConfig.shapes`.
+        shaped: parts for which a discovery looks for local moves, unless it is told otherwise.
+        measured: file of what samples show, for named starts, see `discovery.starts`; None = measure some then.
         metric_networks: networks that measure the quality of an inversion; LPIPS also guides it.
         refinement_steps: of a balanced refinement on a CPU; None = `inversion.refine.STEPS`, as on other devices.
         preview: width in pixels of a preview, for generators that make a smaller picture on the way.
@@ -76,6 +77,7 @@ class Editor:
         *,
         search_config: DiscoverConfig | None = None,
         shape_config: DiscoverConfig | None = None,
+        shaped: Collection[str] = (),
         measured: Path | None = None,
         metric_networks: MetricNetworks | None = None,
         refinement_steps: int | None = None,
@@ -86,7 +88,7 @@ class Editor:
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, adapt(segmenter), aligner
         self.directions = tuple(directions)
         self.search_config = search_config or DiscoverConfig()
-        self.shape_config = shape_config or DiscoverConfig.shapes(generator)
+        self.shape_config, self.shaped = shape_config or DiscoverConfig.shapes(generator), frozenset(shaped)
         self.metric_networks = metric_networks or MetricNetworks()
         self.measured = measured
         self.refinement_steps, self.preview_size = refinement_steps, preview
@@ -359,6 +361,18 @@ class Editor:
             if not self.aligner.frame.faces or (picture.mean() > DARK and self.aligner.in_place(picture, 0.1)):
                 break
         return seed
+
+    def config_for(self, parts: Collection[str], preset: str | None = None) -> DiscoverConfig:
+        """The settings of a discovery for some parts, by one of `PRESETS`; None = by `usual_preset`.
+
+        UserError for an unknown preset.
+        """
+        preset = preset or usual_preset(parts, self.shaped)
+        if preset not in PRESETS:
+            raise UserError(unknown_name("preset", preset, PRESETS))
+        if preset == "paper":
+            return DiscoverConfig.paper(self.generator, parts=tuple(parts), micro=self.search_config.micro)
+        return replace(self.shape_config if preset == "shape" else self.search_config, parts=tuple(parts))
 
     def discover(self, session: Session, config: DiscoverConfig) -> Iterator[tuple[Progress, Session]]:
         """Search for new directions; each step comes with the session that has them as its last directions.

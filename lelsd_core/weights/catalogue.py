@@ -112,6 +112,7 @@ class Network:
     directions: str | Path | None = None
     search: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
+    shaped: tuple[str, ...] = ()
     measured: str | Path | None = None
     refinement: int | None = None
     first_seed: int = 0
