@@ -28,7 +28,11 @@ from lelsd_core.weights.catalogue import segmenter_of, spec_of
 FRINGE = (10 / 64, 0.0, 54 / 64, 26 / 64)  # the forehead and the hair above it, in shares of the frame
 FREE = {  # a search that starts anywhere
     "box": (8 / 64, 0.0, 56 / 64, 26 / 64),
-    **{"dilate": 0.0, "feather": 0.1, "start": (), "count": 3, "steps": 120},
+    "dilate": 0.0,
+    "feather": 0.1,
+    "start": (),
+    "count": 3,
+    "steps": 120,
     **dict.fromkeys(("truncation", "least", "most")),
 }
 SHAPES: dict[str, dict[str, dict[str, Any]]] = {  # generator -> name -> fields of the search; by eye: "limits", ...
