@@ -178,7 +178,7 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
         elem_id="named-start",
     )
     info = "Another number finds another direction."
-    seed = gr.Number(1, label="Start", info=info, precision=0, elem_id="discover-seed")
+    seed = gr.Number(1, label="Seed", info=info, precision=0, elem_id="discover-seed")
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", elem_id="stop", min_width=120)

@@ -224,6 +224,8 @@ def main(arguments: list[str] | None = None) -> None:
         if not str(setting).startswith(tuple(options.only)):
             continue
         for part in parts:
+            if setting.mask == "box" and part not in BOXES:
+                continue
             usual = replace(usual, parts=(part,), steps=options.steps, count=options.count)
             *_, last = discover(generator, segmenter, setting.config(usual, generator))
             f = judge.finding(last.directions)
