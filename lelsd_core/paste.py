@@ -117,7 +117,8 @@ def movement(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     reach = max(3, len(before) // 16 | 1)
     change = cv2.blur(np.abs(after - before).max(2), (reach, reach))
-    change = cv2.resize(smooth(cv2.erode(change, np.ones((reach, reach))) / CHANGED), (SIDE, SIDE)).clip(0, 1)
+    change = cv2.erode(change, np.ones((reach // 2 | 1, reach // 2 | 1)))
+    change = cv2.resize(smooth(change / CHANGED), (SIDE, SIDE)).clip(0, 1)
     old, new = (cv2.cvtColor(resized(picture, SIDE), cv2.COLOR_RGB2GRAY) for picture in (before, after))
     finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow = blurred(finder.calc(even(new), even(old), None), CALM * SIDE) * change[..., None]

@@ -67,6 +67,18 @@ def test_detail_of_what_is_gone_fades():
     assert (np.asarray(kept) == np.asarray(photo)).all()
 
 
+def test_no_outline_stays_of_what_is_gone():
+    """Of a head whose outline the inversion does not meet exactly, by less than two of its pixels."""
+    y, x = np.mgrid[:256, :256] - 128
+    photo, outline = (Image.fromarray(np.uint8(60 + 120 * (np.hypot(x, y) > r))).convert("RGB") for r in (73, 70))
+    before, empty = outline.resize((128, 128), Image.Resampling.BOX), Image.new("RGB", (128, 128), (180, 180, 180))
+    gone, ghost = (np.asarray(paste(photo, before, empty, WHOLE), float) for paste in (paste_detail, paste_change))
+    ring = abs(np.hypot(x, y) - 72) < 6
+    left, usual = (180 - pasted[ring].min() for pasted in (gone, ghost))
+    assert usual > 60
+    assert left < 0.35 * usual
+
+
 def test_light_and_colour_keep_all_detail():
     photo, before = scene(LEFT, 256, dots=True), scene(LEFT, 128, dots=False)
     for change in (lambda p: p * 1.2, lambda p: p + np.array([20, 0, -20]), lambda p: p * 0.7 + 30):

@@ -5,8 +5,8 @@
     `GALLERY` --LELSD, from a named start if there is one--> vectors --held-out samples--> ranges, figures, motion
 
 Each entry holds the fields of its search, on top of the generator's own for looks or for shapes, and what was chosen by
-eye on sheets and photos: the words for the ends, a range narrower than the figures allow, and which of several
-directions that were found at once. `--measure` keeps the vectors that are there.
+eye on sheets and photos: the words for the ends, a range narrower than the figures allow, which of several directions
+that were found at once, and a smaller box to let it in. `--measure` keeps the vectors that are there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lelsd_core.evaluation.calibration import calibrate, range_samples
 from lelsd_core.evaluation.heldout import HeldOut, held_out
 from lelsd_core.evaluation.naming import motion
 from lelsd_core.images import enlarge, grid, to_pil
+from lelsd_core.local import LocalMove
 from lelsd_core.registry import build_frame, load_aligner, load_generator, load_segmenter
 from lelsd_core.seeds import HELD_OUT
 from lelsd_core.weights.catalogue import segmenter_of, spec_of
@@ -53,6 +54,7 @@ HAIR = {  # three local moves at once, of hair and forehead
     "least": None,
     "most": None,
 }
+FOREHEAD = (16 / 64, 8 / 64, 48 / 64, 24 / 64)
 GALLERY: dict[str, dict[str, dict[str, Any]]] = {
     "digiface-64": {
         "background": look("background", "darker", "brighter"),
@@ -89,7 +91,7 @@ GALLERY: dict[str, dict[str, dict[str, Any]]] = {
         "nose-length": shape("nose", "nose-length", (-3.0, 4.0)),
         "nose-width": shape("nose", "nose-width"),
         "jaw": shape("skin", "jaw"),
-        "fringe": shape("hair", "", (-6.0, 2.0), ends=("bare forehead", "fringe"), take=0, **HAIR),
+        "fringe": shape("hair", "", (-6.0, 6.0), ends=("bare forehead", "fringe"), take=0, inside=FOREHEAD, **HAIR),
         "curls": shape("hair", "", (-4.0, 6.0), ends=("smooth", "curly"), take=2, **HAIR),
         "hair-length": shape("hair", "hair-length"),
     },
@@ -155,8 +157,11 @@ def main() -> None:
             folder / f"{name}.safetensors",
             time.perf_counter(),
         )
-        limits, ends = fields.pop("limits"), fields.pop("ends", None)
+        limits, ends, inside = fields.pop("limits"), fields.pop("ends", None), fields.pop("inside", None)
         found = Direction.load(path) if options.measure else replace(maker.find(**fields), name=name)
+        if inside:
+            place = LocalMove.of(DiscoverConfig(local=found.local.layer, box=inside))
+            found = replace(found, local=replace(found.local, painted=place.painted))
         made = maker.measure(replace(found, ends=ends or found.ends), limits)
         made = replace(made, ends=ends or made.ends)
         made.save(path)
