@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lelsd_core.faces.measures import MEASURES, Faces, measure, see
+from lelsd_core.registry import load_editor
 
 EYES = {33: (0.4, 0.4), 263: (0.6, 0.4)}  # in shares of the picture's side: one eye distance is 0.2
 
@@ -72,3 +73,27 @@ def test_a_real_face_has_the_numbers_that_it_shows(editor, astronaut):
     assert measure(again, ("turn",)).item() == pytest.approx(-numbers["turn"], abs=0.05)
     nothing = see(editor.aligner, torch.zeros_like(picture), editor.segmenter.segment(picture), editor.segmenter.parts)
     assert measure(nothing).isnan().all()
+
+
+@pytest.mark.parametrize(("name", "hair"), [("digiface-64", "fringe"), ("blaze-256", "parting")])
+def test_on_a_photo_the_mouth_closes_brows_rise_and_the_forehead_is_bared(name, hair, astronaut):
+    """Measured in the whole photo that has been edited, as a person would see it; in eye distances."""
+    editor = load_editor(name)
+    session = editor.open(astronaut)
+    ends = {direction.name: (direction.low, direction.high) for direction in session.directions}
+
+    def numbers(amounts: dict[str, float]) -> dict[str, float]:
+        photo = editor.paste(session, astronaut, editor.render(session, amounts), amounts)
+        picture = editor.aligner.cut(photo, editor.aligner.find(photo)[0]).picture
+        seen = see(editor.aligner, picture, editor.segmenter.segment(picture), editor.segmenter.parts)
+        return dict(zip(MEASURES, measure(seen)[0].tolist(), strict=True))
+
+    before = numbers({})
+    edited = numbers({"mouth-open": ends["mouth-open"][0], "brows-height": ends["brows-height"][1]})
+    assert edited["mouth-open"] < 0.04 < 0.1 < before["mouth-open"]
+    assert edited["brows"] > before["brows"] + 0.025
+    for still in ("gaze", "nose-width", "jaw", "turn"):
+        assert abs(edited[still] - before[still]) < 0.03
+    bared = numbers({hair: ends[hair][0]})
+    assert bared["fringe"] < before["fringe"] - 0.05
+    assert abs(bared["mouth-open"] - before["mouth-open"]) < 0.02

@@ -91,7 +91,7 @@ GALLERY: dict[str, dict[str, dict[str, Any]]] = {
         "nose-length": shape("nose", "nose-length", (-3.0, 4.0)),
         "nose-width": shape("nose", "nose-width"),
         "jaw": shape("skin", "jaw"),
-        "fringe": shape("hair", "", (-6.0, 6.0), ends=("bare forehead", "fringe"), take=0, inside=FOREHEAD, **HAIR),
+        "parting": shape("hair", "", (-6.0, 2.0), ends=("side parting", "swept back"), take=0, inside=FOREHEAD, **HAIR),
         "curls": shape("hair", "", (-4.0, 6.0), ends=("smooth", "curly"), take=2, **HAIR),
         "hair-length": shape("hair", "hair-length"),
     },
