@@ -10,7 +10,7 @@ from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
 from lelsd_core.editor.session import describe_metrics
 
-NO_BREAK = "\N{NARROW NO-BREAK SPACE}"  # which justified text does not widen, as it does the usual one
+NO_BREAK = 2 * "\N{NARROW NO-BREAK SPACE}"  # which justified text does not widen, as it does the usual one
 
 
 def in_plain_words(name: str) -> str:

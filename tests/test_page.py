@@ -402,15 +402,15 @@ def test_a_shape_is_searched_from_a_start_with_a_name(callbacks, face):
 
 
 def test_the_parts_choose_the_recipe_until_a_person_does(callbacks, face):
-    """On digiface-64 shapes of a mouth have the greater variety, and looks of eyes (tests/bench/evidence.py)."""
+    """On digiface-64 shapes have the greater variety for all parts of a face (tests/bench/evidence.py)."""
     discover = DiscoverCallbacks(callbacks)
     assert discover.choose_recipe(face, ["mouth"], "look", False)["recipe"] == "shape"
     assert discover.choose_recipe(face, ["mouth"], "look", True) == {}, "a person's choice stays"
     assert discover.choose_recipe(face, ["mouth"], "shape", False) == {}, "steps that were chosen stay"
-    assert discover.choose_recipe(face, ["mouth", "eyes"], "shape", False)["recipe"] == "look"
+    assert discover.choose_recipe(face, ["mouth", "background"], "shape", False)["recipe"] == "look"
     assert discover.choose_recipe(face, [], "shape", False) == {}
-    kinds = {part: list(discover.discover(face, [part], 1, 1))[-1]["direction"].kind for part in ("mouth", "eyes")}
-    assert kinds == {"mouth": "shape", "eyes": "look"}
+    found = {part: list(discover.discover(face, [part], 1, 1))[-1]["direction"] for part in ("mouth", "background")}
+    assert {part: direction.kind for part, direction in found.items()} == {"mouth": "shape", "background": "look"}
 
 
 def test_a_search_that_is_impossible_raises_user_error(callbacks, face):

@@ -259,12 +259,12 @@ def test_the_command_takes_the_preset_and_flags_override_it(tmp_path, few_held_o
     [
         (["--parts", "mouth"], "Z", "8.conv"),
         (["--parts", "mouth", "brows"], "Z", "8.conv"),
-        (["--parts", "mouth", "eyes"], "S", ""),
-        (["--parts", "eyes", "--start", "gaze"], "Z", "8.conv"),
-        (["--parts", "eyes", "--around", "skin"], "Z", "8.conv"),
+        (["--parts", "mouth", "background"], "S", ""),
+        (["--parts", "clothes", "--start", "gaze"], "Z", "8.conv"),
+        (["--parts", "clothes", "--around", "skin"], "Z", "8.conv"),
         (["--parts", "mouth", "--space", "Z"], "Z", ""),
         (["--parts", "mouth", "--preset", "look"], "S", ""),
-        (["--parts", "eyes", "--preset", "shape", "--local", "16.conv"], "Z", "16.conv"),
+        (["--parts", "clothes", "--preset", "shape", "--local", "16.conv"], "Z", "16.conv"),
     ],
 )
 def test_the_command_looks_for_what_suits_the_parts_and_the_flags(flags, space, local) -> None:

@@ -50,7 +50,6 @@ SHAPES = {  # settings of a search for local moves, where they are not the defau
     "steps": 90,
     "batch": 4,
     "lr": 0.03,
-    "compare": "changes",
     "apart": 0.7,
 }
 LOCAL_SIZE = 1 / 16  # a local move is let in at the last map of at least this share of the picture's size, and 8 pixels

@@ -195,7 +195,7 @@ def settings_of(generator: Generator) -> list[Setting]:
     layers = [name for size, name in sizes.items() if 4 < size <= generator.resolution // 4]
     found += [Setting(usual.space, local=usual.local, mask=m, compare=usual.compare) for m in MASKS]
     found += [Setting(usual.space, local=layer, compare=usual.compare) for layer in layers if layer != usual.local]
-    found.append(Setting(usual.space, local=usual.local, compare="vectors"))
+    found.append(Setting(usual.space, local=usual.local, compare="changes"))
     coarse = [space for space in generator.space_names[:-1] if space != usual.space]
     return found + [Setting(space, local=usual.local, compare=usual.compare) for space in coarse]
 
