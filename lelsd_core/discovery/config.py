@@ -51,6 +51,7 @@ SHAPES = {  # settings of a search for local moves, where they are not the defau
     "batch": 4,
     "lr": 0.03,
     "apart": 0.7,
+    "hold": 4.0,
 }
 LOCAL_SIZE = 1 / 16  # a local move is let in at the last map of at least this share of the picture's size, and 8 pixels
 PRESETS = ("look", "shape", "paper")  # global moves in the finest space, local moves, the paper's recipe
