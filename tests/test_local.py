@@ -80,11 +80,11 @@ def test_a_local_move_is_the_formula_in_every_space_of_every_architecture(genera
         assert (made - generator.synthesize(still, finest).image).abs().max() > 1e-4, space
 
 
-def test_maps_that_are_mixed_before_a_convolution_are_as_if_mixed_behind_it():
+@pytest.mark.parametrize("count", [1, 3])
+def test_maps_that_are_mixed_before_a_convolution_are_as_if_mixed_behind_it(count):
     random = torch.Generator().manual_seed(0)
-    still, changes, masks, weight = (
-        torch.randn(size, generator=random) for size in ((2, 5, 4, 3), (3, 2, 5, 4, 3), (3, 2, 1, 8, 6), (5, 7, 4, 4))
-    )
+    sizes = (2, 5, 4, 3), (count, 2, 5, 4, 3), (count, 2, 1, 8, 6), (5, 7, 4, 4)
+    still, changes, masks, weight = (torch.randn(size, generator=random) for size in sizes)
 
     def convolved(x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, weight, stride=2, padding=1)

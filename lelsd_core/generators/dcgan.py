@@ -125,18 +125,20 @@ def mixed_convolution(still: Tensor, changes: Tensor, masks: Tensor, weight: Ten
     Returns:
         (B, O, 2h, 2w), without bias: the mean, weighted by the masks, of what each map becomes.
     """
-    height, width = still.shape[-2:]
-    still, changes = F.pad(still, (1,) * 4), F.pad(changes, (1,) * 4)
+    batch, channels, height, width = still.shape
+    still = F.pad(still, (1,) * 4).permute(0, 2, 3, 1)  # (B, h + 2, w + 2, C)
+    changes = F.pad(changes, (1,) * 4).permute(1, 3, 4, 0, 2).contiguous()  # (B, h + 2, w + 2, K, C)
+    masks = masks[:, :, 0].permute(1, 2, 3, 0)  # (B, 2h, 2w, K)
     quarters = []  # even and odd rows, even and odd columns
     for (p, rows), (q, columns) in product(enumerate(TAPS), repeat=2):
-        taps = []
+        shares, made = masks[:, p::2, q::2].reshape(-1, 1, masks.shape[-1]), 0
         for (down, row), (right, column) in product(rows, columns):
-            window = (..., slice(1 + down, 1 + down + height), slice(1 + right, 1 + right + width))
-            mixed = still[window] + (masks[..., p::2, q::2] * changes[window]).sum(0)
-            taps.append(torch.einsum("bchw,co->bohw", mixed, weight[:, :, row, column]))
-        quarters.append(sum(taps))
-    pixels = torch.stack(quarters, -1).unflatten(-1, (2, 2))  # (B, O, h, w, 2, 2)
-    return pixels.permute(0, 1, 2, 4, 3, 5).flatten(4, 5).flatten(2, 3)
+            window = (slice(None), slice(1 + down, 1 + down + height), slice(1 + right, 1 + right + width))
+            change = shares @ changes[window].reshape(-1, *changes.shape[-2:])  # (B h w, 1, C)
+            made = made + (still[window].reshape(-1, channels) + change[:, 0]) @ weight[:, :, row, column]
+        quarters.append(made)
+    pixels = torch.stack(quarters, -1).view(batch, height, width, -1, 2, 2)
+    return pixels.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def fold_batch_norm(weights: Mapping[str, Tensor], number: int) -> tuple[Tensor, Tensor]:
