@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -52,6 +53,14 @@ class LocalMove:
                 raise UserError("A painted mask must have rows of one length, of numbers from 0 to 1.")
             if not any(numbers):
                 raise UserError("The painted region is empty; paint the part of the picture that should change.")
+
+    @cached_property
+    def number(self) -> int:
+        """Its hash, computed once: a painted mask has thousands of numbers, and an edit looks it up often."""
+        return hash((self.layer, self.around, self.dilate, self.feather, self.painted))
+
+    def __hash__(self) -> int:
+        return self.number
 
     @classmethod
     def in_box(cls, layer: str, box: Sequence[float], **numbers: float) -> LocalMove:
