@@ -58,6 +58,8 @@ class DCGAN(Generator):
                 weight = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)  # (z, 4·4·C)
             self.register_buffer(f"weight{i}", channels_last(weight) if i else weight.contiguous())
             self.register_buffer(f"bias{i}", bias)
+            if i:
+                self.register_buffer(f"taps{i}", taps_of(weight), persistent=False)
         check_sizes(layer.size for layer in layers)
         self.register_buffer("to_rgb", channels_last(weights[f"main.{last}.weight"].float()))
         self.resolution = 2 * layers[-1].size
@@ -90,7 +92,7 @@ class DCGAN(Generator):
         still, *others = maps.split(len(codes))
         sized = [F.interpolate(mask, (size, size), mode="bilinear", antialias=True).to(maps.dtype) for mask in masks]
         shares = torch.stack([mask.expand(len(codes), -1, -1, -1) for mask in sized])
-        x = mixed_convolution(still, torch.stack(others) - still, shares, getattr(self, f"weight{i}"))
+        x = mixed_convolution(still, torch.stack(others) - still, shares, getattr(self, f"taps{i}"))
         state = State(styled(x + getattr(self, f"bias{i}")[:, None, None].to(x.dtype), *styles[0]))
         return [Patch({layer: state}, torch.ones(1, 1, 1, 1, device=codes.device))]
 
@@ -113,14 +115,23 @@ def styled(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     return scaled(x, 1 + gain.to(x.dtype), shift).relu_()
 
 
-def mixed_convolution(still: Tensor, changes: Tensor, masks: Tensor, weight: Tensor) -> Tensor:
+def taps_of(weight: Tensor) -> Tensor:
+    """The weight (C, O, 4, 4) of a transposed convolution, stride 2, as what each of its four kinds of pixels reads.
+
+    (4, 4C, O): for even and odd rows, even and odd columns, the four pixels before it.
+    """
+    kinds = product(TAPS, repeat=2)
+    return torch.stack([torch.cat([weight[..., r, c] for (_, r), (_, c) in product(*kind)]) for kind in kinds])
+
+
+def mixed_convolution(still: Tensor, changes: Tensor, masks: Tensor, taps: Tensor) -> Tensor:
     """Transposed convolution (stride 2, padding 1) of still + Σ mask · change, mixed anew for each pixel behind it.
 
     Args:
         still: (B, C, h, w).
         changes: (K, B, C, h, w).
         masks: (K, B, 1, 2h, 2w), of the output.
-        weight: (C, O, 4, 4).
+        taps: its `taps_of`.
 
     Returns:
         (B, O, 2h, 2w), without bias: the mean, weighted by the masks, of what each map becomes.
@@ -128,15 +139,15 @@ def mixed_convolution(still: Tensor, changes: Tensor, masks: Tensor, weight: Ten
     batch, channels, height, width = still.shape
     still = F.pad(still, (1,) * 4).permute(0, 2, 3, 1)  # (B, h + 2, w + 2, C)
     changes = F.pad(changes, (1,) * 4).permute(1, 3, 4, 0, 2).contiguous()  # (B, h + 2, w + 2, K, C)
-    masks = masks[:, :, 0].permute(1, 2, 3, 0)  # (B, 2h, 2w, K)
+    masks, taps = masks[:, :, 0].permute(1, 2, 3, 0), taps.to(still.dtype)  # (B, 2h, 2w, K)
     quarters = []  # even and odd rows, even and odd columns
     for (p, rows), (q, columns) in product(enumerate(TAPS), repeat=2):
-        shares, made = masks[:, p::2, q::2].reshape(-1, 1, masks.shape[-1]), 0
-        for (down, row), (right, column) in product(rows, columns):
+        shares, mixed = masks[:, p::2, q::2].reshape(-1, 1, masks.shape[-1]), []
+        for (down, _), (right, _) in product(rows, columns):
             window = (slice(None), slice(1 + down, 1 + down + height), slice(1 + right, 1 + right + width))
             change = shares @ changes[window].reshape(-1, *changes.shape[-2:])  # (B h w, 1, C)
-            made = made + (still[window].reshape(-1, channels) + change[:, 0]) @ weight[:, :, row, column]
-        quarters.append(made)
+            mixed.append(still[window].reshape(-1, channels) + change[:, 0])
+        quarters.append(torch.cat(mixed, 1) @ taps[2 * p + q])
     pixels = torch.stack(quarters, -1).view(batch, height, width, -1, 2, 2)
     return pixels.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
