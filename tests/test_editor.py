@@ -264,3 +264,11 @@ def test_only_the_latest_values_are_kept_and_only_while_their_objects_live():
     keys.clear()
     gc.collect()
     assert len(recent._values) == 0
+
+
+def test_the_settings_of_a_search_suit_its_parts_unless_a_preset_is_named(editor):
+    assert editor.config_for(["mouth", "hair"]) == replace(editor.shape_config, parts=("mouth", "hair"))
+    assert editor.config_for(["mouth", "background"]) == replace(editor.search_config, parts=("mouth", "background"))
+    assert editor.config_for(["mouth"], "paper").norm == "free"
+    with pytest.raises(UserError, match="no preset named 'shapes'; did you mean shape"):
+        editor.config_for(["mouth"], "shapes")
