@@ -16,9 +16,9 @@ from demo.components import InlineImage, Updates, event
 from demo.edit_tab import HOUR
 from demo.words import describe_direction, describe_progress, in_plain_words
 from lelsd_core.directions import Direction
-from lelsd_core.discovery.config import PRESETS, usual_preset
+from lelsd_core.discovery.config import usual_preset
 from lelsd_core.discovery.starts import NAMED
-from lelsd_core.editor import Session
+from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError
 from lelsd_core.faces.measures import MEASURES
 from lelsd_core.images import enlarge, grid
@@ -28,7 +28,7 @@ MAX_STEPS = 4000  # of a search; the slider offers fewer
 MAX_NAME = 24  # letters of a direction's name
 CALIBRATION_SEEDS = HELD_OUT[:64]  # enough for a slider's range, and fast
 STRIP_SIZE = 256  # pixels of each picture in a preview
-RECIPES = dict(zip(PRESETS, ("Look", "Shape", "The paper's"), strict=True))  # by preset, its words
+RECIPES = {"look": "Look", "shape": "Shape", "paper": "The paper's"}  # preset -> its words
 NO_START = "anything"  # for a search that starts anywhere
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
@@ -45,8 +45,8 @@ class DiscoverCallbacks:
     def show_recipe(self, face: Face, parts: list[str], recipe: str) -> Updates:
         """Offer the number of steps that a recipe has, and the starts that shapes can have."""
         editor = self.callbacks.editor(face.session)
-        shape = recipe == "shape" and editor.aligner.frame.faces
-        return {"steps": editor.config_for(parts, recipe).steps, "named_start": gr.update(visible=shape)}
+        visible = has_named_starts(editor, recipe)
+        return {"steps": editor.config_for(parts, recipe).steps, "named_start": gr.update(visible=visible)}
 
     def choose_recipe(self, face: Face, parts: list[str], recipe: str, recipe_chosen: bool) -> Updates:
         """Change to the recipe that suits the parts, unless a person chose one."""
@@ -56,10 +56,10 @@ class DiscoverCallbacks:
         return {"recipe": suited} | self.show_recipe(face, parts, suited)
 
     def choose_start(self, face: Face, named_start: str) -> Updates:
-        """Check the parts that a start is about; where there are none, the choice stays as it is."""
+        """Check the parts that a start is about; a shape is wanted then, whatever usually suits these parts."""
         about = MEASURES[named_start].parts if named_start in NAMED else ()
         known = [part for part in self.callbacks.editor(face.session).segmenter.parts if part in about]
-        return {"parts": known} if known else {}
+        return {"parts": known, "recipe_chosen": True} if known else {}
 
     def discover(
         self,
@@ -75,11 +75,12 @@ class DiscoverCallbacks:
         if len(session.directions) >= self.callbacks.slider_count:
             raise UserError(f"All {self.callbacks.slider_count} sliders are in use; reload the page to start again.")
         editor = self.callbacks.editor(session)
+        recipe = recipe or usual_preset(parts, editor.shaped)
         config = replace(
             editor.config_for(parts or (), recipe),
             steps=int(min(max(steps or 1, 1), MAX_STEPS)),
             seed=int(min(max(search_seed or 0, 0), 2**31)),
-            start=(named_start,) if recipe == "shape" and named_start in NAMED else (),
+            start=(named_start,) if named_start in NAMED and has_named_starts(editor, recipe) else (),
         )
         if config.start and not editor.measured:
             yield {"status": f"Looking at samples to learn what “{named_start}” is; this takes a while once."}
@@ -118,6 +119,11 @@ class DiscoverCallbacks:
         return {"face": replace(face, session=session), "direction": None, "sliders": sliders} | shown
 
 
+def has_named_starts(editor: Editor, recipe: str) -> bool:
+    """Whether a search by a recipe can start from a name: shapes of faces, whose landmarks are measured."""
+    return recipe == "shape" and editor.aligner.frame.faces
+
+
 def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, Any]) -> dict[str, Any]:
     """Lay out the tab and connect its events.
 
@@ -143,8 +149,8 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, A
     components["parts"].change(**event(discover.choose_recipe, named, RECIPE), show_progress="hidden", **unqueued)
     chosen = components["recipe"].input(lambda: True, None, components["recipe_chosen"], **unqueued)
     chosen.then(**event(discover.show_recipe, named, RECIPE[1:]), show_progress="hidden", **unqueued)
-    chosen = event(discover.choose_start, named, ("parts",))
-    components["named_start"].input(**chosen, show_progress="hidden", **unqueued)
+    started = event(discover.choose_start, named, ("parts", "recipe_chosen"))
+    components["named_start"].input(**started, show_progress="hidden", **unqueued)
     stopped = components["stop"].click(None, cancels=[running], **unqueued)
     stopped.then(lambda: STOPPED, None, components["status"], **unqueued)  # after the last update of the search
     gr.on(
@@ -170,12 +176,9 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     recipe = gr.Radio(recipes, value=usual, label="What kind of change", info=info, elem_id="recipe")
     info = "What the search starts from and stays near."
     starts = [(in_plain_words(name), name) for name in (NO_START, *NAMED)]
+    visible = has_named_starts(editor, usual)
     named_start = gr.Dropdown(
-        *(starts, NO_START),
-        label="What should move",
-        info=info,
-        visible=usual == "shape" and editor.aligner.frame.faces,
-        elem_id="named-start",
+        starts, value=NO_START, label="What should move", info=info, visible=visible, elem_id="named-start"
     )
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Seed", info=info, precision=0, elem_id="discover-seed")

@@ -55,12 +55,12 @@ class LocalMove:
                 raise UserError("The painted region is empty; paint the part of the picture that should change.")
 
     @cached_property
-    def number(self) -> int:
-        """Its hash, computed once: a painted mask has thousands of numbers, and an edit looks it up often."""
+    def _hash(self) -> int:
+        """Computed once: a painted mask has thousands of numbers, and an edit looks its moves up several times."""
         return hash((self.layer, self.around, self.dilate, self.feather, self.painted))
 
     def __hash__(self) -> int:
-        return self.number
+        return self._hash
 
     @classmethod
     def in_box(cls, layer: str, box: Sequence[float], **numbers: float) -> LocalMove:

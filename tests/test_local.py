@@ -23,6 +23,7 @@ from lelsd_core.generators.base import Patch, State
 from lelsd_core.generators.dcgan import DCGAN, mixed_convolution, taps_of
 from lelsd_core.images import to_tensor
 from lelsd_core.local import LocalMove, soft_mask
+from lelsd_core.registry import load_generator
 from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import part_mask
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
@@ -91,6 +92,20 @@ def test_maps_that_are_mixed_before_a_convolution_are_as_if_mixed_behind_it(coun
 
     wanted = convolved(still) + sum(mask * convolved(change) for mask, change in zip(masks, changes, strict=True))
     torch.testing.assert_close(mixed_convolution(still, changes, masks, taps_of(weight)), wanted, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_local_moves_work_in_half_precision():
+    plain, half = (load_generator("digiface-64", dtype=dtype) for dtype in (None, "bfloat16"))
+    codes, finest = plain.lift(plain.sample([1, 2]), "Z", "S"), "S"
+    place = LocalMove.in_box("8.conv", (0.2, 0.6, 0.8, 1.0))
+    mask = place.mask(lambda _: torch.ones(1, 1, 64, 64))
+    made = []
+    for network in (plain, half):
+        patches = network.let_in("8.conv", codes[:1], [codes[1:]], [mask])
+        made.append(network.synthesize(codes[:1], finest, patches=patches).image)
+    changed = (made[0] - plain.synthesize(codes[:1], finest).image).abs().mean()
+    assert (made[1] - made[0]).abs().mean() < 0.1 * changed
 
 
 @torch.inference_mode()

@@ -390,8 +390,11 @@ def test_a_shape_is_searched_from_a_start_with_a_name(callbacks, face):
     discover = DiscoverCallbacks(callbacks)
     visible = {preset: discover.show_recipe(face, ["mouth"], preset)["named_start"]["visible"] for preset in RECIPES}
     assert visible == {"look": False, "shape": True, "paper": False}
-    assert discover.choose_start(face, "smile") == {"parts": ["mouth"]}
+    assert discover.choose_start(face, "smile") == {"parts": ["mouth"], "recipe_chosen": True}
     assert discover.choose_start(face, NO_START) == {}
+    assert not list(discover.discover(face, ["mouth"], 1, 1))[-1]["direction"].facts["start"]
+    unsaid = list(discover.discover(face, ["mouth"], 1, 1, named_start="smile"))[-1]["direction"]
+    assert unsaid.facts["start"] == ("smile",), "a start counts where the parts choose a shape, too"
     found = list(discover.discover(face, ["mouth"], 2, 1, "shape", "smile"))[-1]["direction"]
     assert (found.kind, found.ends, found.local.around) == ("shape", ("pouting", "smiling"), ("mouth",))
     assert found.facts["start"] == ("smile",)

@@ -1,6 +1,6 @@
 """Makes the gallery of a shipped generator: finds its directions, measures them, and draws their contact sheets.
 
-    python checkpoints/make/make_gallery.py digiface-64 [NAME ...] [--measure] [--out FOLDER]
+    PYTHONPATH=. python checkpoints/make/make_gallery.py digiface-64 [NAME ...] [--measure] [--out FOLDER]
 
     `GALLERY` --LELSD, from a named start if there is one--> vectors --held-out samples--> ranges, figures, motion
 
@@ -55,7 +55,7 @@ HAIR = {  # three local moves at once, of hair and forehead
     "least": None,
     "most": None,
 }
-FOREHEAD = (16 / 64, 8 / 64, 48 / 64, 24 / 64)
+FOREHEAD = (16 / 64, 8 / 64, 48 / 64, 24 / 64)  # without the outline of the hair
 GALLERY: dict[str, dict[str, dict[str, Any]]] = {
     "digiface-64": {
         "background": look("background", "darker", "brighter"),
@@ -87,7 +87,7 @@ GALLERY: dict[str, dict[str, dict[str, Any]]] = {
         "smile": shape("mouth", "smile"),
         "brows-height": shape("brows", "brows", (-4.0, 6.0), hold=0.4),
         "nose-length": shape("nose", "nose-length", (-3.0, 4.0), hold=0.4),
-        "parting": shape("hair", "", (-6.0, 2.0), ends=("side parting", "swept back"), take=0, inside=FOREHEAD, **HAIR),
+        "parting": shape("hair", "", (-6.0, 2.0), ends=("side parting", "swept back"), inside=FOREHEAD, **HAIR),
         "curls": shape("hair", "", (-4.0, 6.0), ends=("smooth", "curly"), take=2, **HAIR),
     },
 }
@@ -146,25 +146,22 @@ def main() -> None:
     folder = options.out or Path(maker.spec.directions)
     folder.mkdir(exist_ok=True)
     print("| direction | score | area | gain | low | high | motion |\n|---|---|---|---|---|---|---|")
-    for name in options.names or GALLERY[options.generator]:
-        fields, path, began = (
-            dict(GALLERY[options.generator][name]),
-            folder / f"{name}.safetensors",
-            time.perf_counter(),
-        )
-        limits, ends, inside = fields.pop("limits"), fields.pop("ends", None), fields.pop("inside", None)
-        found = Direction.load(path) if options.measure else replace(maker.find(**fields), name=name)
+    gallery = GALLERY[options.generator]
+    for name in options.names or gallery:
+        path, fields, began = folder / f"{name}.safetensors", dict(gallery[name]), time.perf_counter()
+        limits, ends, inside = (fields.pop(key, None) for key in ("limits", "ends", "inside"))
+        found = Direction.load(path) if options.measure else maker.find(**fields)
+        found = replace(found, name=name, ends=ends or found.ends)
         if inside:
-            place = LocalMove.of(DiscoverConfig(local=found.local.layer, box=inside))
-            found = replace(found, local=replace(found.local, painted=place.painted))
-        made = maker.measure(replace(found, ends=ends or found.ends), limits)
-        made = replace(made, ends=ends or made.ends)
+            old = found.local
+            place = LocalMove.in_box(old.layer, inside, dilate=old.dilate, feather=old.feather)
+            found = replace(found, local=place)
+        made = maker.measure(found, limits)
         made.save(path)
         contact_sheet(maker.samples, made).save(path.with_suffix(".jpg"), quality=90)
         figures = f"{made.score:.3f} | {made.area:.3f} | {made.gain:.1f} | {made.low:g} | {made.high:g}"
-        moved = "; ".join(
-            f"{each} {low:+.1f}, {high:+.1f}" for each, (low, high) in made.facts.get("motion", {}).items()
-        )
+        motions = made.facts.get("motion", {}).items()
+        moved = "; ".join(f"{each} {low:+.1f}, {high:+.1f}" for each, (low, high) in motions)
         print(f"| {made.title} | {figures} | {moved} | {time.perf_counter() - began:.0f} s", flush=True)
 
 

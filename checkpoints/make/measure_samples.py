@@ -1,6 +1,6 @@
 """Makes a generator's measured.safetensors: what its samples show, so that named starts cost no rendering.
 
-python checkpoints/make/measure_samples.py blaze-256 --count 512 --truncation 0.7
+PYTHONPATH=. python checkpoints/make/measure_samples.py blaze-256 --count 512 --truncation 0.7
 """
 
 from __future__ import annotations
