@@ -20,8 +20,8 @@ from demo.components import Updates, data_url
 from demo.gpu import LentEditor
 from demo.inversions import Inversions
 from demo.models import BUSY, USABLE, ModelManager, opening_seed
-from demo.words import describe_locality, describe_session, slider_properties
-from lelsd_core.directions import clamp_amounts
+from demo.words import describe_locality, describe_session, group_of, in_plain_words, slider_properties
+from lelsd_core.directions import Direction, clamp_amounts
 from lelsd_core.editor import DetectedPhoto, Editor, InversionOptions, Session
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
@@ -31,6 +31,7 @@ from lelsd_core.paste import USUAL, paste_detail
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 FACE_SIZE = 512  # least width in pixels of a face on the page
 VIEWS = ("Edited", "Original", "Swipe", "Change")
+ALL = "All"  # groups of sliders
 WHOLE = "Whole photo"  # one more view, for faces that come from a photo
 NO_NUDGE = Nudge()
 Display = tuple[str, bool, bool]  # view, keep the photo's detail, protect what is outside the parts
@@ -40,7 +41,7 @@ EDITED = ("picture", "swipe", "meter")  # what `show` changes
 REFINED = ("face", "rebuilt", "note")  # what `refine` changes
 NEW_FACE = (  # what the callbacks that open a face change
     *(*EDITED, *REFINED, "inversion", "aligned_photo", "view", "sliders", "seed"),
-    *("photo_panel", "faces", "aligned", "nudges", "tune"),
+    *("photo_panel", "faces", "aligned", "nudges", "tune", "group", "recipes"),
 )
 MODEL = ("model", "model_panel", "model_info", "model_button", "model_timer", "face", "sliders")  # `model_status`
 
@@ -109,6 +110,18 @@ class Callbacks:
     def show_after_preview(self, face: Face, display: Display, sliders: Values) -> Updates:
         """`show` after a slider was released, if it showed a preview in motion."""
         return self.show(face, display, sliders) if face.session.preview is not None and not display[2] else {}
+
+    def show_group(self, face: Face, group: str) -> Updates:
+        """Show the sliders of one group, or all of them."""
+        directions = face.session.directions[: self.slider_count]
+        shown = [gr.update(visible=group in (ALL, group_of(direction))) for direction in directions]
+        return {"sliders": shown + [gr.skip()] * (self.slider_count - len(shown))}
+
+    def use_recipe(self, event: gr.SelectData, face: Face, display: Display) -> Updates:
+        """Set all sliders to a recipe's amounts, or to 0, and show the edit."""
+        recipes = [recipe for recipe in self.editor(face.session).recipes.values() if recipe.picture]
+        values = [recipes[event.index].amounts.get(d.name, 0.0) for d in face.session.directions[: self.slider_count]]
+        return {"sliders": values + [0.0] * (self.slider_count - len(values))} | self.show(face, display, values)
 
     def switch_view(self, face: Face, display: Display, sliders: Values) -> Updates:
         """`show`, with the component of the chosen view visible and the other one hidden."""
@@ -199,13 +212,13 @@ class Callbacks:
         updates = self._invert(request, face, display, ())
         crops = [candidate.crop for candidate in face.detected.faces]
         return updates | {
-            "sliders": self.slider_updates(updates["face"].session),
             "photo_panel": gr.update(visible=True),
             "faces": gr.update(value=crops if len(crops) > 1 else [], visible=len(crops) > 1),
             "aligned": face.detected.faces[face.options.face].aligned_before,
             "nudges": [NO_NUDGE.right, NO_NUDGE.down, NO_NUDGE.scale, NO_NUDGE.turn],
             "tune": gr.update(value=face.options.tune, visible=self.editor(face.session).can_tune),
             "view": gr.update(choices=[*VIEWS, WHOLE], value=display[0]),
+            **self.all_sliders(updates["face"].session),
         }
 
     def _invert(self, request: gr.Request, face: Face, display: Display, sliders: Values) -> Updates:
@@ -277,9 +290,18 @@ class Callbacks:
         return (
             {"face": Face(session), "aligned_photo": hidden, "rebuilt": hidden, "note": describe_session(session)}
             | {"photo_panel": gr.update(visible=False), "view": gr.update(choices=VIEWS, value=view)}
-            | {"sliders": self.slider_updates(session)}
+            | self.all_sliders(session)
             | self.show(Face(session), (view, *display[1:]), ())
         )
+
+    def all_sliders(self, session: Session) -> Updates:
+        """All sliders of a new face at 0, with what chooses among them."""
+        choices, pictures = group_choices(session.directions), recipe_pictures(self.editor(session))
+        return {
+            "sliders": self.slider_updates(session),
+            "group": gr.update(choices=choices, value=ALL, visible=len(choices) > 2),
+            "recipes": gr.update(value=pictures, visible=bool(pictures), selected_index=None),
+        }
 
     def slider_updates(self, session: Session, first: int = 0) -> list[Any]:
         """Sliders from number `first` on: those of the session's directions at 0, others hidden. Earlier ones stay."""
@@ -363,6 +385,17 @@ def keep_directions(before: Session | None, after: Session) -> Session:
 def enlarged(picture: Image.Image) -> Image.Image:
     """A rendered face, at least `FACE_SIZE` pixels wide."""
     return picture if picture.width >= FACE_SIZE else enlarge(picture, FACE_SIZE)
+
+
+def group_choices(directions: Sequence[Direction]) -> list[tuple[str, str]]:
+    """The groups of some directions' sliders in the order of their first ones, after all; words and value of each."""
+    groups = dict.fromkeys(map(group_of, directions))
+    return [(ALL, ALL), *((in_plain_words(group), group) for group in groups)]
+
+
+def recipe_pictures(editor: Editor) -> list[tuple[Path, str]]:
+    """Picture and name of each of an editor's recipes."""
+    return [(recipe.picture, in_plain_words(name)) for name, recipe in editor.recipes.items() if recipe.picture]
 
 
 def part_names(editor: Editor) -> list[str]:

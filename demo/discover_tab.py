@@ -78,7 +78,7 @@ class DiscoverCallbacks:
         recipe = recipe or usual_preset(parts, editor.shaped)
         config = replace(
             editor.config_for(parts or (), recipe),
-            steps=int(min(max(steps or 1, 1), MAX_STEPS)),
+            steps=int(min(max(steps or 0, 0), MAX_STEPS)),
             seed=int(min(max(search_seed or 0, 0), 2**31)),
             start=(named_start,) if named_start in NAMED and has_named_starts(editor, recipe) else (),
         )
@@ -167,7 +167,8 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     editor, usual_parts = callbacks.editor(), ["mouth"]
     parts = gr.CheckboxGroup(part_names(editor), value=usual_parts, label="What should change", elem_id="parts")
     usual, usual_steps = usual_preset(usual_parts, editor.shaped), editor.config_for(usual_parts).steps
-    steps = gr.Slider(20, 1200, usual_steps, step=20, label="Steps", info="More steps, more local.", elem_id="steps")
+    about_steps = "More steps, more local; 0 takes a named start as it is."
+    steps = gr.Slider(0, 1200, usual_steps, step=20, label="Steps", info=about_steps, elem_id="steps")
     info = (
         "Look: light and colour. Shape: form and size, let in only around the part. The paper's compares feature maps "
         "of all layers: it takes many times as long."

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.callbacks import EXAMPLES, NO_NUDGE, VIEWS, Callbacks
+from demo.callbacks import ALL, EXAMPLES, NO_NUDGE, VIEWS, Callbacks, group_choices, recipe_pictures
 from demo.components import AmountSlider, InlineCompare, InlineImage, PhotoInput
 from demo.models import ModelManager
 from demo.words import slider_properties
@@ -33,13 +33,15 @@ def edit_tab(callbacks: Callbacks, seed: int) -> dict[str, Any]:
             sources = photo_panel(callbacks) | face_sources(seed) | model_panel(callbacks.manager)
         with gr.Column(scale=5, min_width=300, elem_id="middle"):
             picture = picture_panel(first)
-        with gr.Column(scale=4, min_width=280, elem_id="sliders"):
-            sliders = [direction_slider(callbacks, number) for number in range(callbacks.slider_count)]
+        with gr.Column(scale=4, min_width=280):
+            chooser = slider_panel(callbacks)
+            with gr.Column(elem_id="sliders"):
+                sliders = [direction_slider(callbacks, number) for number in range(callbacks.slider_count)]
     states = {
         "face": gr.State(first["face"], time_to_live=HOUR),
         "inversion": gr.State(0, time_to_live=HOUR),  # number of the current inversion; a change starts refining
     }
-    return states | sources | picture | {"sliders": sliders}
+    return states | sources | picture | chooser | {"sliders": sliders}
 
 
 def photo_panel(callbacks: Callbacks) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def nudge_slider(label: str, field: str, minimum: float, maximum: float, step: f
     return gr.Slider(minimum, maximum, value, step=step, label=label, buttons=["reset"], elem_id=f"nudge-{field}")
 
 
-def gallery(pictures: list[str] | None = None, **options: Any) -> gr.Gallery:
+def gallery(pictures: list[Any] | None = None, **options: Any) -> gr.Gallery:
     """Small pictures to choose from."""
     return gr.Gallery(pictures, allow_preview=False, object_fit="cover", buttons=[], **options)
 
@@ -79,7 +81,7 @@ def face_sources(seed: int) -> dict[str, Any]:
     with gr.Row(equal_height=False, elem_id="face-row"):
         number = gr.Number(seed, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=90)
         random = gr.Button("Random face", elem_id="random", min_width=130)
-    examples = gallery([str(path) for path in EXAMPLES], label="Examples", columns=3, elem_id="examples")
+    examples = gallery([str(path) for path in EXAMPLES], label="Examples", columns=4, elem_id="examples")
     return {"seed": number, "random": random, "examples": examples}
 
 
@@ -119,6 +121,16 @@ def picture_panel(first: dict[str, Any]) -> dict[str, Any]:
     pictures = {"picture": picture, "swipe": swipe, "meter": meter, "aligned_photo": photo, "rebuilt": rebuilt}
     chosen = {"view": view, "display": [view, detail, protect], "reset": reset, "download": download}
     return pictures | chosen | {"note": note, "download_url": gr.Textbox(visible=False)}
+
+
+def slider_panel(callbacks: Callbacks) -> dict[str, Any]:
+    """Recipes, which set several sliders at once, and the part whose sliders are shown."""
+    editor = callbacks.editor()
+    shown = recipe_pictures(editor)
+    recipes = gallery(shown, label="Looks to start from", columns=4, visible=bool(shown), elem_id="recipes")
+    choices = group_choices(editor.directions)
+    group = gr.Radio(choices, value=ALL, label="Sliders", visible=len(choices) > 2, elem_id="group")
+    return {"recipes": recipes, "group": group}
 
 
 def direction_slider(callbacks: Callbacks, number: int) -> gr.Slider:

@@ -93,6 +93,10 @@ def connect_sliders(callbacks: Callbacks, c: dict[str, Any], live: bool) -> None
     moves = {"queue": not live, "trigger_mode": "always_last", **QUIET}
     gr.on([slider.input for slider in c["sliders"]], **event(callbacks.preview, c, EDITED), **moves)
     gr.on([slider.release for slider in c["sliders"]], **event(callbacks.show_after_preview, c, EDITED), **moves)
+    c["group"].input(**event(callbacks.show_group, c, ["sliders"]), **QUIET)
+    c["recipes"].select(
+        **event(callbacks.use_recipe, c, ("sliders", *EDITED)), **{**QUIET, "trigger_mode": "always_last"}
+    )
     gr.on([part.input for part in c["display"]], **event(callbacks.switch_view, c, EDITED), **QUIET)
     zeros = f"() => Array({len(c['sliders'])}).fill(0)"
     reset = c["reset"].click(None, None, c["sliders"], js=zeros, **PRIVATE)

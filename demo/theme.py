@@ -54,8 +54,12 @@ button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14
 #view .wrap { gap: 6px; }
 #view label { padding: 5px 11px; }
 .caption, .caption p { color: var(--body-text-color-subdued); font-size: .875rem; }
-#examples .grid-wrap, #faces .grid-wrap { height: auto; min-height: 0; max-height: none; padding-top: 34px; }
-#examples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+#examples .grid-wrap, #faces .grid-wrap, #recipes .grid-wrap {
+  height: auto; min-height: 0; max-height: none; padding-top: 34px; }
+#examples .grid-container, #recipes .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)); }
+#group .wrap { gap: 6px; }
+#group label { padding: 4px 10px; }
+@media (min-width: 1000px) { #middle { position: sticky; top: 8px; align-self: flex-start; } }
 #sliders { gap: 8px; }
 #sliders [data-testid="block-info"] { color: var(--body-text-color); font-weight: 500; }
 #sliders .block { position: relative; padding: 8px 14px 28px; overflow: hidden !important; }
@@ -95,5 +99,6 @@ of their own, and their training data are not published; Google says that the ne
 you need a stated licence, take another model: `digiface-64`, one click away, comes from PyPI's *gan-face-generate*
 1.1.1 (MIT, © 2023 Chien Liu); it was trained on DigiFace-1M (rendered people), licensed for non-commercial research.
 Models from the Hugging Face Hub have licences of their own, most of them non-commercial; the *Model* panel shows them.
-Faces are found by networks of MediaPipe (Apache-2.0). The example photo: Eileen Collins (NASA, public domain).
+Faces are found by networks of MediaPipe (Apache-2.0). Examples: Eileen Collins (NASA, public domain), and made-up
+faces of the SFHQ dataset (MIT, © 2022 David Beniaguev).
 """

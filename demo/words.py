@@ -18,6 +18,11 @@ def in_plain_words(name: str) -> str:
     return name[:1].upper() + name[1:].replace("-", " ")
 
 
+def group_of(direction: Direction) -> str:
+    """The group of sliders that a direction belongs to: its first part, or "face" if it changes most of them."""
+    return "face" if {"eyes", "mouth"} <= {*direction.parts} else direction.parts[0] if direction.parts else "other"
+
+
 def whole_steps(amount: float, step: float) -> float:
     """The amount, or the nearest one towards 0 that is a whole number of steps."""
     return round(math.trunc(round(amount / step, 6)) * step, 10)
@@ -62,7 +67,7 @@ def describe_locality(locality: Locality | None) -> str:
 
 def describe_progress(progress: Progress, score: float, seconds: float) -> str:
     """Step, smoothed score and time left of a search that has run for some seconds."""
-    left = seconds / progress.step * (progress.total - progress.step)
+    left = seconds / max(progress.step, 1) * (progress.total - progress.step)
     end = "done" if progress.step == progress.total else f"about {left:.0f} s left"
     return f"Step **{progress.step}** of {progress.total} · score **{score:.2f}** · {end}"
 

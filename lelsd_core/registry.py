@@ -5,6 +5,7 @@ name or path  --find_weights-->  file, SHA-256  --read as data-->  tensors  --bu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -14,7 +15,8 @@ from torch import nn
 from lelsd_core.device import AUTO, dtype_on
 from lelsd_core.directions import Direction, load_directions, named_apart
 from lelsd_core.errors import UserError, unknown_name
-from lelsd_core.galleries.local import cached_directions, gallery_folder, read_gallery
+from lelsd_core.galleries.local import cached_directions, gallery_folder
+from lelsd_core.galleries.shelf import Gallery, read_gallery
 from lelsd_core.generators import Generator
 from lelsd_core.inversion import E4EInverter, EncoderInverter, Inverter, Prior, SampleInverter, build_encoder
 from lelsd_core.inversion.e4e import read_e4e
@@ -235,7 +237,7 @@ def load_editor(
         generator = load_generator(name, device, dtype=dtype)
         inverter = load_inverter(network.inverter or SEARCH, generator)
     segmenter = load_segmenter(segmenter, device, generator=generator)
-    for direction in gallery or ():  # before equal names get numbers
+    for direction in gallery.directions if gallery else ():  # before equal names get numbers
         direction.check(generator)
     frame = build_frame(network, generator.resolution)
     return Editor(
@@ -243,7 +245,8 @@ def load_editor(
         inverter,
         segmenter,
         load_aligner(frame),
-        cached_directions(generator, segmenter) if gallery is None else named_apart(gallery),
+        cached_directions(generator, segmenter) if gallery is None else named_apart(gallery.directions),
+        recipes=gallery.recipes if gallery else None,
         search_config=network.discover,
         shape_config=network.shapes(generator),
         shaped=network.shaped,
@@ -280,7 +283,12 @@ def load_aligner(frame: AnyFrame) -> FaceAligner:
 
 
 def directions_of(name_or_path: str | Path, source: str | Path | None = None) -> tuple[Direction, ...]:
-    """The directions of a generator without loading it: from a source, shipped, or found on this machine.
+    """The directions of `gallery_of`, with its arguments and errors."""
+    return gallery_of(name_or_path, source).directions
+
+
+def gallery_of(name_or_path: str | Path, source: str | Path | None = None) -> Gallery:
+    """The gallery of a generator without loading it: from a source, shipped, or found on this machine.
 
     Args:
         name_or_path: the generator.
@@ -291,12 +299,13 @@ def directions_of(name_or_path: str | Path, source: str | Path | None = None) ->
     """
     network, name = spec_of(name_or_path), str(name_or_path)
     if source or network.directions:
-        return named_apart(read_gallery(source or network.directions))
+        gallery = read_gallery(source or network.directions)
+        return replace(gallery, directions=named_apart(gallery.directions))
     path = local(name) if name in CATALOGUE else weights_file(Path(name))
     folder = gallery_folder(fingerprint_at(path), sha256_at(path)) if path else None
     if folder is None or not any(folder.glob("*.safetensors")):
         raise UserError(f"No directions of {name} were found on this machine; give a folder of them, or discover one.")
-    return named_apart(load_directions(folder))
+    return Gallery(named_apart(load_directions(folder)))
 
 
 def frozen(module: Module, device: str | torch.device) -> Module:

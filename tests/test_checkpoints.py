@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lelsd_core.directions import Direction
+from lelsd_core.directions import Direction, load_directions
 from lelsd_core.errors import UserError
 from lelsd_core.registry import load_editor, load_generator
 from lelsd_core.weights.cache import sha256_of
@@ -16,6 +16,7 @@ from lelsd_core.weights.catalogue import CATALOGUE, CHECKPOINTS
 SHIPPED = [network.shipped for network in CATALOGUE.values() if network.shipped]
 PARTS = ("background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin")
 SMALL = ("brows", "eyes", "mouth", "nose")
+GALLERIES = {model: load_directions(CHECKPOINTS / model / "directions") for model in ("digiface-64", "blaze-256")}
 CARD = (CHECKPOINTS / "digiface-64" / "README.md").read_text(encoding="utf-8")
 
 
@@ -63,21 +64,46 @@ def test_the_card_says_where_everything_comes_from():
         assert words in CARD, words
 
 
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("model", ["digiface-64", "blaze-256"])
-def test_every_direction_ships_with_its_sheet_its_figures_and_a_name(model, part):
-    path = CHECKPOINTS / model / "directions" / f"{part}.safetensors"
+@pytest.mark.parametrize(
+    ("model", "name"), [(model, direction.name) for model, gallery in GALLERIES.items() for direction in gallery]
+)
+def test_every_direction_ships_with_its_sheet_its_figures_and_a_name(model, name):
+    path = CHECKPOINTS / model / "directions" / f"{name}.safetensors"
     card = (CHECKPOINTS / model / "README.md").read_text(encoding="utf-8")
     direction = Direction.load(path)
-    assert direction.name == part
-    assert direction.parts == (part,)
-    assert direction.gain >= (15 if part in SMALL else 5)
+    assert direction.name == name
+    assert direction.gain >= least_gain(direction)
     assert all(len(end) > 2 for end in direction.ends)
     assert direction.ends != ("less", "more")
     assert float(direction.vector.norm()) == pytest.approx(1, abs=1e-4)
     assert path.with_suffix(".jpg").is_file()
     assert direction.title in card
-    assert f"directions/{part}.jpg" in card
+    assert f"directions/{name}.jpg" in card
+
+
+def least_gain(direction: Direction) -> float:
+    """What is promised: more for small parts, and less for an edit of the whole face, as an age."""
+    if {"eyes", "mouth"} <= {*direction.parts}:
+        return 2.5
+    if {*direction.parts} & {*SMALL}:
+        return 15 if len(direction.parts) == 1 else 5
+    return 4 if direction.generator == "digiface-64" and direction.local else 5
+
+
+@pytest.mark.parametrize(("model", "least", "shapes"), [("digiface-64", 16, 8), ("blaze-256", 20, 8)])
+def test_every_part_has_a_slider_and_each_gallery_is_rich(model, least, shapes):
+    gallery = GALLERIES[model]
+    assert {part for direction in gallery for part in direction.parts} >= {*PARTS}
+    assert len(gallery) >= least
+    assert sum(direction.kind == "shape" for direction in gallery) >= shapes
+
+
+def test_on_blaze_mouths_open_and_smile_and_brows_rise_as_far_as_promised():
+    moved = {direction.name: direction.facts["motion"] for direction in GALLERIES["blaze-256"] if direction.local}
+    for name, about, least in (("mouth-open", "mouth-open", 25), ("smile", "smile", 12), ("brows-height", "brows", 8)):
+        low, high = moved[name][about]
+        assert low < 0 < high
+        assert high - low >= least, name
 
 
 def test_a_damaged_file_is_told_before_it_is_used(tmp_path, monkeypatch):

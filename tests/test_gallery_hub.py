@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, constants
 from lelsd_core.directions import Direction, named_apart
 from lelsd_core.errors import UserError
 from lelsd_core.galleries.hub import MOST_FILES, files_of, is_repository, push
-from lelsd_core.galleries.local import read_gallery
+from lelsd_core.galleries.shelf import read_gallery
 from lelsd_core.weights.catalogue import File, HubSource, Network
 from tests import hub_push
 from tests.hub_push import TOKEN, Hub
@@ -27,7 +27,7 @@ PAINTER = Network(
 
 def gallery(generator: Painter, source: str | Path) -> tuple[Direction, ...]:
     """Somebody's directions for a generator."""
-    directions = named_apart(read_gallery(source))
+    directions = named_apart(read_gallery(source).directions)
     for direction in directions:
         direction.check(generator)
     return directions

@@ -7,20 +7,21 @@ import math
 import pytest
 import torch
 
-from lelsd_core.faces.measures import MEASURES, Faces, measure, see
+from lelsd_core.faces.measures import MEASURES, Faces, MeshMeasure, measure, see
 from lelsd_core.registry import load_editor
 
 EYES = {33: (0.4, 0.4), 263: (0.6, 0.4)}  # in shares of the picture's side: one eye distance is 0.2
 
 
-def face(hair: torch.Tensor | None = None, turn: float = 0.0, **points: tuple[float, float]) -> Faces:
+def face(hair: torch.Tensor | None = None, turn: float = 0.0, picture: torch.Tensor | None = None, **points) -> Faces:
     """A face whose points are all between its eyes but for some ("p14"), turned about that place, in degrees."""
     place = torch.tensor([[0.5, 0.4]])
     mesh = place.repeat(478, 1)
     for number, point in (EYES | {int(name[1:]): point for name, point in points.items()}).items():
         mesh[number] = torch.tensor(point)
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    return Faces(((mesh - place) @ torch.tensor([[cos, sin], [-sin, cos]]) + place)[None], hair)
+    mesh = (mesh - place) @ torch.tensor([[cos, sin], [-sin, cos]]) + place
+    return Faces(mesh[None], {} if hair is None else {"hair": hair}, picture)
 
 
 @pytest.mark.parametrize("turn", [0.0, 20.0])
@@ -51,9 +52,48 @@ def test_a_fringe_is_as_far_from_the_eyes_as_the_lowest_hair(turn):
 
 
 def test_what_is_not_seen_has_no_number():
-    assert measure(face()).isnan()[0].tolist() == [name in ("fringe", "hair-length") for name in MEASURES]
-    nobody = Faces(torch.full((2, 478, 2), torch.nan), torch.ones(2, 1, 8, 8))
+    lengths = [isinstance(spec, MeshMeasure) for spec in MEASURES.values()]
+    assert measure(face()).isfinite()[0].tolist() == lengths
+    hair, picture = torch.zeros(1, 1, 8, 8), torch.ones(1, 3, 8, 8)
+    assert measure(face(hair, picture=picture), ("hair-light", "hair-blond", "skin-light")).isnan().all(), (
+        "no hair, no skin"
+    )
+    nobody = Faces(torch.full((2, 478, 2), torch.nan), {"hair": torch.ones(2, 1, 8, 8)}, torch.ones(2, 3, 8, 8))
     assert measure(nobody).isnan().all()
+
+
+def test_colours_are_means_over_their_part():
+    hair = torch.zeros(1, 1, 100, 100)
+    hair[..., :20, :] = 1
+    picture = torch.full((1, 3, 100, 100), 0.1)
+    picture[..., :20, :] = torch.tensor([0.8, 0.6, 0.2])[:, None, None]
+    found = measure(face(hair, picture=picture), ("hair-light", "hair-red", "hair-blond"))[0].tolist()
+    luma = 0.299 * 0.8 + 0.587 * 0.6 + 0.114 * 0.2
+    assert found == pytest.approx([luma, 0.2, luma + 3 * 0.5], abs=1e-5)
+
+
+def test_an_area_is_in_squares_of_the_eye_distance():
+    clothes = torch.zeros(1, 1, 100, 100)
+    clothes[..., 80:, :] = 1  # a fifth of the picture, whose side is five eye distances
+    seen = Faces(face().points, {"clothes": clothes})
+    assert measure(seen, ("collar",)).item() == pytest.approx(5.0, abs=1e-4)
+
+
+def test_light_from_the_right_makes_the_right_cheek_brighter():
+    picture = torch.linspace(0, 1, 100).expand(1, 3, 100, 100)
+    right, left = measure(face(picture=picture), ("light",)), measure(face(picture=picture.flip(3)), ("light",))
+    assert right.item() == pytest.approx(0.8 * 0.2, abs=0.02), "the cheeks are 0.8 eye distances apart"
+    assert left.item() == pytest.approx(-right.item(), abs=0.02)
+    assert measure(face(picture=torch.ones(1, 3, 100, 100)), ("light", "glasses")).abs().max() < 1e-5
+
+
+def test_frames_of_glasses_are_outlines():
+    picture = torch.ones(1, 3, 100, 100)
+    plain = measure(face(picture=picture), ("glasses",)).item()
+    for x in (44, 56):
+        for y in (38, 44):
+            picture[..., y, x - 5 : x + 5] = 0
+    assert measure(face(picture=picture), ("glasses",)).item() > plain + 0.05
 
 
 def test_a_real_face_has_the_numbers_that_it_shows(editor, astronaut):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -14,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from demo.callbacks import FACE_SIZE, VIEWS, WHOLE, Callbacks, Face
+from demo.callbacks import ALL, FACE_SIZE, VIEWS, WHOLE, Callbacks, Face, group_choices, recipe_pictures
 from demo.components import LARGE, AmountSlider, InlineCompare, InlineImage, PhotoInput, components_of, data_url, event
 from demo.discover_tab import MAX_NAME, NO_START, RECIPES, DiscoverCallbacks
 from demo.models import ModelManager
 from demo.page import build_page
-from demo.words import NO_BREAK, describe_locality, slider_properties
+from demo.words import NO_BREAK, describe_locality, group_of, slider_properties
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Locality
 from lelsd_core.errors import UserError
@@ -204,6 +205,39 @@ def test_protection_raises_the_share_inside_the_part(callbacks, face):
     meters = [callbacks.show(face, ("Edited", True, protect), values)["meter"] for protect in (False, True)]
     free, protected = (float(meter.split("**")[1].rstrip("%")) for meter in meters)
     assert protected > free
+
+
+def test_a_group_shows_its_sliders_only_and_moves_none(callbacks, face):
+    directions = face.session.directions
+    words = [value for _, value in group_choices(directions)]
+    assert words[0] == ALL
+    assert len(words) > 5
+    for group in words:
+        updates = callbacks.show_group(face, group)["sliders"]
+        shown = [d.name for d, update in zip(directions, updates, strict=False) if update["visible"]]
+        assert shown == [d.name for d in directions if group in (ALL, group_of(d))]
+        assert shown
+        assert not any("value" in update for update in updates)
+    assert group_of(replace(directions[0], parts=("skin", "eyes", "mouth"))) == "face"
+
+
+def test_a_recipe_sets_all_sliders_and_shows_the_edit(callbacks, face):
+    recipes = callbacks.editor().recipes
+    assert len(recipes) >= 6
+    pictures = recipe_pictures(callbacks.editor())
+    assert [words.lower().replace(" ", "-") for _, words in pictures] == list(recipes)
+    for i, recipe in enumerate(recipes.values()):
+        updates = callbacks.use_recipe(gr.SelectData(None, {"index": i, "value": None}), face, DISPLAY)
+        amounts = dict(zip((d.name for d in face.session.directions), updates["sliders"], strict=False))
+        assert {name: amount for name, amount in amounts.items() if amount} == recipe.amounts
+        assert len(updates["sliders"]) == callbacks.slider_count
+        assert "%" in updates["meter"]
+
+
+def test_a_new_face_shows_all_sliders_again(callbacks, face, opened):
+    for updates in (opened, callbacks.random_face(REQUEST, face, 3, DISPLAY)):
+        assert updates["group"]["value"] == ALL
+        assert updates["recipes"]["selected_index"] is None
 
 
 def test_a_nudge_turns_the_face_and_keeps_sliders_and_choice(callbacks, opened):

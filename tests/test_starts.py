@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 
 from lelsd_core import seeds
 from lelsd_core.discovery import starts
-from lelsd_core.discovery.starts import NAMED, Start, named_start, ridge, scored_start, start_direction
+from lelsd_core.discovery.starts import NAMED, Measured, Start, named_start, ridge, scored_start, start_direction
 from lelsd_core.errors import UserError
 from lelsd_core.faces.measures import MEASURES, measure, see
 from lelsd_core.generators import State
@@ -193,3 +194,16 @@ def test_let_in_around_the_mouth_a_start_opens_it(editor, opening):
     still, closed, opened = apertures
     assert closed < still - 0.04
     assert opened > still + 0.1
+
+
+def test_without_steps_a_search_gives_its_starts(editor):
+    config = replace(editor.config_for(("mouth",), "shape"), steps=0, start=("mouth-open",))
+    progress, session = list(editor.discover(editor.random_face(0), config))[-1]
+    direction = session.directions[-1]
+    measured = Measured.load(editor.measured, editor.generator)
+    start = named_start(editor.generator, editor.segmenter, editor.aligner, "mouth-open", "Z", measured=measured)
+    assert (progress.step, progress.total) == (0, 0)
+    torch.testing.assert_close(direction.vector, start.vector)
+    assert direction.facts["about"] == "mouth-open"
+    with pytest.raises(UserError, match="steps is 0, which leaves directions as they start; name a start for each"):
+        list(editor.discover(editor.random_face(0), replace(config, start=())))

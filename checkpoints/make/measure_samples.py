@@ -1,6 +1,6 @@
 """Makes a generator's measured.safetensors: what its samples show, so that named starts cost no rendering.
 
-PYTHONPATH=. python checkpoints/make/measure_samples.py blaze-256 --count 512 --truncation 0.7
+PYTHONPATH=. python checkpoints/make/measure_samples.py blaze-256 --count 1024 --truncation 0.7
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     """Measure and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("generator")
-    parser.add_argument("--count", type=int, default=512, help="samples [%(default)s]")
+    parser.add_argument("--count", type=int, default=1024, help="samples [%(default)s]")
     parser.add_argument("--truncation", type=float, help="psi of the samples [none]")
     options = parser.parse_args()
     generator = load_generator(options.generator)

@@ -23,7 +23,7 @@ from lelsd_core.faces import Nudge
 from lelsd_core.images import OUTPUTS, read_photo, save_picture
 from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
 from lelsd_core.paste import PASTE, USUAL
-from lelsd_core.registry import directions_of, load_editor
+from lelsd_core.registry import directions_of, gallery_of, load_editor
 from lelsd_core.weights.catalogue import segmenter_of
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
@@ -127,7 +127,7 @@ def read_amounts(options: argparse.Namespace) -> tuple[dict[str, float], Layers]
 
     UserError for options without sense.
     """
-    requested, layers, recipe_generator = read_recipe(options.recipe) if options.recipe else ({}, {}, None)
+    requested, layers, recipe_generator = find_recipe(options) if options.recipe else ({}, {}, None)
     generator = options.generator = options.generator or recipe_generator or GENERATOR
     segmenter_of(generator, options.segmenter)
     if recipe_generator not in (None, generator, Path(generator).stem, Path(generator).name):
@@ -147,6 +147,17 @@ def read_amounts(options: argparse.Namespace) -> tuple[dict[str, float], Layers]
         if amount != requested[name]:
             print(f"{name}: {requested[name]:g} is outside its range; {amount:g} is used.")
     return amounts, layers
+
+
+def find_recipe(options: argparse.Namespace) -> tuple[dict[str, float], Layers, str | None]:
+    """`read_recipe`, or the recipe of that name in the generator's gallery. UserError if there is neither."""
+    name = options.recipe
+    if Path(name).exists() or Path(name).suffix or len(Path(name).parts) > 1:
+        return read_recipe(name)
+    recipes = gallery_of(options.generator or GENERATOR, options.directions).recipes
+    if name not in recipes:
+        raise UserError(unknown_name("recipe", name, recipes) if recipes else f"There is no recipe {name}.")
+    return dict(recipes[name].amounts), {}, None
 
 
 def read_inversion_options(options: argparse.Namespace) -> InversionOptions:

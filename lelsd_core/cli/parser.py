@@ -23,7 +23,7 @@ The whole photo is written with the change added to it; --crop writes the aligne
 folder, one bad file does not stop the others: failures are listed at the end, and the exit code is then 1.
 
 examples:
-  %(prog)s photo.jpg edited.png --set mouth=-9 --set hair=9
+  %(prog)s photo.jpg edited.png --set smile=4 --set hair-length=6
   %(prog)s photos/ edited/ --recipe recipe.json --protect 1 --workers 2
 """
 DISCOVER = """Find a new direction for some parts and save it.
@@ -94,8 +94,9 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     add("photo", help="picture with a face (JPEG, PNG, WebP, HEIC, BMP, TIFF ...), or a folder of them")
     add("out", help="picture to write, in the format of its ending; for a folder, the output folder")
     add_networks(parser, default=None, shown=f"the recipe's, or {GENERATOR}")
-    add("--set", help="how far along a direction; mouth=3@coarse only in coarse layers; may be repeated", **several)
-    add("--recipe", help='JSON file with {"amounts": {NAME: AMOUNT}, "layers": {NAME: [LAYER]}}; --set overrides it')
+    add("--set", help="how far along a direction; hair=9@coarse only in coarse layers; may be repeated", **several)
+    recipe = 'JSON file with {"amounts": {NAME: AMOUNT}, "layers": {NAME: [LAYER]}}; --set overrides it'
+    add("--recipe", help=f"name of one of the gallery's recipes, or a {recipe}")
     add("--face", type=int, default=1, metavar="N", help="which face, 1 is the largest [1]")
     add("--aligned", action=argparse.BooleanOptionalAction, help=aligned)
     add("--nudge", help=nudge, **several)
@@ -127,6 +128,9 @@ def add_discover(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_networks(parser)
+    full = "also LPIPS and likeness at both ends, and which slider moves what: the tables of a gallery's card"
+    parser.add_argument("--full", action="store_true", help=full)
+    parser.add_argument("--photos", metavar="FOLDER", help="and how the edits hold on these photos")
     add_batch(parser)
 
 

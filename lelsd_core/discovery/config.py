@@ -30,7 +30,7 @@ CHOICE_LABELS = {
     "draw": "way to draw amounts",
     "compare": "thing to keep apart",
 }  # field -> its name in errors
-MINIMUM = {"count": 1, "steps": 1, "batch": 1, "samples": 1, "look": 1, "micro": 0, "patience": 0}
+MINIMUM = {"count": 1, "steps": 0, "batch": 1, "samples": 1, "look": 1, "micro": 0, "patience": 0}
 LEAST, MOST = 1.0, 4.0  # amounts in a space whose samples all share the same code
 LAYERED = ("W+", "Z+", "S", "Z")  # spaces with layers first: the paper's W+, or what is nearest to it
 PAPER = {  # settings of the paper's text and its official code, where they are not the defaults
@@ -93,7 +93,7 @@ class DiscoverConfig:
     difference: str = option("l2", "what counts as change: l2, l1 or cosine")
     count: int = option(1, "directions to find at once")
     norm: str = option("whole", "length 1, and directions apart: whole, or in each slot; free = slot at the start only")
-    steps: int = option(300, "optimiser steps for each direction")
+    steps: int = option(300, "optimiser steps for each direction; 0 = its start itself")
     batch: int = option(8, "samples in a step")
     micro: int = option(0, "samples rendered at a time; 0 = as many as fit")
     samples: int = option(800, "different samples to learn from")

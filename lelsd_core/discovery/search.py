@@ -212,6 +212,8 @@ class SearchState:
         if len(starts) > config.count or any(start.shape != (space.width,) for start in starts):
             shapes = [tuple(start.shape) for start in starts]
             raise UserError(f"starts are {shapes}; at most {config.count} can be given, each ({space.width},).")
+        if not config.steps and len(starts) < config.count:
+            raise UserError("steps is 0, which leaves directions as they start; name a start for each, or take steps.")
         start = torch.randn(config.count, space.width, generator=self.random)
         start[: len(starts)] = torch.stack(list(starts)).cpu() if starts else start[:0]
         start = start.to(generator.device)

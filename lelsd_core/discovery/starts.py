@@ -29,24 +29,41 @@ from lelsd_core.faces import FaceAligner
 from lelsd_core.faces.measures import MEASURES, measure, see
 from lelsd_core.generators.base import Generator
 from lelsd_core.latents import LatentSpace
-from lelsd_core.localization import resized_mask
 from lelsd_core.seeds import STARTS
-from lelsd_core.segmenters import Segmenter, part_mask, segment_synthesis
+from lelsd_core.segmenters import Segmenter, segment_synthesis
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
-NAMED: Mapping[str, tuple[str, ...]] = {  # measure that names a start -> others that stay, as does its part's colour
+STILL_MOUTH = ("turn", "mouth-open", "mouth-width", "smile")
+NAMED: Mapping[str, tuple[str, ...]] = {  # measure that names a start -> others that stay
     "mouth-open": ("turn", "mouth-width"),
     "mouth-width": ("turn", "mouth-open"),
     "smile": ("turn", "lips"),
-    "lips": ("turn", "mouth-open", "mouth-width"),
-    "eyes-open": ("turn", "gaze"),
-    "gaze": ("turn",),
-    "brows": ("turn",),
-    "nose-length": ("turn", "nose-width"),
-    "nose-width": ("turn", "nose-length"),
-    "jaw": ("turn",),
+    "lips": STILL_MOUTH,
+    "lip-colour": (*STILL_MOUTH, "mouth-light"),
+    "eyes-open": ("turn", "gaze", "glasses"),
+    "gaze": ("turn", "glasses"),
+    "eye-shadow": ("turn", "skin-light", "glasses"),
+    "glasses": ("turn", "skin-light", "eyes-open"),
+    "brows": ("turn", "glasses"),
+    "brow-tilt": ("turn", "glasses"),
+    "brows-light": ("turn", "skin-light", "glasses"),
+    "nose-length": ("turn", "nose-width", "glasses"),
+    "nose-width": ("turn", "nose-length", "smile", "glasses"),
+    "face-length": ("turn", "glasses", "hair-length"),
+    "jaw": ("turn", "glasses"),
+    "beard": (*STILL_MOUTH, "nose-width", "skin-light", "light"),
+    "skin-light": ("turn", "background-light", "glasses", "hair-light"),
+    "light": ("turn", "hair-length"),
     "fringe": ("turn",),
     "hair-length": ("turn",),
+    "hair-volume": ("turn", "hair-length", "hair-light"),
+    "hair-light": ("turn", "skin-light", "background-light", "hair-length"),
+    "hair-blond": ("turn", "skin-light", "background-light", "hair-length"),
+    "hair-red": ("turn", "skin-light", "background-light", "hair-light", "hair-length"),
+    "collar": ("turn",),
+    "clothes-light": ("turn", "skin-light"),
+    "background-light": ("turn", "skin-light", "hair-light"),
+    "background-blue": ("turn", "background-light"),
 }
 COUNT = 512  # samples; a style-based W needs half of them, DCGAN's Z gains from twice as many
 BATCH, PIXELS = 16, 2**20  # samples, and pixels of pictures, rendered at a time
@@ -75,7 +92,6 @@ class Measured:
     """What N samples of a generator show; its file serves all starts of the generator without any rendering."""
 
     numbers: Mapping[str, Tensor]  # (N,) for each of `MEASURES`, NaN where it is not seen
-    colours: Mapping[str, Tensor]  # mean colour (N, 3) of each part, NaN where it is not seen
     seeds: Sequence[int]  # of the samples
     truncation: float | None  # ψ of the samples; None = none
 
@@ -83,19 +99,15 @@ class Measured:
     def joined(cls, parts: Sequence[Measured]) -> Measured:
         """What all samples of several parts with consecutive seeds show."""
         first = parts[0]
-        numbers, colours = (
-            {name: torch.cat([getattr(part, field)[name] for part in parts]) for name in getattr(first, field)}
-            for field in ("numbers", "colours")
-        )
+        numbers = {name: torch.cat([part.numbers[name] for part in parts]) for name in first.numbers}
         count = sum(len(part.seeds) for part in parts)
-        return cls(numbers, colours, range(first.seeds[0], first.seeds[0] + count), first.truncation)
+        return cls(numbers, range(first.seeds[0], first.seeds[0] + count), first.truncation)
 
     def save(self, path: str | Path, fingerprint: str) -> None:
         """Write it, for the generator with that fingerprint, as safetensors; the seeds must be consecutive."""
         facts = {"seeds": [self.seeds[0], len(self.seeds)], "truncation": self.truncation, "generator": fingerprint}
-        facts |= {"numbers": list(self.numbers), "colours": list(self.colours), "kind": "measured"}
-        colours = torch.stack([*self.colours.values()], 1)
-        write_safetensors(path, {"numbers": torch.stack([*self.numbers.values()], 1), "colours": colours}, facts)
+        facts |= {"numbers": list(self.numbers), "kind": "measured"}
+        write_safetensors(path, {"numbers": torch.stack([*self.numbers.values()], 1)}, facts)
 
     @classmethod
     def load(cls, path: str | Path, generator: Generator) -> Measured:
@@ -105,10 +117,10 @@ class Measured:
             first, count = facts["seeds"]
             if not generator.shares_codes_of(facts["generator"]):
                 raise UserError(f"{Path(path).name} was measured on another generator than {generator.name}.")
-            numbers, colours = (
-                dict(zip(facts[name], tensors[name].float().unbind(1), strict=True)) for name in ("numbers", "colours")
-            )
-            return cls(numbers, colours, range(first, first + count), facts["truncation"])
+            numbers = dict(zip(facts["numbers"], tensors["numbers"].float().unbind(1), strict=True))
+            if missing := [name for name in MEASURES if name not in numbers]:
+                raise ValueError(f"there is no {missing[0]}")
+            return cls(numbers, range(first, first + count), facts["truncation"])
         except (KeyError, TypeError, ValueError) as problem:
             raise UserError(f"{Path(path).name} is not a whole file of measured samples: {problem}.") from None
 
@@ -179,11 +191,11 @@ def named_start(
         raise UserError(f"{name!r} needs a segmenter that marks {' or '.join(spec.parts)}; this one marks {marked}.")
     generator.space(space).written(slots)  # before slow work
     seen = measured or LATEST.fitting(generator, segmenter, aligner, seeds[:count], truncation)
-    stay = [seen.numbers[other][:, None] for other in NAMED[name]] + [seen.colours[part] for part in parts]
+    stay = [seen.numbers[other] for other in NAMED[name]]
+    stay = [numbers for numbers in stay if numbers.isfinite().any()]  # a segmenter may not mark all of them
     codes = generator.sample_in(space, seen.seeds, truncation=seen.truncation)
-    found = start_direction(
-        generator.space(space), codes, seen.numbers[name], torch.cat(stay, 1), slots=slots, name=name
-    )
+    kept = torch.stack(stay, 1) if stay else None
+    found = start_direction(generator.space(space), codes, seen.numbers[name], kept, slots=slots, name=name)
     return replace(found, ends=(spec.low, spec.high), parts=parts)
 
 
@@ -202,8 +214,11 @@ def starts_of(
 
 
 def in_words(directions: Sequence[Direction], starts: Sequence[Start]) -> list[Direction]:
-    """Directions of a search, the first of them with the words of their starts."""
-    started = [replace(direction, ends=start.ends) for direction, start in zip(directions, starts, strict=False)]
+    """Directions of a search, the first of them with the words of their starts, and the names of what they change."""
+    started = [
+        replace(direction, ends=start.ends, facts=direction.facts | {"about": start.name})
+        for direction, start in zip(directions, starts, strict=False)
+    ]
     return [*started, *directions[len(started) :]]
 
 
@@ -324,20 +339,11 @@ def measure_samples(
         synthesis = generator.synthesize(codes, generator.space_names[-1], keep=segmenter.needs)
         return synthesis.image, segment_synthesis(segmenter, synthesis)
 
-    numbers, colours = [], []
+    numbers = []
     for codes in batches(generator, seeds, truncation):
         pictures, probabilities = by_rows(render, codes)
         numbers.append(measure(see(aligner, pictures, probabilities, segmenter.parts)))
-        masks = torch.cat([part_mask(probabilities, segmenter.parts, part) for part in segmenter.parts], 1)
-        pictures = resized_mask(pictures, masks.shape[-2:])
-        sums = torch.einsum("bphw,bchw->bpc", masks, pictures)
-        colours.append((sums / masks.sum((2, 3))[..., None]).cpu())
-    return Measured(
-        dict(zip(MEASURES, torch.cat(numbers).unbind(1), strict=True)),
-        dict(zip(segmenter.parts, torch.cat(colours).unbind(1), strict=True)),
-        seeds,
-        truncation,
-    )
+    return Measured(dict(zip(MEASURES, torch.cat(numbers).unbind(1), strict=True)), seeds, truncation)
 
 
 def batches(generator: Generator, seeds: Sequence[int], truncation: float | None) -> Iterator[Tensor]:

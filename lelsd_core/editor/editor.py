@@ -45,6 +45,8 @@ from lelsd_core.segmenters import Segmenter, adapt
 if TYPE_CHECKING:
     from lpips import LPIPS
 
+    from lelsd_core.galleries.shelf import Recipe
+
 PREVIEW_SIZE = 256  # pixels
 DARK = -0.4  # mean of a picture in [-1, 1] below which a face is too dark
 REPORT_EVERY = 60  # inversion steps between two sessions, at most
@@ -58,6 +60,7 @@ class Editor:
     Args:
         generator, inverter, segmenter, aligner: loaded, and made for each other.
         directions: the directions that sessions start with; each must have been made for this generator.
+        recipes: edits that combine these directions, by name.
         search_config: defaults of a discovery with this generator, of global moves.
         shape_config: the same for local moves; None = `DiscoverConfig.shapes`.
         shaped: parts for which a discovery looks for local moves, unless it is told otherwise.
@@ -75,6 +78,7 @@ class Editor:
         aligner: FaceAligner,
         directions: Sequence[Direction],
         *,
+        recipes: Mapping[str, Recipe] | None = None,
         search_config: DiscoverConfig | None = None,
         shape_config: DiscoverConfig | None = None,
         shaped: Collection[str] = (),
@@ -86,7 +90,7 @@ class Editor:
         for direction in directions:
             direction.check(generator)
         self.generator, self.inverter, self.segmenter, self.aligner = generator, inverter, adapt(segmenter), aligner
-        self.directions = tuple(directions)
+        self.directions, self.recipes = tuple(directions), dict(recipes or {})
         self.search_config = search_config or DiscoverConfig()
         self.shape_config, self.shaped = shape_config or DiscoverConfig.shapes(generator), frozenset(shaped)
         self.metric_networks = metric_networks or MetricNetworks()

@@ -17,6 +17,7 @@ from torch import Tensor
 import lelsd_core.seeds
 from lelsd_core.device import by_rows
 from lelsd_core.directions import Direction, edited_codes
+from lelsd_core.evaluation.identity import DlibRecogniser, load_recogniser
 from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
 from lelsd_core.generators.base import Generator
 from lelsd_core.local import EditedCodes, patches_of
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 BATCH, PIXELS = 32, 2**21  # at most so many samples, and pixels, rendered at a time: 32 up to 256 across, 2 at 1024
 LPIPS_SAMPLES = 64  # the first held-out samples
-MOTION_SAMPLES = 32  # the first held-out samples
+MOTION_SAMPLES, IDENTITY_SAMPLES = 32, 16  # the first held-out samples
+SMALL, LARGE_SAMPLES = 64, 32  # pictures up to this wide are evaluated on all held-out samples, others on at least 32
 CELL = 8  # pixels across in which stripes are sought
 NORMAL_95 = 1.96  # standard errors on each side of a mean
 
@@ -49,7 +51,10 @@ class Row:
     interval: tuple[float, float] = (0.0, 1.0)  # 95 % confidence interval of the score; samples drawn independently
     lpips: tuple[float, float] | None = None  # of the first samples, between before and after, at both ends
     kind: str = "look"  # "shape" for a local move
-    motion: dict[str, tuple[float, float]] | None = None  # of the part's landmarks at both ends, see `naming.motion`
+    outside: tuple[float, float] | None = None  # the same of the pictures outside the part
+    identity: tuple[float, float] | None = None  # likeness of the faces before and after, 1 = equal; see `identity.py`
+    motion: dict[str, tuple[float, float]] | None = None  # what is seen of the faces at both ends, see `naming.motion`
+    about: str = ""  # the one of these numbers that the direction is about
     left_out: int = 0  # pictures, two for each sample, without the part or any change; not used for the other figures
 
 
@@ -64,6 +69,7 @@ class Effect(NamedTuple):
     stripes: Tensor  # amplitude of stripes two pixels wide, see `stripes`, outside the part
     brightening: Tensor  # mean change inside the part; positive = brighter
     lpips: Tensor | None = None  # of the whole picture, if wanted
+    outside_lpips: Tensor | None = None  # and outside the part
 
 
 class HeldOut:
@@ -76,6 +82,8 @@ class HeldOut:
         self.batch = max(1, min(BATCH, PIXELS // generator.resolution**2))  # samples rendered at a time
         batches = [self.render(EditedCodes(generator.lift(b, space, self.finest))) for b in codes.split(self.batch)]
         self.pictures, self.probabilities = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
+        self.keeping, self.kept = False, (None, {})  # see `moved`
+        self.numbers = torch.empty(0, 0)  # that are measured on the first ones, once somebody asks; see `naming.motion`
 
     def render(self, edited: EditedCodes, probabilities: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, R, R) and part probabilities (B, P, h, w); local moves need those of the untouched ones."""
@@ -93,9 +101,19 @@ class HeldOut:
         return by_rows(render_batch, edited.codes, *local, before)  # one by one where memory is short
 
     def moved(self, direction: Direction, amount: float, rows: slice) -> tuple[Tensor, Tensor]:
-        """`render` of some samples moved by an amount along a direction."""
-        edited = edited_codes(self.generator, self.codes[rows], self.space, [direction], [amount])
-        return self.render(edited, self.probabilities[rows])
+        """`render` of some samples moved by an amount along a direction.
+
+        With `keeping`, what is rendered for the latest direction is kept, as an evaluation asks for it several times.
+        """
+        if self.kept[0] is not direction:
+            self.kept = direction, {}
+        key = amount, rows.start, rows.stop
+        if (found := self.kept[1].get(key)) is None:
+            edited = edited_codes(self.generator, self.codes[rows], self.space, [direction], [amount])
+            found = self.render(edited, self.probabilities[rows])
+            if self.keeping:
+                self.kept[1][key] = found
+        return found
 
     @torch.inference_mode()
     def effect(
@@ -143,7 +161,7 @@ class HeldOut:
         squares, weights = change.square().mean(1, keepdim=True), 1 - inside
         outside = (meant == 0)[:, 0]
         relabelled = (parts_before.argmax(1) != parts_after.argmax(1)) & outside
-        network = load_lpips(local("lpips-alex"), before.device) if lpips else None
+        target = PerceptualTarget(load_lpips(local("lpips-alex"), before.device), before) if lpips else None
         return Effect(
             score=localization_score(before, after, mask),
             area=mask.mean((1, 2, 3)),
@@ -152,7 +170,8 @@ class HeldOut:
             relabelled=relabelled.sum((1, 2)) / outside.sum((1, 2)).clamp_min(1),
             stripes=stripes(change, inside),
             brightening=(change * resized_mask(mask, change.shape[-2:])).mean((1, 2, 3)),
-            lpips=PerceptualTarget(network, before).distance(after) if network else None,
+            lpips=target.distance(after) if target else None,
+            outside_lpips=target.distance(after.lerp(before, inside)) if target else None,
         )
 
     def evaluate(self, direction: Direction, *, lpips: bool = True) -> Row:
@@ -172,6 +191,7 @@ class HeldOut:
             gain=locality_gain(score, area) if area else 0.0,
             change=(float(ends[0].change.mean()), float(ends[1].change.mean())),
             lpips=tuple(float(end.lpips[:LPIPS_SAMPLES].mean()) for end in ends) if lpips else None,
+            outside=tuple(float(end.outside_lpips[:LPIPS_SAMPLES].mean()) for end in ends) if lpips else None,
             interval=(max(0.0, score - NORMAL_95 * error), min(1.0, score + NORMAL_95 * error)),
             kind=direction.kind,
             left_out=int((~shown).sum()),
@@ -188,7 +208,12 @@ def held_out(generator: Generator, segmenter: Segmenter, seeds: Sequence[int] | 
 class Evaluator:
     """Evaluates directions of a generator, all on the same held-out samples, which are rendered at the first one.
 
-    `aligner`: of the generator's pictures, if they are faces, whose landmarks' motion then is measured, too.
+    Args:
+        generator, segmenter: the networks.
+        seeds: of the samples; None = as many of `lelsd_core.seeds.HELD_OUT` as `held_out_seeds` gives.
+        aligner: of the generator's pictures, if they are faces, of which more is measured then.
+        identity: whether to compare the faces, too, before and after.
+        samples: other samples to measure on, such as the codes of photos.
     """
 
     def __init__(
@@ -197,8 +222,14 @@ class Evaluator:
         segmenter: Segmenter,
         seeds: Sequence[int] | None = None,
         aligner: FaceAligner | None = None,
+        *,
+        identity: bool = False,
+        samples: HeldOut | None = None,
     ) -> None:
-        self.generator, self.segmenter, self.seeds, self.aligner = generator, adapt(segmenter), seeds, aligner
+        self.generator, self.segmenter, self.aligner, self.identity = generator, adapt(segmenter), aligner, identity
+        self.seeds = held_out_seeds(generator) if seeds is None else seeds
+        if samples is not None:
+            self.samples = samples
 
     @cached_property
     def samples(self) -> HeldOut:
@@ -207,13 +238,31 @@ class Evaluator:
 
     def __call__(self, direction: Direction) -> Row:
         """The direction's `Row`. UserError for a direction of another generator."""
-        from lelsd_core.evaluation.naming import motion  # which reads `HeldOut`
+        from lelsd_core.evaluation.naming import about, motion  # which read `HeldOut`
 
         direction.check(self.generator)
+        self.samples.keeping = True
         row = self.samples.evaluate(direction)
-        if self.aligner is None:
+        if self.aligner is None or not self.aligner.frame.faces:
             return row
-        return replace(row, motion=motion(self.samples, direction, self.aligner, MOTION_SAMPLES) or None)
+        moved = motion(self.samples, direction, self.aligner, MOTION_SAMPLES)
+        likeness = tuple(self.likeness(direction, end) for end in (row.low, row.high)) if self.identity else None
+        return replace(row, motion=moved, about=about(direction, moved), identity=likeness)
+
+    def likeness(self, direction: Direction, amount: float) -> float:
+        """The mean likeness of the first faces before and after a move; see `identity.py` for its scale."""
+        recogniser = load_recogniser(DlibRecogniser, local(DlibRecogniser.name))
+        samples, points, found = self.samples, self.aligner.frame.points, []
+        for rows in samples.rows(IDENTITY_SAMPLES):
+            pairs = zip(samples.pictures[rows].cpu(), samples.moved(direction, amount, rows)[0].cpu(), strict=True)
+            found += [recogniser.likeness(before[None], after[None], points) for before, after in pairs]
+        return sum(found) / len(found)
+
+
+def held_out_seeds(generator: Generator, least: int = LARGE_SAMPLES) -> Sequence[int]:
+    """Those that a generator's directions are evaluated on: fewer of large pictures, but at least some of them."""
+    seeds = lelsd_core.seeds.HELD_OUT
+    return seeds[: max(least, len(seeds) * SMALL**2 // generator.resolution**2)]
 
 
 def evaluate(

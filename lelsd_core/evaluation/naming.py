@@ -10,6 +10,7 @@ pictures are faces, the measures of `faces.measures` tell how eyes, brows, nose,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,14 +18,13 @@ from torch import Tensor
 
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.heldout import HeldOut
-from lelsd_core.faces.measures import MEASURES, Measure, measure, see
+from lelsd_core.faces.measures import LUMA, MEASURES, Measure, measure, see
 from lelsd_core.localization import resized_mask
 from lelsd_core.segmenters import part_mask
 
 if TYPE_CHECKING:
     from lelsd_core.faces import FaceAligner
 
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 WORDS = (  # low end, high end, and the least difference between both ends for which they are used
     ("darker", "brighter", 0.08),  # luma; this and the next three as shares of the range from black to white
     ("greener", "redder", 0.05),  # red less green
@@ -75,20 +75,37 @@ def motions_of(direction: Direction, aligner: FaceAligner | None) -> dict[str, M
 def motion(
     samples: HeldOut, direction: Direction, aligner: FaceAligner, count: int | None = None
 ) -> dict[str, tuple[float, float]]:
-    """How far the first `count` samples move at the low and the high end: each of `motions_of`, as a mean over faces.
+    """How far the first `count` samples move at the low and the high end: each of `MEASURES`, as a mean over faces.
 
-    In % of the distance between the outer corners of the eyes, areas in % of its square; NaN where no face is seen.
+    In % of the distance between the outer corners of the eyes, areas in % of its square, colours in % of the range from
+    black to white; NaN where no face, or not the part, is seen. Nothing where pictures are not faces.
     """
-    motions = motions_of(direction, aligner)
-    parts, moved = samples.segmenter.parts, {name: [] for name in motions}
-    for amount in (direction.low, direction.high) if motions else ():
-        changes = []
-        for rows in samples.rows(count):
-            still = measure(see(aligner, samples.pictures[rows], samples.probabilities[rows], parts), motions)
-            changes.append(measure(see(aligner, *samples.moved(direction, amount, rows), parts), motions) - still)
-        for name, mean in zip(motions, (100 * torch.cat(changes).nanmean(0)).tolist(), strict=True):
-            moved[name].append(mean)
-    return {name: (low, high) for name, (low, high) in moved.items()}
+    if not aligner.frame.faces:
+        return {}
+
+    def numbers(pictures: Tensor, probabilities: Tensor) -> Tensor:
+        return measure(see(aligner, pictures, probabilities, samples.segmenter.parts))
+
+    rows = samples.rows(count)
+    if len(samples.numbers) < len(samples.codes[:count]):  # the same for all directions
+        samples.numbers = torch.cat([numbers(samples.pictures[r], samples.probabilities[r]) for r in rows])
+    ends = []
+    for amount in (direction.low, direction.high):
+        moved = torch.cat([numbers(*samples.moved(direction, amount, r)) for r in rows])
+        ends.append((100 * (moved - samples.numbers[: len(moved)]).nanmean(0)).tolist())
+    return {name: (low, high) for name, low, high in zip(MEASURES, *ends, strict=True)}
+
+
+def about(direction: Direction, moved: Mapping[str, tuple[float, float]]) -> str:
+    """The one of `MEASURES` that a direction is about: that of its start, or the strongest of its parts; "" if none.
+
+    `moved`: from `motion`. A measure's strength is its difference between both ends over the least one worth a word.
+    """
+    if (name := direction.facts.get("about")) in moved:
+        return name
+    own = [name for name in moved if {*MEASURES[name].parts} & {*direction.parts}]
+    strengths = {name: abs(moved[name][1] - moved[name][0]) / MEASURES[name].least for name in own}
+    return max((name for name in own if strengths[name] == strengths[name]), key=strengths.get, default="")
 
 
 def look(samples: HeldOut, direction: Direction, pictures: Tensor, probabilities: Tensor) -> Tensor:

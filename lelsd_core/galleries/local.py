@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lelsd_core.directions import Direction, load_directions
+from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.samples import Samples, label_mask
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError
-from lelsd_core.galleries.hub import fetch_folder, is_repository
 from lelsd_core.generators.base import Generator
 from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import Segmenter, adapt
@@ -143,18 +142,6 @@ def usual_parts(segmenter: Segmenter) -> tuple[str, ...]:
     if len(parts) > MAX_PARTS:
         names = [name for name, members in parts.groups.items() if not any(m in parts.groups for m in members)]
     return tuple(sorted(names, key=lambda name: name == "background"))
-
-
-def read_gallery(source: str | Path) -> tuple[Direction, ...]:
-    """The directions in a folder, one file, or OWNER/NAME on the Hub. UserError if there are none or one is damaged."""
-    path = Path(source).expanduser()
-    if not path.exists():
-        if not is_repository(str(source)):
-            raise UserError(
-                f"There is no folder {source}; give a folder of directions, a file, or OWNER/NAME on the Hub."
-            )
-        path = fetch_folder(str(source))
-    return load_directions(path)
 
 
 def cached_directions(generator: Generator, segmenter: Segmenter) -> tuple[Direction, ...]:
