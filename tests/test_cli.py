@@ -124,7 +124,8 @@ def test_evaluate_gives_one_row_for_each_direction(capsys, few_held_out):
     assert main(["evaluate", "--json"]) == 0
     rows = answer(capsys)["rows"]
     looks = ["background", "brows", "clothes", "eyes", "hair", "mouth", "nose", "skin"]
-    shapes = ["brows-height", "fringe", "gaze", "mouth-open", "nose-length", "smile"]
+    shapes = ["brows-height", "collar", "fringe", "gaze", "hair-length", "mouth-open", "nose-length", "smile"]
+    shapes += ["hair-blond", "light", "lip-colour"]  # which are let in locally, too
     assert sorted(row["direction"] for row in rows) == sorted(looks + shapes)
     for row in rows:
         assert {"part", "score", "area", "low", "high", "gain"} <= row.keys()
@@ -136,7 +137,13 @@ def test_evaluate_gives_one_row_for_each_direction(capsys, few_held_out):
         assert min(row["change"]) >= change, row
         assert all(lpips < each < 0.5 for each in row["lpips"]), row
     motion = {row["direction"]: row["motion"] for row in rows}
-    assert motion["background"] is None
+    about = {row["direction"]: row["about"] for row in rows}
+    assert {name: about[name] for name in ("background", "mouth-open", "brows-height", "light")} == {
+        "background": "background-light",
+        "mouth-open": "mouth-open",
+        "brows-height": "brows",
+        "light": "light",
+    }
     assert motion["mouth-open"]["mouth-open"][0] < -4 < 15 < motion["mouth-open"]["mouth-open"][1]
     assert motion["brows-height"]["brows"][1] - motion["brows-height"]["brows"][0] > 6
     look, shape = (abs(motion[name]["mouth-open"][1]) for name in ("mouth", "mouth-open"))

@@ -44,8 +44,8 @@ def difference(editor, session, picture) -> Tensor:
 
 def edited_region(editor, session, amounts) -> Tensor:
     """The soft mask of what these amounts edit: where the untouched and the plainly edited picture show the parts."""
-    codes, finest = editor.moved_codes(session, amounts).codes, editor.generator.space_names[-1]
-    both = torch.cat([editor.synthesize(session.codes, session.space), editor.synthesize(codes, finest)])
+    pictures = [session.original, editor.render(session, amounts)]  # local moves are only in the picture
+    both = torch.cat([to_tensor(picture) for picture in pictures])
     parts = [part for d in session.directions if amounts.get(d.name) for part in d.parts]
     return free_region(part_mask(editor.segmenter.segment(both), editor.segmenter.parts, parts))
 

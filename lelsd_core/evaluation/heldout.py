@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BATCH, PIXELS = 32, 2**21  # at most so many samples, and pixels, rendered at a time: 32 up to 256 across, 2 at 1024
 LPIPS_SAMPLES = 64  # the first held-out samples
-MOTION_SAMPLES, IDENTITY_SAMPLES = 32, 16  # the first held-out samples
+FACE_SAMPLES = 32  # the first held-out samples, whose faces are looked at
 SMALL, LARGE_SAMPLES = 64, 32  # pictures up to this wide are evaluated on all held-out samples, others on at least 32
 CELL = 8  # pixels across in which stripes are sought
 NORMAL_95 = 1.96  # standard errors on each side of a mean
@@ -245,7 +245,7 @@ class Evaluator:
         row = self.samples.evaluate(direction)
         if self.aligner is None or not self.aligner.frame.faces:
             return row
-        moved = motion(self.samples, direction, self.aligner, MOTION_SAMPLES)
+        moved = motion(self.samples, direction, self.aligner, FACE_SAMPLES)
         likeness = tuple(self.likeness(direction, end) for end in (row.low, row.high)) if self.identity else None
         return replace(row, motion=moved, about=about(direction, moved), identity=likeness)
 
@@ -253,7 +253,7 @@ class Evaluator:
         """The mean likeness of the first faces before and after a move; see `identity.py` for its scale."""
         recogniser = load_recogniser(DlibRecogniser, local(DlibRecogniser.name))
         samples, points, found = self.samples, self.aligner.frame.points, []
-        for rows in samples.rows(IDENTITY_SAMPLES):
+        for rows in samples.rows(FACE_SAMPLES):
             pairs = zip(samples.pictures[rows].cpu(), samples.moved(direction, amount, rows)[0].cpu(), strict=True)
             found += [recogniser.likeness(before[None], after[None], points) for before, after in pairs]
         return sum(found) / len(found)
