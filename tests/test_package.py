@@ -77,8 +77,8 @@ def files_in(folder: Path, root: Path) -> set[str]:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a file of checkpoints/ is needed at run time: weights, directions, cards and licences."""
-    return "/make/" not in name and name.endswith((".safetensors", "README.md", "LICENSE"))
+    """Whether a file of checkpoints/ is needed at run time: weights, whole galleries, cards and licences."""
+    return "/make/" not in name and ("/directions/" in name or name.endswith((".safetensors", "README.md", "LICENSE")))
 
 
 def test_the_top_level_is_as_agreed():
