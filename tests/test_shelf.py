@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lelsd_core.__main__ import main
+from lelsd_core.cli.evaluate import check_sheets
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
 from lelsd_core.galleries.shelf import FILE, read_gallery
@@ -34,6 +35,13 @@ def test_a_file_gives_the_order_and_recipes(folder):
     assert [d.name for d in gallery.directions] == ["c", "a", "b"], "those that it does not name come last"
     assert gallery.recipes["both"].amounts == {"a": 3.0, "c": -1.5}
     assert gallery.recipes["both"].picture == folder / "recipes" / "both.jpg"
+
+
+def test_directions_of_one_name_are_all_kept(folder):
+    for file, low in (("one", -1.0), ("two", -2.0)):
+        Direction("same", "toy", "", "Z", torch.ones(2), low=low).save(folder / f"{file}.safetensors")
+    (folder / FILE).write_text(HEAD + 'order = ["same"]')
+    assert [(d.name, d.low) for d in read_gallery(folder).directions[:3]] == [("same", -1), ("same", -2), ("a", -2)]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +83,13 @@ def test_a_recipe_of_the_gallery_edits_a_photo(tmp_path, astronaut, capsys):
     assert main([*common, "--steps", "0", "--recipe", "friendly", "--json"]) == 0
     assert '"smile"' in capsys.readouterr().out
     assert (tmp_path / "out.png").is_file()
+
+
+def test_only_folders_need_contact_sheets(folder):
+    directions = read_gallery(folder).directions
+    check_sheets(directions, None)  # found on this machine
+    check_sheets(directions, "owner/name")
+    check_sheets(directions, folder / "a.safetensors")
 
 
 def test_full_evaluation_needs_contact_sheets(folder, capsys):

@@ -196,6 +196,14 @@ def test_let_in_around_the_mouth_a_start_opens_it(editor, opening):
     assert opened > still + 0.1
 
 
+def test_measured_samples_without_a_number_are_refused(editor, tmp_path):
+    measured = Measured.load(editor.measured, editor.generator)
+    older = replace(measured, numbers={name: values for name, values in measured.numbers.items() if name != "glasses"})
+    older.save(tmp_path / "older.safetensors", editor.generator.fingerprint)
+    with pytest.raises(UserError, match=r"older.safetensors is not a whole file .*: there is no glasses"):
+        Measured.load(tmp_path / "older.safetensors", editor.generator)
+
+
 def test_without_steps_a_search_gives_its_starts(editor):
     config = replace(editor.config_for(("mouth",), "shape"), steps=0, start=("mouth-open",))
     progress, session = list(editor.discover(editor.random_face(0), config))[-1]

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     directions = directions_of(options.generator, options.directions)
     full, photos = options.full or bool(options.photos), ()
     if full:
-        check_sheets(directions, Path(options.directions or spec_of(options.generator).directions or ""))
+        check_sheets(directions, options.directions or spec_of(options.generator).directions)
     if options.photos:
         photos, _ = photos_of(Path(options.photos))
     columns = "direction    part          score 95 % interval   area   gain    low   high        change         LPIPS"
@@ -63,10 +63,12 @@ def checked(row: Row | UserError) -> Row:
     return row
 
 
-def check_sheets(directions: Sequence[Direction], folder: Path) -> None:
+def check_sheets(directions: Sequence[Direction], source: str | Path | None) -> None:
     """UserError if a direction of a folder has no contact sheet beside it, to which a card could link."""
+    if source is None or not Path(source).is_dir():
+        return
     for direction in directions:
-        if folder.is_dir() and not (sheet := folder / f"{direction.name}.jpg").is_file():
+        if not (sheet := Path(source, f"{direction.name}.jpg")).is_file():
             raise UserError(
                 f"There is no contact sheet {sheet}; checkpoints/make/make_gallery.py draws those of a gallery that "
                 "ships, and without --full none is needed."

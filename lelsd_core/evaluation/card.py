@@ -5,6 +5,7 @@ rows of all directions on held-out samples, and on photos  -->  `figures`, `inde
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from lelsd_core.directions import Direction
@@ -41,13 +42,19 @@ def shift(row: Row, name: str) -> float:
     return high - low
 
 
+def share(moved: Row, row: Row) -> float:
+    """What one row moves of what another is about, over what the latter moves of it itself; NaN if that is nothing."""
+    own = shift(row, row.about)
+    return shift(moved, row.about) / own if own else math.nan
+
+
 def independence(rows: Sequence[Row]) -> list[list[float]]:
     """What each slider moves of what each one is about, in % of the change that the latter's own slider makes.
 
     Rows and columns are the sliders that are about something; the diagonal is 100.
     """
     known = [row for row in rows if row.about]
-    return [[100 * shift(moved, row.about) / shift(row, row.about) for row in known] for moved in known]
+    return [[100 * share(moved, row) for row in known] for moved in known]
 
 
 def independence_table(rows: Sequence[Row]) -> list[str]:
@@ -74,9 +81,12 @@ def on_photos(rows: Sequence[Row], photo_rows: Sequence[Row]) -> list[str]:
     for row, photos in zip(rows, photo_rows, strict=True):
         if not row.about:
             continue
-        ratio = shift(photos, row.about) / shift(row, row.about)
         cells = [row.direction, row.about, *(both(each.motion[row.about], "+.1f") for each in (row, photos))]
-        cells += [f"{ratio:.2f}", both(photos.outside, ".3f"), both(photos.identity, ".2f") if photos.identity else ""]
+        cells += [
+            f"{share(photos, row):.2f}",
+            both(photos.outside, ".3f"),
+            both(photos.identity, ".2f") if photos.identity else "",
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

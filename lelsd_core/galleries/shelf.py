@@ -90,10 +90,10 @@ def arranged(path: Path, directions: Sequence[Direction]) -> Gallery:
                 raise UserError(
                     f"{path}, recipe {recipe!r}: {name} is {amount:g}, and its slider ends at {within[name]:g}."
                 )
-    others = [name for name in by_name if name not in order]
+    rank = {name: place for place, name in enumerate(order)}
     pictures = {name: path.parent / PICTURES / f"{name}.jpg" for name in recipes}
     found = {name: picture for name, picture in pictures.items() if picture.is_file()}
     return Gallery(
-        tuple(by_name[name] for name in dict.fromkeys([*order, *others])),
+        tuple(sorted(directions, key=lambda direction: rank.get(direction.name, len(rank)))),
         {name: Recipe(amounts, found.get(name)) for name, amounts in recipes.items()},
     )
