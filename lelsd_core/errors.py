@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MAX_NAMES = 30  # names listed in a message
@@ -26,6 +28,15 @@ def check_file(target: Path, *endings: str) -> None:
     check_folder(target)
     if target.is_dir():
         raise UserError(f"{target} is a folder; give the name of a file to write.")
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the errors of the file system while a file is written into a UserError."""
+    try:
+        yield
+    except OSError as problem:
+        raise UserError(f"{os.fspath(path)} cannot be written: {problem.strerror or problem}.") from None
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:

@@ -9,17 +9,17 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from lelsd_core.errors import UserError, check_file
+from lelsd_core.errors import UserError, check_file, writing
 
 OUTPUTS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # file endings
 QUALITY = {"quality": 95, "subsampling": 0}  # of JPEG and WebP: nearly lossless; the other formats are lossless
@@ -46,13 +46,20 @@ def enlarge(image: Image.Image, side: int) -> Image.Image:
     return image.resize((side, round(side * image.height / image.width)), Image.Resampling.BICUBIC)
 
 
-def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture without metadata, in the format of the path's ending. UserError if it cannot be written."""
+def save_picture(picture: Image.Image, path: str | os.PathLike[str], about: Mapping[str, Any] | None = None) -> None:
+    """Write a picture in the format of the path's ending.
+
+    Args:
+        picture: RGB.
+        path: of the file.
+        about: what the file says about itself, see `provenance`; None = nothing.
+
+    Raises:
+        UserError: another ending, or it cannot be written.
+    """
     check_file(Path(path), *OUTPUTS)
-    try:
-        picture.save(path, **QUALITY)
-    except OSError as problem:
-        raise UserError(f"{path} cannot be written: {problem.strerror or problem}.") from None
+    with writing(path):
+        picture.save(path, **QUALITY, **(about or {}))
 
 
 def change_map(before: Image.Image, after: Image.Image) -> Image.Image:
@@ -63,6 +70,15 @@ def change_map(before: Image.Image, after: Image.Image) -> Image.Image:
     base = old.mean(2, keepdims=True) * 0.35
     glow = np.array([255.0, 96.0, 64.0]) * (1 - strength) + np.array([255.0, 235.0, 160.0]) * strength
     return Image.fromarray((base * (1 - strength) + glow * strength).clip(0, 255).astype(np.uint8))
+
+
+def spotlight(picture: Image.Image, mask: np.ndarray) -> Image.Image:
+    """A picture that is dark and grey outside a mask (h, w) in [0, 1]."""
+    pixels = np.asarray(picture, dtype=np.float32)
+    weight = Image.fromarray(np.uint8(255 * mask.clip(0, 1))).resize(picture.size, Image.Resampling.BILINEAR)
+    share = np.asarray(weight, dtype=np.float32)[..., None] / 255
+    dim = pixels.mean(2, keepdims=True) * 0.3 + 24
+    return Image.fromarray((share * pixels + (1 - share) * dim).clip(0, 255).astype(np.uint8))
 
 
 def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2) -> Image.Image:
@@ -79,7 +95,6 @@ def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2) -> Image.Image:
 MAX_PIXELS, MAX_BYTES = 64_000_000, 30_000_000
 MAX_SIDE = 32_000  # OpenCV's warps take at most 32,767
 MIN_SIDE = 32  # a face in a smaller picture has too few pixels to be edited
-DRAFT = (2048, 2048)  # a JPEG at least twice as large in both directions is decoded at 1/2, 1/4 or 1/8 of its size
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")  # no other decoder of Pillow is allowed
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands after "ftyp"
 DECODER_ERRORS = (
@@ -114,7 +129,6 @@ def read_photo(source: PhotoFile, max_bytes: int = MAX_BYTES) -> Image.Image:
         warnings.simplefilter("ignore")  # Pillow warns of large pictures (MAX_PIXELS is stricter) and odd metadata
         with Image.open(file, formats=formats) as image:
             check_size(*image.size)
-            image.draft(image.mode, DRAFT)
             image.load()
             return to_rgb(image)
 

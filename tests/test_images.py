@@ -209,9 +209,9 @@ def test_a_palette_with_a_transparent_colour_is_laid_on_white():
     assert photo.getpixel((10, 20)) == (255, 0, 0)
 
 
-@pytest.mark.parametrize(("size", "wanted"), [((4000, 3000), (4000, 3000)), ((6000, 4400), (3000, 2200))])
-def test_only_a_very_large_jpeg_is_decoded_at_half_its_size(size, wanted):
-    assert read_photo(saved(Image.new("L", size, 90), "JPEG")).size == wanted
+@pytest.mark.parametrize("size", [(4000, 3000), (6000, 4400)])
+def test_a_jpeg_keeps_every_pixel(size):
+    assert read_photo(saved(Image.new("L", size, 90), "JPEG")).size == size
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "HEIF", "TIFF"])

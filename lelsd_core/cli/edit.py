@@ -1,9 +1,10 @@
-"""`edit`: photos in, edited photos out, one by one or a whole folder."""
+"""`edit`: photos in, edited photos or animations out, one by one or a whole folder."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,25 @@ from typing import Any
 from PIL.Image import Image
 from tqdm import tqdm
 
+from lelsd_core.animation import amounts_along, rendered, save_animation, strip
 from lelsd_core.cli.parser import FORMATS, GENERATOR
 from lelsd_core.cli.workers import check_workers, spread
 from lelsd_core.device import choose_device
 from lelsd_core.directions import clamp_amounts, free_name
-from lelsd_core.editor import InversionOptions
+from lelsd_core.editor import DetectedPhoto, InversionOptions, Session
 from lelsd_core.editor.renderer import check_strength
-from lelsd_core.editor.session import Layers, describe_metrics, read_recipe, read_setting, read_slider
+from lelsd_core.editor.session import Layers, describe_metrics, read_recipe, read_setting, read_slider, write_recipe
 from lelsd_core.errors import UserError, check_file, check_folder, unknown_name
 from lelsd_core.faces import Nudge
 from lelsd_core.images import OUTPUTS, read_photo, save_picture
 from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
 from lelsd_core.paste import PASTE, USUAL
+from lelsd_core.provenance import provenance
 from lelsd_core.registry import directions_of, gallery_of, load_editor
 from lelsd_core.weights.catalogue import segmenter_of
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+MOVING = (".gif", ".mp4")  # endings of animations
 NUDGES = {"right": (-0.5, 0.5), "down": (-0.5, 0.5), "scale": (0.5, 2.0), "turn": (-180.0, 180.0)}
 
 
@@ -36,17 +40,32 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     device = str(choose_device(options.device))
     inversion, (amounts, layers) = read_inversion_options(options), read_amounts(options)
     build = partial(PhotoEditor, options, inversion, amounts, layers)
+    if options.save_recipe:
+        check_file(Path(options.save_recipe), ".json")
+    edit = edit_folder if Path(options.photo).is_dir() else edit_photo
+    result = edit(options, build, device)
+    if options.save_recipe:
+        write_recipe(options.save_recipe, amounts, layers, Path(options.generator).name)
+    return result
+
+
+def edit_photo(options: argparse.Namespace, build: Callable[[str], PhotoEditor], device: str) -> dict[str, Any]:
+    """Edit one photo; the fields of the JSON."""
     photo, out = Path(options.photo), Path(options.out)
-    if not photo.is_dir():
-        if options.format:
-            raise UserError(f"--format is for folders; the ending of {out} gives its format.")
-        check_file(out, *OUTPUTS)
-        check_overwriting([(photo, out)])
-        picture = read_photo(photo)  # before the models are loaded
-        row, message = build(device).edit(picture, out)
-        print(f"{message} Wrote {out}.")
-        return row
-    jobs, ignored = folder_jobs(photo, out, options.format or FORMATS[0])
+    if options.format:
+        raise UserError(f"--format is for folders; the ending of {out} gives its format.")
+    check_file(out, *OUTPUTS, *MOVING)
+    check_overwriting([(photo, out)])
+    picture = read_photo(photo)  # before the models are loaded
+    row, message = build(device).edit(picture, out)
+    print(f"{message} Wrote {out}.")
+    return row
+
+
+def edit_folder(options: argparse.Namespace, build: Callable[[str], PhotoEditor], device: str) -> dict[str, Any]:
+    """Edit each photo of a folder; the fields of the JSON."""
+    out = Path(options.out)
+    jobs, ignored = folder_jobs(Path(options.photo), out, options.format or FORMATS[0])
     check_overwriting(jobs)
     out.mkdir(exist_ok=True)
     rows = []
@@ -87,7 +106,7 @@ class PhotoEditor:
         networks = {"directions": options.directions, "segmenter": options.segmenter}
         self.editor = load_editor(options.generator, device, **networks)
         self.editor.check(inversion)
-        self.editor.check_edit(amounts, layers)
+        self.editor.check_edit(amounts | ({options.strip: 1.0} if options.strip else {}), layers)
         self.editor.warm_up()
 
     def __call__(self, job: tuple[Path, Path]) -> dict[str, Any]:
@@ -104,10 +123,7 @@ class PhotoEditor:
     def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
         """Edit a photo and write it; the fields of the JSON, and a sentence about its face and its inversion."""
         session = self.editor.open(photo, self.inversion).with_layers(self.layers)
-        edited = self.editor.render(session, self.amounts, protect=self.options.protect)
-        if not self.options.crop:
-            edited = self.editor.paste(session, photo, edited, self.amounts, how=self.options.paste or USUAL)
-        save_picture(edited, out)
+        self.save(session, photo, out)
         row = {
             "inversion_l1": session.inversion_l1,
             "lpips": session.metrics.lpips,
@@ -120,6 +136,26 @@ class PhotoEditor:
         }
         message = f"{session.note} Inversion error {session.inversion_l1:.3f} in {session.seconds:.1f} s"
         return row, f"{message} ({describe_metrics(session)})."
+
+    def save(self, session: Session, photo: Image, out: Path) -> None:
+        """Write the edited photo, a strip of it or an animation, and what it says about itself."""
+        about, detected = provenance(session, self.amounts), DetectedPhoto(photo, ())  # which has a reduced copy
+        small = replace(session, matrix=session.matrix @ detected.reduced)
+        render = partial(self.picture, small, detected.shown)
+        if out.suffix.lower() in MOVING:
+            save_animation(rendered(render, amounts_along([{}, self.amounts], back=True)), out, about=about)
+        elif self.options.strip:
+            direction = next(each for each in session.directions if each.name == self.options.strip)
+            save_picture(strip(render, direction, self.amounts), out, about)
+        else:
+            save_picture(self.picture(session, photo, self.amounts), out, about)
+
+    def picture(self, session: Session, photo: Image, amounts: Mapping[str, float]) -> Image:
+        """The photo with an edited face, or with --crop the face alone."""
+        edited = self.editor.render(session, amounts, protect=self.options.protect)
+        if self.options.crop:
+            return edited
+        return self.editor.paste(session, photo, edited, amounts, how=self.options.paste or USUAL)
 
 
 def read_amounts(options: argparse.Namespace) -> tuple[dict[str, float], Layers]:
@@ -141,12 +177,24 @@ def read_amounts(options: argparse.Namespace) -> tuple[dict[str, float], Layers]
     for name, amount, only in map(read_slider, options.set):
         requested[name] = amount
         layers = {n: given for n, given in layers.items() if n != name} | ({name: only} if only else {})
-    directions = directions_of(generator, options.directions) if requested or options.directions else ()
+    named = requested or options.strip or options.directions
+    directions = directions_of(generator, options.directions) if named else ()
+    clamp_amounts(directions, {options.strip: 0.0} if options.strip else {})  # checks the name
     amounts = clamp_amounts(directions, requested)
+    check_moving(options, amounts)
     for name, amount in amounts.items():
         if amount != requested[name]:
             print(f"{name}: {requested[name]:g} is outside its range; {amount:g} is used.")
     return amounts, layers
+
+
+def check_moving(options: argparse.Namespace, amounts: Mapping[str, float]) -> None:
+    """UserError for an animation of a strip, or of nothing that moves."""
+    ending = f".{options.format}" if options.format else Path(options.out).suffix.lower()
+    if ending in MOVING and options.strip:
+        raise UserError(f"--strip writes a picture and {ending} is an animation; leave out --strip or choose .png.")
+    if ending in MOVING and not any(amounts.values()):
+        raise UserError(f"An animation ({ending}) goes from the photo to its edit; give one with --set or --recipe.")
 
 
 def find_recipe(options: argparse.Namespace) -> tuple[dict[str, float], Layers, str | None]:

@@ -16,14 +16,18 @@ SHIPPED = "blaze-256"  # the generator of pages and commands where nobody names 
 NAMED = os.environ.get("LELSD_GENERATOR", "").strip()
 GENERATOR = SHIPPED if NAMED in ("", "auto") else NAMED  # the default of most commands
 FLAGSHIP = "ffhq-1024"  # the large generator that a page with a GPU loads, and `bench flagship` measures
-FORMATS = ("png", "jpg", "webp")  # of a folder's pictures
+FORMATS = ("png", "jpg", "webp", "gif", "mp4")  # of what is written for a folder's photos
 EDIT = """Edit the face of a photo, or of each photo in a folder.
 
-The whole photo is written with the change added to it; --crop writes the aligned face as the generator renders it. In a
-folder, one bad file does not stop the others: failures are listed at the end, and the exit code is then 1.
+The whole photo is written with the change added to it; --crop writes the aligned face as the generator renders it. A
+GIF or MP4 goes from the photo to its edit and back; for it and for --strip, the photo is reduced to 1280 pixels. Each
+file but a BMP says inside that a generative model made it, which one, and by which amounts. In a folder, one bad file
+does not stop the others: failures are listed at the end, and the exit code is then 1.
 
 examples:
   %(prog)s photo.jpg edited.png --set smile=4 --set hair-length=6
+  %(prog)s photo.jpg edited.mp4 --set smile=4 --save-recipe recipe.json
+  %(prog)s photo.jpg strip.jpg --strip hair-length --set smile=4
   %(prog)s photos/ edited/ --recipe recipe.json --protect 1 --workers 2
 """
 DISCOVER = """Find a new direction for some parts and save it.
@@ -92,11 +96,14 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
         "detail: add the change, the photo's detail moves along; change: it stays; replace: replace the face [detail]"
     )
     add("photo", help="picture with a face (JPEG, PNG, WebP, HEIC, BMP, TIFF ...), or a folder of them")
-    add("out", help="picture to write, in the format of its ending; for a folder, the output folder")
+    add("out", help="picture, .gif or .mp4 to write, in the format of its ending; for a folder, the output folder")
     add_networks(parser, default=None, shown=f"the recipe's, or {GENERATOR}")
     add("--set", help="how far along a direction; hair=9@coarse only in coarse layers; may be repeated", **several)
     recipe = 'JSON file with {"amounts": {NAME: AMOUNT}, "layers": {NAME: [LAYER]}}; --set overrides it'
     add("--recipe", help=f"name of one of the gallery's recipes, or a {recipe}")
+    add("--save-recipe", metavar="FILE", help="JSON file to write with what --set and --recipe add up to")
+    strip = "write a row of pictures of this direction from one end to the other, on top of the other settings"
+    add("--strip", metavar="NAME", help=strip)
     add("--face", type=int, default=1, metavar="N", help="which face, 1 is the largest [1]")
     add("--aligned", action=argparse.BooleanOptionalAction, help=aligned)
     add("--nudge", help=nudge, **several)
@@ -106,7 +113,7 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     add("--crop", action="store_true", help="write the aligned face instead of the whole photo")
     add("--protect", type=float, default=0.0, metavar="AMOUNT", help=protect)
     add("--paste", help=paste)
-    add("--format", help=f"of a folder's pictures: {', '.join(FORMATS)} [{FORMATS[0]}]")
+    add("--format", help=f"of what is written for a folder: {', '.join(FORMATS)} [{FORMATS[0]}]")
     add_batch(parser)
 
 

@@ -17,11 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from lelsd_core.directions import Direction, limited, named_apart
-from lelsd_core.errors import UserError
+from lelsd_core.errors import UserError, check_file, writing
 from lelsd_core.evaluation.identity import SAME_PERSON
 from lelsd_core.evaluation.metrics import InversionMetrics
 from lelsd_core.faces import AlignedFace, Candidate, Nudge
 from lelsd_core.faces.align import NO_NUDGE
+from lelsd_core.images import read_file
 from lelsd_core.inversion import BALANCED
 from lelsd_core.inversion.pivotal import Tuning
 
@@ -106,6 +107,12 @@ class Session:
         """
         return replace(self, directions=limited(self.directions, layers))
 
+    def recipe(self, amounts: Mapping[str, float]) -> str:
+        """The recipe of an edit of this face, see `recipe_text`; amounts by direction name."""
+        moved = {name: amount for name, amount in amounts.items() if amount}
+        layers = {each.name: each.layers for each in self.directions if each.layers and each.name in moved}
+        return recipe_text(moved, layers, self.generator)
+
 
 @dataclass(frozen=True)
 class Locality:
@@ -114,6 +121,7 @@ class Locality:
     parts: tuple[str, ...]  # the parts that were edited
     score: float  # share of the squared change inside the parts, in [0, 1]
     area: float  # share of the picture that the parts cover, in [0, 1]
+    outside: float = 0.0  # mean change of the pixels outside the parts, in [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,20 +167,42 @@ def read_recipe(path: str | Path) -> tuple[dict[str, float], Layers, str | None]
     Raises:
         UserError: a missing file, or another one.
     """
-    if not Path(path).exists():
-        raise UserError(f"There is no recipe {path}.")
+    return parse_recipe(read_file(path, MAX_RECIPE).getvalue(), path)
+
+
+def parse_recipe(text: str | bytes, name: str | Path = "This") -> tuple[dict[str, float], Layers, str | None]:
+    """What `read_recipe` returns, from a recipe's text or its bytes. UserError, which says `name`, for other text."""
     try:
-        if Path(path).stat().st_size > MAX_RECIPE:
-            raise ValueError
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(text)
         amounts = {str(name): finite(amount) for name, amount in content["amounts"].items()}
         layers = {
             str(n): (o,) if isinstance(o, str) else tuple(map(str, o)) for n, o in content.get("layers", {}).items()
         }
         generator = content.get("generator")
         return amounts, layers, None if generator is None else str(generator)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(f'{path} is not a recipe; it should hold {{"amounts": {{"mouth": 2.5}}}}.') from None
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f'{name} is not a recipe; it should hold {{"amounts": {{"mouth": 2.5}}}}.') from None
+
+
+def recipe_text(
+    amounts: Mapping[str, float], layers: Mapping[str, Sequence[str]] | None = None, generator: str | None = None
+) -> str:
+    """The recipe (JSON) that `parse_recipe` turns back into these values. ValueError for infinite amounts."""
+    limits = {"layers": dict(layers)} if layers else {}
+    named = {"generator": generator} if generator else {}
+    return json.dumps({**named, "amounts": dict(amounts), **limits}, indent=2, allow_nan=False)
+
+
+def write_recipe(
+    path: str | Path,
+    amounts: Mapping[str, float],
+    layers: Mapping[str, Sequence[str]] | None = None,
+    generator: str | None = None,
+) -> None:
+    """Write a recipe that `read_recipe` reads. UserError unless the path ends in .json and can be written."""
+    check_file(Path(path), ".json")
+    with writing(path):
+        Path(path).write_text(recipe_text(amounts, layers, generator) + "\n")
 
 
 def read_setting(text: str, flag: str = "--set", example: str = "mouth=2.5") -> tuple[str, float]:
