@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +63,14 @@ def test_a_drawn_style_takes_the_encoder_and_the_directions_of_its_base(blaze):
     session = drawn.random_face(35)
     (hair,) = (direction for direction in drawn.directions if direction.name == "hair")
     assert drawn.edit(session, {"hair": hair.high}).locality.score > 0.3
+
+
+def test_truncation_of_0_is_the_mean_face_and_more_of_it_more_variety(blaze):
+    faces = [blaze.random_face(seed, psi).original for psi in (0.0, 0.5, 1.0) for seed in (3, 4)]
+    pairs = zip(faces[::2], faces[1::2], strict=True)
+    mean, some, all_ = (np.abs(np.asarray(a).astype(int) - np.asarray(b)).mean() for a, b in pairs)
+    assert mean < 1 < some < all_
+    assert blaze.random_face(3, 0.5).truncation == 0.5
 
 
 @pytest.mark.parametrize("command", [["-m", "lelsd_core", "edit", "--help"], ["app.py", "--help"]])

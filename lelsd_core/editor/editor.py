@@ -8,7 +8,7 @@ An `Editor` holds the models and is shared by all users. A `Session` holds one u
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -112,8 +113,9 @@ class Editor:
         return editor
 
     def update_session(self, session: Session) -> Session:
-        """The session with those of the editor's directions that it does not have yet."""
-        new = [d for d in self.directions if not any(d.moves_like(other) for other in session.directions)]
+        """The session with those of the editor's directions that it does not have yet, perhaps limited to layers."""
+        present = session.directions
+        new = [d for d in self.directions if not any(d.moves_like(replace(p, layers=d.layers)) for p in present)]
         return session.with_directions(new) if new else session
 
     # ------------------------------------------------------------------------------------------ photo -> session
@@ -135,11 +137,18 @@ class Editor:
         *_, session = self.invert(photo, options if steps is None else replace(options, steps=steps))
         return session
 
-    def invert(self, photo: PhotoSource | DetectedPhoto, options: InversionOptions | None = None) -> Iterator[Session]:
+    def invert(
+        self,
+        photo: PhotoSource | DetectedPhoto,
+        options: InversionOptions | None = None,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Session]:
         """Invert step by step: first the encoder's guess, then refined codes, then the generator tuned to the person.
 
         The photo is aligned and encoded once, before the first session. On a CPU, large StyleGAN2 generators are
-        refined at the preview's size and with fewer steps. Arguments and errors as for `open`.
+        refined at the preview's size and with fewer steps. Arguments and errors as for `open`; `stop` is asked after
+        each step of the optimiser, and ends the iteration by returning True.
         """
         start = time.perf_counter()
         options = options or InversionOptions()
@@ -150,7 +159,7 @@ class Editor:
         note = describe_alignment(face, options.face) if has_face else "The middle of this picture is used."
         target = face.picture.to(self.generator.device)
         encoder_metrics, seconds = None, 0.0
-        for inversion, tuning, is_last in self._inversions(target, options):
+        for inversion, tuning, is_last in self._inversions(target, options, stop):
             session, picture = self._session(inversion.codes, inversion.space, note, tuning)
             untuned = picture if tuning is None else self.synthesize(inversion.codes, inversion.space)
             metrics = self.metric_networks.measure(target, picture) if is_last or encoder_metrics is None else None
@@ -206,7 +215,9 @@ class Editor:
         usual = LOW_RESOLUTION_STEPS if self.refinement_size else on_cpu or STEPS
         return round(usual * closeness_of(options.closeness).steps)
 
-    def _inversions(self, target: Tensor, options: InversionOptions) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
+    def _inversions(
+        self, target: Tensor, options: InversionOptions, stop: Callable[[], bool]
+    ) -> Iterator[tuple[Inversion, Tuning | None, bool]]:
         """Better and better codes for a face (1, 3, R, R), their tuning, and whether they are the last ones."""
         guess = self.inverter.encode(target)
         surroundings = 1.0 if self.perceptual is None else SURROUNDINGS_WEIGHT
@@ -217,10 +228,14 @@ class Editor:
         likeness = {"weights": weights, "perceptual": self.perceptual}
         refinement = {"steps": steps, "closeness": options.closeness, "side": size}
         for inversion in self.inverter.refine(target, guess, **refinement, **likeness):
+            if stop():
+                return
             if inversion.step and (inversion.step == steps or inversion.step % every == 0):
                 yield inversion, None, inversion.step == steps and not options.tune
         if options.tune:
             for tuning in tune(self.generator, target, inversion.codes, inversion.space, **likeness):
+                if stop():
+                    return
                 if tuning.step and (tuning.step == TUNING_STEPS or tuning.step % REPORT_EVERY == 0):
                     yield inversion, tuning, tuning.step == TUNING_STEPS
 
@@ -300,8 +315,19 @@ class Editor:
         pictures, masks = self.renderer.edited_with_masks(unedited, edited, parts, session.tuning, protect)
         before, after = pictures.split(1)
         mask = COMBINE["average"](*masks.split(1))
-        score = float(localization_score(before, after, mask))
-        return Edit(to_pil(after), Locality(parts, score, float(mask.mean())))
+        score, outside = float(localization_score(before, after, mask)), 1 - F.interpolate(mask, before.shape[-2:])
+        change = float(((after - before).abs() * outside).sum() / (3 * outside.sum()).clamp_min(1))
+        return Edit(to_pil(after), Locality(parts, score, float(mask.mean()), change / 2))
+
+    @torch.inference_mode()
+    def part_labels(self, session: Session) -> np.ndarray:
+        """The part of each place of an unedited face: (h, w) numbers of the segmenter's parts."""
+        face = self.renderer.unedited((session.codes, session.space), session.tuning)
+        return face.probabilities[0].argmax(0).cpu().numpy()
+
+    def likeness(self, session: Session, edited: Image.Image) -> float | None:
+        """How alike the face before and after an edit are: 1 = equal, see `evaluation.identity`; None if not faces."""
+        return self.metric_networks.likeness(to_tensor(session.original), to_tensor(edited))
 
     @torch.inference_mode()
     def paste(
@@ -345,17 +371,24 @@ class Editor:
 
     # ---------------------------------------------------------------------------- random faces and discovery
 
-    def random_face(self, seed: int) -> Session:
-        """A session of a random face; the same for the same seed."""
-        note, truncation = f"A face that the generator made up, seed {seed}.", self.generator.usual_truncation
-        session, _ = self._session(*self._random_codes(seed), note)
-        return replace(session, sampled=self.generator.sample([seed]).cpu(), truncation=truncation)
+    def random_face(self, seed: int, truncation: float | None = None) -> Session:
+        """A session of a random face; the same for the same seed.
+
+        Args:
+            seed: of its code.
+            truncation: 1 = all the generator's variety, 0 = its mean face; None = the generator's usual one.
+        """
+        note = f"A face that the generator made up, seed {seed}."
+        session, _ = self._session(*self._random_codes(seed, truncation), note)
+        used = self.generator.usual_truncation if truncation is None else truncation
+        return replace(session, sampled=self.generator.sample([seed]).cpu(), truncation=used)
 
     @torch.no_grad()
-    def _random_codes(self, seed: int) -> tuple[Tensor, str]:
-        """Codes (1, D) of a seed in the finest space, and that space."""
+    def _random_codes(self, seed: int, truncation: float | None = None) -> tuple[Tensor, str]:
+        """Codes (1, D) of a seed in the finest space, and that space; truncation as for `random_face`."""
         generator, finest = self.generator, self.generator.space_names[-1]
-        return generator.sample_in(finest, [seed], truncation=generator.usual_truncation), finest
+        used = generator.usual_truncation if truncation is None else truncation
+        return generator.sample_in(finest, [seed], truncation=used), finest
 
     def find_clear_seed(self, random: np.random.Generator, tries: int = 20) -> int:
         """Seed of a random frontal, well-lit face; the last seed tried if none of them is."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lelsd_core.evaluation.identity import DlibRecogniser, Points, SFaceRecogniser, load_recogniser
+from lelsd_core.evaluation.identity import DlibRecogniser, Points, Recogniser, SFaceRecogniser, load_recogniser
 from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
 from lelsd_core.weights.cache import local
 
@@ -66,6 +66,17 @@ class MetricNetworks:
         lpips = float(PerceptualTarget(self.perceptual(), before.cpu()).distance(after.cpu()))
         if not self.points:
             return InversionMetrics(l1, l2, lpips, None, missing=(NO_FACES,))
-        kind, path = (SFaceRecogniser, self.sface) if self.sface else (DlibRecogniser, local(DlibRecogniser.name))
-        likeness = load_recogniser(kind, path).likeness(before, after, self.points)
-        return InversionMetrics(l1, l2, lpips, likeness, kind.name)
+        return InversionMetrics(l1, l2, lpips, self.likeness(before, after), self.recogniser.name)
+
+    @property
+    def recogniser(self) -> type[Recogniser]:
+        """The kind of network that compares faces."""
+        return SFaceRecogniser if self.sface else DlibRecogniser
+
+    @torch.no_grad()
+    def likeness(self, before: Tensor, after: Tensor) -> float | None:
+        """Likeness of two faces (1, 3, R, R) in [-1, 1], 1 = equal; None for pictures that do not show faces."""
+        if not self.points:
+            return None
+        path = self.sface or local(DlibRecogniser.name)
+        return load_recogniser(self.recogniser, path).likeness(before, after, self.points)
