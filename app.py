@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from demo.options import AUTO, Settings, check_address, read_settings
+from demo.options import AUTO, Settings, check_address, check_mcp, read_settings
 from lelsd_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def main() -> None:
     """Start the page, or end with the message of a `UserError`."""
     try:
         settings = read_settings()
+        check_mcp(settings)
         check_address(settings)
         if settings.offline:
             os.environ["HF_HUB_OFFLINE"] = "1"
@@ -84,6 +85,7 @@ def prepare(manager: ModelManager, settings: Settings) -> None:
         online = not is_offline() and not check_hub().remedy
         model = background_model(cuda=cuda, online=online, cached=not missing(FLAGSHIP))
         if model:
+            manager.announced = model
             manager.start(model)
 
 

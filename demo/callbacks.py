@@ -1,68 +1,47 @@
-"""What the Edit tab's events call: component values in, `Updates` out. Models are shared, sessions are a visitor's own.
+"""What the Edit tab's controls call: component values in, `Updates` out. Models are shared, faces are a visitor's own.
 
-photo --detect--> DetectedPhoto --invert--> session: the encoder's guess --refine, in a second event--> better sessions
-session, sliders --edit--> picture --pair--> before and after, in the view that is chosen
+a slider in motion  --preview-->  picture
+a slider at rest    --settle-->   picture, meter, and one more step of the history, which the browser keeps
+a new face          --dress-->    small pictures of its parts, of recipes, and of both ends of the shown sliders
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from demo.components import Updates, data_url
+from demo import keeping, views
+from demo.components import Updates
+from demo.face import Amounts, Face, History, Values, moved
 from demo.gpu import LentEditor
-from demo.inversions import Inversions
-from demo.models import BUSY, USABLE, ModelManager, opening_seed
-from demo.words import describe_locality, describe_session, group_of, in_plain_words, slider_properties
-from lelsd_core.directions import Direction, clamp_amounts
-from lelsd_core.editor import DetectedPhoto, Editor, InversionOptions, Session
+from demo.lanes import Lane, SupersededError
+from demo.models import ModelManager
+from demo.running import Running
+from demo.views import PART, SWIPE, TITLES, WHOLE
+from demo.words import describe_edit, group_of, in_plain_words, percent_of, slider_properties
+from lelsd_core.directions import Direction
+from lelsd_core.editor import Editor, Locality, Session
 from lelsd_core.errors import UserError
-from lelsd_core.faces import Nudge
-from lelsd_core.images import MAX_BYTES, change_map, enlarge, read_photo
-from lelsd_core.paste import USUAL, paste_detail
+from lelsd_core.evaluation.identity import SAME_PERSON
+from lelsd_core.images import MAX_BYTES
 
-EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
-FACE_SIZE = 512  # least width in pixels of a face on the page
-VIEWS = ("Edited", "Original", "Swipe", "Change")
-ALL = "All"  # groups of sliders
-WHOLE = "Whole photo"  # one more view, for faces that come from a photo
-NO_NUDGE = Nudge()
 Display = tuple[str, bool, bool]  # view, keep the photo's detail, protect what is outside the parts
-Values = Sequence[float]  # of the sliders, in the order of the session's directions
-
-EDITED = ("picture", "swipe", "meter")  # what `show` changes
-REFINED = ("face", "rebuilt", "note")  # what `refine` changes
-NEW_FACE = (  # what the callbacks that open a face change
-    *(*EDITED, *REFINED, "inversion", "aligned_photo", "view", "sliders", "seed"),
-    *("photo_panel", "faces", "aligned", "nudges", "tune", "group", "recipes"),
-)
-MODEL = ("model", "model_panel", "model_info", "model_button", "model_timer", "face", "sliders")  # `model_status`
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """The face that a visitor edits.
-
-    Args:
-        session: its codes and directions.
-        detected: the photo that it comes from; None for a random face.
-        options: how it was inverted; None for a random face.
-    """
-
-    session: Session
-    detected: DetectedPhoto | None = None
-    options: InversionOptions | None = None
+SHOWN = ("picture", "swipe")  # what `preview` changes
+EDITED = (*SHOWN, "meter", "history", "past", "undo", "redo", "cards", "kept", "query")  # what `show` changes
+LINE = 8  # visitors who search, or wait for it
+CHEAP = 64  # pixels of pictures up to which protection takes no time that anybody notices
+ALL, LAYERS = "all", ("coarse", "middle", "fine")  # layers that looks can act on
+CARD = ("cards", "group", "sliders", "card_title", "mute", "ends", "layers")  # what `open_card` changes
 
 
 class Callbacks:
-    """The events of the Edit tab.
+    """The events of the Edit tab, on a face that is there.
 
     Args:
         manager: the models, shared by all visitors.
@@ -72,328 +51,346 @@ class Callbacks:
 
     def __init__(self, manager: ModelManager, slider_count: int, max_bytes: int = MAX_BYTES) -> None:
         self.manager, self.slider_count, self.max_bytes = manager, slider_count, max_bytes
-        self.inversions = Inversions()
-        self.lock = threading.Lock()  # slider events skip Gradio's queue; one at a time uses all cores
+        self.inversions, self.searches = Running(), Running()
+        self.pictures = Lane()  # slider events skip Gradio's queue; one at a time uses all cores
+        self.searching = Lane(LINE)
+        self.protects = self.editor().generator.resolution <= CHEAP  # whether edits are protected to begin with
 
-    def editor(self, session: Session | None = None) -> Editor:
-        """The models of a session, or those that the page opens with."""
-        return self.manager.editor(session.generator if session else self.manager.first)
+    def editor(self, face: Face | None = None) -> Editor:
+        """The models of a face, or those that the page opens with."""
+        return self.manager.editor(face.session.generator if face else self.manager.first)
 
-    # ------------------------------------------------------------------------------------ sliders and views
+    # ---------------------------------------------------------------------------------------------- pictures
 
-    def amounts(self, session: Session, sliders: Values) -> dict[str, float]:
-        """Slider values in the order of the session's directions -> amounts by name, each within its range."""
-        named = {direction.name: value for direction, value in zip(session.directions, sliders, strict=False)}
-        return clamp_amounts(session.directions, named)
+    def preview(self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values) -> Updates:
+        """Show a slider in motion: not protected, and with slow models a small preview; `settle` replaces it."""
+        editor, session, amounts = self.editor(face), face.session, face.amounts(sliders)
+        small = face
+        if session.preview is not None:
+            scale = session.preview.width / session.original.width
+            matrix = None if session.matrix is None else session.matrix * scale
+            small = face.with_session(replace(session, original=session.preview, matrix=matrix))
+        try:
+            with self.pictures.turn(request.session_hash, newest=True):
+                edited = editor.preview(session, amounts)
+                return self.in_view(small, display, group, edited, amounts)
+        except SupersededError:
+            return {}
 
-    def show(self, face: Face, display: Display, sliders: Values) -> Updates:
-        """Render the edited face in the chosen view, and measure where it changed."""
-        with self.lock:
-            amounts = self.amounts(face.session, sliders)
-            edit = self.editor(face.session).edit(face.session, amounts, protect=float(display[2]))
-            pair = self.before_and_after(face, display, edit.picture, amounts)
-        return in_view(display[0], *pair) | {"meter": describe_locality(edit.locality)}
+    def settle(
+        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
+    ) -> Updates:
+        """`show` a slider that came to rest, unless it is where it was."""
+        same = moved(face.amounts(sliders)) == history.current
+        if same and face.session.preview is None and not display[2]:
+            return {}
+        return self.show(request, face, display, group, sliders, history)
 
-    def preview(self, face: Face, display: Display, sliders: Values) -> Updates:
-        """Show a slider in motion: with slow models a small preview, which `show_after_preview` replaces."""
-        session = face.session
-        if session.preview is None or display[2]:
-            return self.show(face, display, sliders)
-        scale = session.preview.width / session.original.width
-        matrix = None if session.matrix is None else session.matrix * scale
-        small = replace(face, session=replace(session, original=session.preview, matrix=matrix))
-        with self.lock:
-            amounts = self.amounts(session, sliders)
-            edited = self.editor(session).preview(session, amounts)
-            return in_view(display[0], *self.before_and_after(small, display, edited, amounts))
+    def show(
+        self,
+        request: gr.Request,
+        face: Face,
+        display: Display,
+        group: str,
+        sliders: Values,
+        history: History,
+        caption: str = "",
+    ) -> Updates:
+        """Render the edited face in the chosen view, measure where it changed, and note a new edit in the history."""
+        editor, amounts = self.editor(face), face.amounts(sliders)
+        with self.pictures.turn(request.session_hash):
+            edit = editor.edit(face.session, amounts, protect=float(display[2]))
+            updates = self.in_view(face, display, group, edit.picture, amounts)
+            updates["meter"] = describe_edit(
+                edit.locality, *self.likeness(editor, face.session, edit.picture, edit.locality)
+            )
+            if moved(amounts) != history.current or not history.steps:
+                history = history.add(amounts, views.thumbnail(edit.picture), face.session.directions, caption)
+        return updates | self.history_updates(history) | self.kept_updates(face, amounts)
 
-    def show_after_preview(self, face: Face, display: Display, sliders: Values) -> Updates:
-        """`show` after a slider was released, if it showed a preview in motion."""
-        return self.show(face, display, sliders) if face.session.preview is not None and not display[2] else {}
+    def likeness(
+        self, editor: Editor, session: Session, picture: Image.Image, locality: Locality | None
+    ) -> tuple[float | None, float]:
+        """How alike the person is after an edit, and from where on a network takes both for one person."""
+        likeness = None if locality is None else editor.likeness(session, picture)
+        return likeness, SAME_PERSON[editor.metric_networks.recogniser.name]
 
-    def show_group(self, face: Face, group: str) -> Updates:
-        """Show the sliders of one group, or all of them."""
-        directions = face.session.directions[: self.slider_count]
-        shown = [gr.update(visible=group in (ALL, group_of(direction))) for direction in directions]
-        return {"sliders": shown + [gr.skip()] * (self.slider_count - len(shown))}
+    def in_view(self, face: Face, display: Display, group: str, edited: Image.Image, amounts: Amounts) -> Updates:
+        """An edited picture in the chosen view."""
+        return views.in_view(display[0], *self.pair(face, display, edited, amounts), self.mask(face, display, group))
 
-    def use_recipe(self, event: gr.SelectData, face: Face, display: Display) -> Updates:
-        """Set all sliders to a recipe's amounts, or to 0, and show the edit."""
-        recipes = [recipe for recipe in self.editor(face.session).recipes.values() if recipe.picture]
-        values = [recipes[event.index].amounts.get(d.name, 0.0) for d in face.session.directions[: self.slider_count]]
-        return {"sliders": values + [0.0] * (self.slider_count - len(values))} | self.show(face, display, values)
-
-    def switch_view(self, face: Face, display: Display, sliders: Values) -> Updates:
-        """`show`, with the component of the chosen view visible and the other one hidden."""
-        updates = self.show(face, display, sliders)
-        shown, hidden = ("swipe", "picture") if display[0] == "Swipe" else ("picture", "swipe")
-        return updates | {shown: gr.update(value=updates[shown], visible=True), hidden: gr.update(visible=False)}
-
-    def before_and_after(
-        self, face: Face, display: Display, edited: Image.Image, amounts: dict[str, float]
+    def pair(
+        self, face: Face, display: Display, edited: Image.Image, amounts: Amounts
     ) -> tuple[Image.Image, Image.Image]:
-        """The face or the whole photo, unedited and edited, with the photo's detail or as the generator renders it."""
-        (view, detail, _), session, detected = display, face.session, face.detected
-        if view == WHOLE and detected is not None:
-            small = replace(session, matrix=session.matrix @ detected.reduced)
-            how = USUAL if detail else "replace"
-            return detected.shown, self.editor(session).paste(small, detected.shown, edited, amounts, how=how)
-        if detail and session.photo is not None:
-            scale = edited.width / session.photo.width
-            matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
-            return session.photo, paste_detail(session.photo, session.original, edited, matrix)
-        return enlarged(session.original), enlarged(edited)
+        """The face or the whole photo, unedited and edited, as the view wants it."""
+        view, detail, _ = display
+        return views.before_and_after(self.editor(face), face, edited, amounts, whole=view == WHOLE, detail=detail)
 
-    def download(self, face: Face, display: Display, sliders: Values) -> Updates:
-        """The edited face as a data URL; in the view `WHOLE` the whole photo at its own size."""
-        (view, detail, protect), session = display, face.session
-        with self.lock:
-            editor, amounts = self.editor(session), self.amounts(session, sliders)
-            edited = editor.render(session, amounts, protect=float(protect))
-            if view == WHOLE and face.detected is not None:
-                how = USUAL if detail else "replace"
-                picture = editor.paste(session, face.detected.photo, edited, amounts, how=how)
-            else:
-                _, picture = self.before_and_after(face, display, edited, amounts)
-        return {"download_url": data_url(picture)}
+    def mask(self, face: Face, display: Display, group: str) -> np.ndarray | None:
+        """Where the face shows the parts of a group of sliders, for the view that shows it."""
+        if display[0] != PART:
+            return None
+        editor = self.editor(face)
+        parts = views.parts_of(group, face.session.directions)
+        return views.part_mask_of(editor, editor.part_labels(face.session), parts)
 
-    # ------------------------------------------------------------------------------------------- new faces
-
-    def open_photo(
-        self, request: gr.Request, face: Face, upload: Image.Image | UserError | None, closeness: str, display: Display
+    def switch_view(
+        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
     ) -> Updates:
-        """Show the encoder's guess for the largest face of a photo; `refine` goes on from there."""
-        if upload is None:  # the upload was cleared; the face stays
-            return {}
-        if isinstance(upload, UserError):
-            raise upload
-        detected = self.editor(face.session).detect(upload)
-        return self._open(request, Face(face.session, detected, InversionOptions(closeness=closeness)), display)
+        """`show`, with the component of the chosen view visible and the other one hidden."""
+        updates = self.show(request, face, display, group, sliders, history)
+        return updates | self.shown_component(display[0], updates) | {"start": self.start_picture(face, display)}
 
-    def open_example(
-        self, event: gr.SelectData, request: gr.Request, face: Face, closeness: str, display: Display
+    def shown_component(self, view: str, updates: Updates) -> Updates:
+        """The component of a view with its title and picture; the other one is hidden."""
+        shown, hidden = ("swipe", "picture") if view == SWIPE else ("picture", "swipe")
+        chosen = gr.update(value=updates[shown], visible=True, label=TITLES[view])
+        return {shown: chosen, hidden: gr.update(visible=False)}
+
+    def start_picture(self, face: Face, display: Display) -> Image.Image:
+        """The unedited picture, which the button "Before" shows as long as it is pressed."""
+        return self.pair(face, display, face.session.original, {})[0]
+
+    # ------------------------------------------------------------------------------------- history and values
+
+    def undo(self, request: gr.Request, face: Face, display: Display, group: str, history: History) -> Updates:
+        """Show the edit before."""
+        return self.go_to(request, face, display, group, history.at(history.position - 1))
+
+    def redo(self, request: gr.Request, face: Face, display: Display, group: str, history: History) -> Updates:
+        """Show the edit that was undone."""
+        return self.go_to(request, face, display, group, history.at(history.position + 1))
+
+    def choose_step(
+        self, event: gr.SelectData, request: gr.Request, face: Face, display: Display, group: str, history: History
     ) -> Updates:
-        """`open_photo` for an example."""
-        return self.open_photo(request, face, read_photo(EXAMPLES[event.index]), closeness, display)
+        """Show an edit of the history."""
+        return self.go_to(request, face, display, group, history.at(event.index))
 
-    def reopen(
-        self, request: gr.Request, face: Face, photo_options: Sequence[Any], display: Display, sliders: Values
+    def go_to(self, request: gr.Request, face: Face, display: Display, group: str, history: History) -> Updates:
+        """Show the current edit of a history; nothing stays muted."""
+        face = replace(face, muted=frozenset())
+        values = self.percents(face, history.current)
+        updates = self.show(request, face, display, group, values, history)
+        return updates | {"face": face, "sliders": self.padded(values), "mute": "Mute"}
+
+    def reset(self, request: gr.Request, face: Face, display: Display, group: str, history: History) -> Updates:
+        """All sliders at 0, as one more step."""
+        return self.set_amounts(request, face, display, group, history, {})
+
+    def reset_card(
+        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
     ) -> Updates:
-        """Invert the photo again with other options; sliders stay, unless the faces are detected again.
+        """The sliders of the open card at 0."""
+        inside = {direction.name for direction in face.session.directions if group_of(direction) == group}
+        amounts = {name: amount for name, amount in face.amounts(sliders).items() if name not in inside}
+        return self.set_amounts(request, face, display, group, history, amounts)
 
-        `photo_options` holds "aligned", four nudges as in `Nudge`, the closeness, and whether to tune.
-        """
-        if face.detected is None:
-            return {}
-        aligned, *nudges, closeness, tune = photo_options
-        if aligned != face.detected.faces[0].aligned_before:
-            detected = self.editor(face.session).detect(face.detected.photo, aligned)
-            options = InversionOptions(aligned=aligned, closeness=closeness, tune=tune)
-            return self._open(request, Face(face.session, detected, options), display)
-        options = replace(face.options, nudge=Nudge(*nudges), closeness=closeness, tune=tune)
-        return self._invert(request, replace(face, options=options), display, sliders)
+    def use_recipe(
+        self, event: gr.SelectData, request: gr.Request, face: Face, display: Display, group: str, history: History
+    ) -> Updates:
+        """Set all sliders to a recipe's amounts, or to 0."""
+        name, recipe = [pair for pair in self.editor(face).recipes.items() if pair[1].picture][event.index]
+        caption = in_plain_words(name)
+        return self.set_amounts(request, face, display, group, history, recipe.amounts, caption)
 
-    def choose_face(
+    def use_end(
         self,
         event: gr.SelectData,
         request: gr.Request,
         face: Face,
-        photo_options: Sequence[Any],
         display: Display,
+        group: str,
         sliders: Values,
+        history: History,
     ) -> Updates:
-        """`reopen` with another face of the photo."""
-        if face.options is not None:
-            face = replace(face, options=replace(face.options, face=event.index))
-        return self.reopen(request, face, photo_options, display, sliders)
+        """Set a slider of the open card to the end that was clicked; back to 0 if it is there already."""
+        shown = [direction for direction in face.session.directions if group_of(direction) == group]
+        direction, amounts = shown[event.index // 2], face.amounts(sliders)
+        end = direction.high if event.index % 2 else direction.low
+        amounts[direction.name] = 0.0 if amounts.get(direction.name) == end else end
+        return self.set_amounts(request, face, display, group, history, amounts)
 
-    def _open(self, request: gr.Request, face: Face, display: Display) -> Updates:
-        """Start an inversion with all sliders at 0, and fill the panel of the photo."""
-        updates = self._invert(request, face, display, ())
-        crops = [candidate.crop for candidate in face.detected.faces]
-        return updates | {
-            "photo_panel": gr.update(visible=True),
-            "faces": gr.update(value=crops if len(crops) > 1 else [], visible=len(crops) > 1),
-            "aligned": face.detected.faces[face.options.face].aligned_before,
-            "nudges": [NO_NUDGE.right, NO_NUDGE.down, NO_NUDGE.scale, NO_NUDGE.turn],
-            "tune": gr.update(value=face.options.tune, visible=self.editor(face.session).can_tune),
-            "view": gr.update(choices=[*VIEWS, WHOLE], value=display[0]),
-            **self.all_sliders(updates["face"].session),
-        }
+    def set_amounts(
+        self,
+        request: gr.Request,
+        face: Face,
+        display: Display,
+        group: str,
+        history: History,
+        amounts: Amounts,
+        caption: str = "",
+    ) -> Updates:
+        """Set all sliders, those of amounts that are not given to 0, and show the edit; nothing stays muted."""
+        face = replace(face, muted=frozenset())
+        values = self.percents(face, amounts)
+        updates = self.show(request, face, display, group, values, history, caption)
+        return updates | {"face": face, "sliders": self.padded(values), "mute": "Mute"}
 
-    def _invert(self, request: gr.Request, face: Face, display: Display, sliders: Values) -> Updates:
-        """Show the encoder's guess; the rest of the inversion waits for `refine`, which a new "inversion" triggers."""
-        editor, visitor, detected, options = (
-            self.editor(face.session),
-            request.session_hash,
-            face.detected,
-            face.options,
-        )
-        if isinstance(editor, LentEditor):  # a GPU is lent to one event, so that each event runs a generator of its own
-            self.inversions.close(visitor)
-            guess = next(editor.invert(detected, replace(options, steps=0, tune=False)))
-            inversion = self.inversions.start(visitor, without_guess(editor, detected, options))
+    def percents(self, face: Face, amounts: Amounts) -> list[float]:
+        """Slider values of amounts by direction name."""
+        directions = face.session.directions[: self.slider_count]
+        return [percent_of(direction, direction.clamp(amounts.get(direction.name, 0.0))) for direction in directions]
+
+    def padded(self, values: Sequence[float]) -> list[float]:
+        """A value for each slider of the page; spare ones are at 0."""
+        return [*values, *[0.0] * (self.slider_count - len(values))]
+
+    def history_updates(self, history: History) -> Updates:
+        """The history, its strip of pictures, and whether there is something to undo and to redo."""
+        strip = [(step.picture, step.caption) for step in history.steps]
+        shown = gr.update(value=strip, visible=len(strip) > 1, selected_index=history.position)
+        undo, redo = history.position > 0, history.position < len(history.steps) - 1
+        buttons = {"undo": gr.update(interactive=undo), "redo": gr.update(interactive=redo)}
+        return {"history": history, "past": shown} | buttons
+
+    def kept_updates(self, face: Face, amounts: Amounts) -> Updates:
+        """What the browser keeps, and the link of the edit."""
+        shipped = self.editor(face).directions
+        return {"kept": keeping.stored(face, amounts, shipped), "query": keeping.link_query(face, amounts)}
+
+    # ------------------------------------------------------------------------------------------ parts and cards
+
+    def choose_card(self, event: gr.SelectData, face: Face) -> Updates:
+        """Open the card of a part."""
+        return self.open_card(face, views.groups_of(face.session.directions)[event.index])
+
+    def click_face(self, event: gr.SelectData, face: Face, display: Display) -> Updates:
+        """Open the card of the part of the face that was clicked; elsewhere nothing happens."""
+        editor, session, (x, y) = self.editor(face), face.session, event.index
+        if display[0] == WHOLE and face.detected is not None:
+            column = session.matrix @ face.detected.reduced @ np.array([x + 0.5, y + 0.5, 1.0])
+            across, down = column / session.original.width
         else:
-            inversion = self.inversions.start(visitor, editor.invert(detected, options))
-            guess = next(inversion)
-        face = replace(face, session=keep_directions(face.session, guess))
-        photo = gr.update(value=guess.photo, visible=True)
-        updates = refined_updates(face) | {"inversion": inversion.id, "aligned_photo": photo}
-        updates["rebuilt"] = gr.update(value=updates["rebuilt"], visible=True)
-        return updates | self.show(face, display, sliders)
+            width, height = self.start_picture(face, display).size
+            across, down = (x + 0.5) / width, (y + 0.5) / height
+        group = views.group_at(editor, face, editor.part_labels(session), across, down)
+        return self.open_card(face, group) if group else {}
 
-    def refine(self, request: gr.Request, face: Face, inversion: int) -> Iterator[Updates]:
-        """Go on with an inversion until it is done or another face is opened; sliders stay."""
-        sessions = self.inversions.current(request.session_hash, inversion)
-        if sessions is None:
-            return
-        try:
-            for session in sessions:
-                yield refined_updates(replace(face, session=keep_directions(face.session, session)))
-        finally:  # also when Gradio drops the event
-            sessions.close()
-
-    def show_refined(
-        self, request: gr.Request, face: Face, inversion: int, display: Display, sliders: Values
-    ) -> Updates:
-        """`show` after `refine`, unless another face has taken its place; its sliders are not these any more."""
-        current = self.inversions.current(request.session_hash, inversion)
-        return self.show(face, display, sliders) | {"note": describe_session(face.session)} if current else {}
-
-    def stop_refining(self, request: gr.Request, inversion: int) -> Updates:
-        """End an inversion, unless another one has taken its place."""
-        sessions = self.inversions.current(request.session_hash, inversion)
-        if sessions:
-            sessions.close()
-        return {}
-
-    def page_closed(self, request: gr.Request) -> None:
-        """End the visitor's inversion."""
-        self.inversions.close(request.session_hash)
-
-    def random_face(self, request: gr.Request, face: Face, seed: float | None, display: Display) -> Updates:
-        """Show the face of a seed, with all sliders at 0."""
-        self.inversions.close(request.session_hash)
-        return self.face_of_seed(seed, display, face.session)
-
-    def random_clear_face(self, request: gr.Request, face: Face, display: Display) -> Updates:
-        """Show a random frontal, well-lit face."""
-        seed = self.editor(face.session).find_clear_seed(np.random.default_rng())
-        return {"seed": seed} | self.random_face(request, face, seed, display)
-
-    def face_of_seed(self, seed: float | None, display: Display, before: Session | None = None) -> Updates:
-        """Updates for a random face, by the model of the session before; an invalid seed counts as 0."""
-        seed = int(seed) if isinstance(seed, (int, float)) and 0 <= seed < 2**31 else 0
-        session = keep_directions(before, self.editor(before).random_face(seed))
-        view = VIEWS[0] if display[0] == WHOLE else display[0]
-        hidden = gr.update(visible=False, value=None)
-        return (
-            {"face": Face(session), "aligned_photo": hidden, "rebuilt": hidden, "note": describe_session(session)}
-            | {"photo_panel": gr.update(visible=False), "view": gr.update(choices=VIEWS, value=view)}
-            | self.all_sliders(session)
-            | self.show(Face(session), (view, *display[1:]), ())
-        )
-
-    def all_sliders(self, session: Session) -> Updates:
-        """All sliders of a new face at 0, with what chooses among them."""
-        choices, pictures = group_choices(session.directions), recipe_pictures(self.editor(session))
+    def open_card(self, face: Face, group: str) -> Updates:
+        """Show the sliders of a group."""
+        directions = face.session.directions[: self.slider_count]
+        shown = [gr.update(visible=group_of(direction) == group) for direction in directions]
+        groups = views.groups_of(directions)
         return {
-            "sliders": self.slider_updates(session),
-            "group": gr.update(choices=choices, value=ALL, visible=len(choices) > 2),
-            "recipes": gr.update(value=pictures, visible=bool(pictures), selected_index=None),
+            "cards": gr.update(selected_index=groups.index(group) if group in groups else None),
+            "group": group,
+            "sliders": shown + [gr.skip()] * (self.slider_count - len(shown)),
+            "card_title": card_title(group),
+            "mute": "Unmute" if group in face.muted else "Mute",
+            "ends": gr.update(value=[], visible=False),
+            "layers": self.layers_update(face, group),
         }
 
-    def slider_updates(self, session: Session, first: int = 0) -> list[Any]:
-        """Sliders from number `first` on: those of the session's directions at 0, others hidden. Earlier ones stay."""
-        directions = session.directions[first : self.slider_count]
-        used = [gr.update(**slider_properties(direction), value=0.0, visible=True) for direction in directions]
-        spare = self.slider_count - first - len(used)
-        return [gr.skip()] * first + used + [gr.update(visible=False, value=0.0)] * spare
+    def layers_update(self, face: Face, group: str) -> dict[str, Any]:
+        """The choice of layers, for cards with looks, whose generators have layers to choose from."""
+        looks = [each for each in face.session.directions if group_of(each) == group and each.local is None]
+        has_layers = all(self.editor(face).generator.groups.values())
+        now = next((each.layers[0] for each in looks if each.layers), ALL)
+        return gr.update(visible=bool(looks) and has_layers, value=now if now in LAYERS else ALL)
 
-    # ---------------------------------------------------------------------------------------------- models
+    def choose_layers(
+        self,
+        request: gr.Request,
+        face: Face,
+        display: Display,
+        group: str,
+        sliders: Values,
+        history: History,
+        layers: str,
+    ) -> Updates:
+        """Let the looks of the open card act on some layers only, or on all."""
+        looks = [each.name for each in face.session.directions if group_of(each) == group and each.local is None]
+        only = () if layers == ALL else (layers,)
+        face = face.with_session(face.session.with_layers(dict.fromkeys(looks, only)))
+        return self.show(request, face, display, group, sliders, history) | {"face": face}
 
-    def model_status(self, face: Face, model: str) -> Updates:
-        """State of a model, its button, and sliders that were added to the session's model in the background."""
-        session, state = face.session, self.manager.state(model)
-        in_use, usable = session.generator == model, state.stage in USABLE
-        label = "In use" if in_use else f"Use {model}" if usable else f"Get {model}"
-        updates: Updates = {
-            "model_panel": gr.update(label=f"Model: {session.generator}"),
-            "model_info": self.manager.describe(model),
-            "model_button": gr.update(value=label, interactive=not in_use and (usable or state.stage not in BUSY)),
-            "model_timer": gr.Timer(active=any(other.stage in BUSY for other in self.manager.states())),
+    def mute(
+        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
+    ) -> Updates:
+        """Take the sliders of the open card out of the edit, or back in; they stay where they are."""
+        face = replace(face, muted=face.muted ^ {group})
+        updates = self.show(request, face, display, group, sliders, history, f"{card_title(group)[4:]} muted")
+        return updates | {"face": face, "mute": "Unmute" if group in face.muted else "Mute"}
+
+    def show_ends(self, request: gr.Request, face: Face, group: str) -> Iterator[Updates]:
+        """Render both ends of the sliders of the open card on this face."""
+        editor = self.editor(face)
+        if isinstance(editor, LentEditor):  # each picture would cost a visitor's quota
+            return
+        pictures = []
+        for direction in (d for d in face.session.directions if group_of(d) == group):
+            for word, end in zip(direction.ends, (direction.low, direction.high), strict=True):
+                pictures.append((self.small(request, face, {direction.name: end}), word))
+        yield {"ends": gr.update(value=pictures, visible=bool(pictures), selected_index=None)}
+
+    def dress(self, request: gr.Request, face: Face, group: str, sliders: Values) -> Iterator[Updates]:
+        """Render the small pictures of a new face: its parts, recipes on it, and both ends of the shown sliders."""
+        editor = self.editor(face)
+        yield {"cards": self.card_pictures(face, face.amounts(sliders))}
+        if isinstance(editor, LentEditor):
+            return
+        recipes = [(name, recipe) for name, recipe in editor.recipes.items() if recipe.picture]
+        if recipes:
+            small = [(self.small(request, face, recipe.amounts), in_plain_words(name)) for name, recipe in recipes]
+            yield {"recipes": gr.update(value=small)}
+        yield from self.show_ends(request, face, group)
+
+    def small(self, request: gr.Request, face: Face, amounts: Amounts) -> Image.Image:
+        """A small picture of an edit; the unedited face where it shows no such part. Visitors take turns."""
+        with self.pictures.turn(request.session_hash):
+            try:
+                return views.thumbnail(self.editor(face).render(face.session, amounts))
+            except UserError:
+                return views.thumbnail(face.session.original)
+
+    def card_pictures(self, face: Face, amounts: Amounts) -> list[tuple[Image.Image, str]]:
+        """The chooser of cards; see `views.part_pictures`."""
+        editor = self.editor(face)
+        return views.part_pictures(editor, face, editor.part_labels(face.session), amounts)
+
+    # ------------------------------------------------------------------------------------------------ sliders
+
+    def face_updates(self, face: Face, amounts: Mapping[str, float] | None = None) -> Updates:
+        """What depends on a new face beside its picture: sliders, cards, recipes."""
+        editor, values = self.editor(face), self.percents(face, amounts or {})
+        group = next(iter(views.groups_of(face.session.directions)), "")
+        recipes = recipe_pictures(editor)
+        return self.open_card(face, group) | {
+            "sliders": self.slider_updates(face.session, group, values),
+            "recipes": gr.update(value=recipes, visible=bool(recipes), selected_index=None),
+            "dressed": time.monotonic_ns(),
         }
-        updated = self.editor(session).update_session(session)
-        if updated is not session:
-            sliders = self.slider_updates(updated, len(session.directions))
-            updates |= {"face": replace(face, session=updated), "sliders": sliders}
-        return updates
 
-    def page_opened(self, face: Face) -> Updates:
-        """The model panel of a new page: open, if another model is prepared in the background."""
-        used = face.session.generator
-        others = [state.name for state in self.manager.states() if state.name != used]
-        if not others:
-            return self.model_status(face, used)
-        opened = {"model": others[-1], "model_panel": gr.update(open=True, label=f"Model: {used}")}
-        return self.model_status(face, others[-1]) | opened
+    def slider_properties(self, session: Session, group: str) -> list[dict[str, Any]]:
+        """Arguments of all sliders as the page is built."""
+        return [
+            {"value": 0.0, "interactive": True, "buttons": ["reset"], "elem_id": f"slider-{number}"}
+            | {"minimum": -100, "maximum": 100, "step": 2, "visible": False}
+            | (self.labelled(session.directions[number], group) if number < len(session.directions) else {})
+            for number in range(self.slider_count)
+        ]
 
-    def use_model(self, request: gr.Request, face: Face, model: str, closeness: str, display: Display) -> Updates:
-        """Go on with another model, with the same photo or a random face; or start to prepare the model."""
-        if self.manager.state(model).stage not in USABLE:
-            self.manager.start(model)
-            return self.model_status(face, model)
-        editor, seed = self.manager.editor(model), opening_seed(model)
-        first = Face(editor.random_face(seed))
-        if face.detected is None:
-            updates = self.random_face(request, first, seed, display)
-        else:
-            detected, options = editor.detect(face.detected.photo), InversionOptions(closeness=closeness)
-            updates = self._open(request, replace(first, detected=detected, options=options), display)
-        names = part_names(editor)
-        parts = gr.update(choices=names, value=["mouth"] if "mouth" in names else names[:1])
-        return updates | {"parts": parts} | self.model_status(updates["face"], model)
+    def labelled(self, direction: Direction, group: str) -> dict[str, Any]:
+        """What a direction's slider shows, and whether it is one of the group that is shown."""
+        return slider_properties(direction) | {"visible": group_of(direction) == group}
+
+    def slider_updates(self, session: Session, group: str, values: Sequence[float]) -> list[Any]:
+        """All sliders: the session's directions at some values, those of a group visible, spare ones hidden."""
+        directions = session.directions[: self.slider_count]
+        used = [
+            gr.update(**self.labelled(direction, group), value=value)
+            for direction, value in zip(directions, values, strict=True)
+        ]
+        return used + [gr.update(visible=False, value=0.0)] * (self.slider_count - len(used))
 
 
-def refined_updates(face: Face) -> Updates:
-    """What `refine` changes."""
-    return {"face": face, "rebuilt": enlarged(face.session.original), "note": describe_session(face.session)}
+def card_title(group: str) -> str:
+    """The heading of a card."""
+    return f"### {in_plain_words(group)}"
 
 
-def without_guess(editor: Editor, detected: DetectedPhoto, options: InversionOptions) -> Generator[Session]:
-    """An inversion from its second session on, computed from the beginning when the first one is asked for."""
-    sessions = editor.invert(detected, options)
-    next(sessions)
-    yield from sessions
-
-
-def in_view(view: str, before: Image.Image, after: Image.Image) -> Updates:
-    """The component that shows a view, and its value."""
-    if view == "Swipe":
-        return {"swipe": (before, after)}
-    if view == "Change":
-        return {"picture": change_map(before, after)}
-    return {"picture": before if view == "Original" else after}
-
-
-def keep_directions(before: Session | None, after: Session) -> Session:
-    """A new face with the directions of the one before, unless they belong to another model."""
-    same = before is not None and before.generator == after.generator
-    return replace(after, directions=before.directions) if same else after
-
-
-def enlarged(picture: Image.Image) -> Image.Image:
-    """A rendered face, at least `FACE_SIZE` pixels wide."""
-    return picture if picture.width >= FACE_SIZE else enlarge(picture, FACE_SIZE)
-
-
-def group_choices(directions: Sequence[Direction]) -> list[tuple[str, str]]:
-    """The groups of some directions' sliders in the order of their first ones, after all; words and value of each."""
-    groups = dict.fromkeys(map(group_of, directions))
-    return [(ALL, ALL), *((in_plain_words(group), group) for group in groups)]
-
-
-def recipe_pictures(editor: Editor) -> list[tuple[Path, str]]:
+def recipe_pictures(editor: Editor) -> list[tuple[Any, str]]:
     """Picture and name of each of an editor's recipes."""
     return [(recipe.picture, in_plain_words(name)) for name, recipe in editor.recipes.items() if recipe.picture]
 
@@ -401,3 +398,15 @@ def recipe_pictures(editor: Editor) -> list[tuple[Path, str]]:
 def part_names(editor: Editor) -> list[str]:
     """The parts that the editor's segmenter tells apart."""
     return list(editor.segmenter.parts.names)
+
+
+def new_directions(editor: Editor, directions: Sequence[Direction]) -> list[Direction]:
+    """Those directions that were made for the editor's generator."""
+    usable = []
+    for direction in directions:
+        try:
+            direction.check(editor.generator)
+        except UserError:
+            continue
+        usable.append(direction)
+    return usable

@@ -12,11 +12,14 @@ import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 from gradio import component_meta
 from gradio.components import Component
+from gradio.components.gallery import GalleryData, GalleryImage
 from gradio.components.imageslider import SliderData
 from gradio.data_classes import ImageData
 from PIL import Image
@@ -97,17 +100,31 @@ def show_errors() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False, title="That did not work") from error
 
 
-def data_url(picture: Image.Image, kind: str | None = None, quality: int = 95) -> str:
-    """A picture as a data URL, JPEG or PNG; by default PNG, or JPEG if the picture is `LARGE`."""
+def data_url(content: bytes, kind: str, name: str = "") -> str:
+    """Bytes of a MIME type as a data URL, with the name to save it under, if it has one."""
+    named = f";name={quote(name)}" if name else ""
+    return f"data:{kind}{named};base64,{base64.b64encode(content).decode()}"
+
+
+def picture_url(picture: Image.Image, kind: str | None = None, name: str = "", **options: Any) -> str:
+    """A picture as a data URL, JPEG or PNG; by default PNG, or JPEG if the picture is `LARGE`.
+
+    Args:
+        picture: RGB.
+        kind: "JPEG" or "PNG".
+        name: to save it under, without an ending.
+        options: of Pillow's writer.
+    """
     kind = kind or ("JPEG" if picture.width * picture.height > LARGE else "PNG")
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **({"quality": quality, "subsampling": 0} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
+    picture.save(buffer, kind, **({"quality": 95, "subsampling": 0} if kind == "JPEG" else {}) | options)
+    ending = "jpg" if kind == "JPEG" else "png"
+    return data_url(buffer.getvalue(), f"image/{kind.lower()}", f"{name}.{ending}" if name else "")
 
 
 def inline(picture: Image.Image) -> ImageData:
     """A picture as a JPEG data URL: one request less, no temporary file, no public address of a face."""
-    return ImageData(url=data_url(picture, "JPEG", 90), orig_name="face.jpg", mime_type="image/jpeg")
+    return ImageData(url=picture_url(picture, "JPEG", quality=90), orig_name="face.jpg", mime_type="image/jpeg")
 
 
 class InlineImage(gr.Image):
@@ -130,8 +147,28 @@ class InlineCompare(gr.ImageSlider):
         return SliderData(root=tuple(inline(picture) for picture in value))
 
 
+class InlineGallery(gr.Gallery):
+    """Small pictures with captions to choose from, none of them a file on the server."""
+
+    is_template = True
+
+    def postprocess(self, value: Any) -> GalleryData:
+        pairs = [pair if isinstance(pair, tuple) else (pair, None) for pair in value or []]
+        return GalleryData(root=[GalleryImage(image=inline(opened(picture)), caption=text) for picture, text in pairs])
+
+
+def gallery(pictures: Any = None, **options: Any) -> InlineGallery:
+    """An `InlineGallery` that is only chosen from."""
+    return InlineGallery(pictures, allow_preview=False, object_fit="cover", buttons=[], **options)
+
+
+def opened(picture: Image.Image | Path) -> Image.Image:
+    """A picture, or that of a file which ships."""
+    return picture if isinstance(picture, Image.Image) else read_photo(picture)
+
+
 class AmountSlider(gr.Slider):
-    """A slider that reads invalid typed values as 0 instead of raising; directions clamp to their own range."""
+    """A slider from -100 (one end of its direction) to 100 (the other one); reads invalid typed values as 0."""
 
     is_template = True
 
@@ -145,6 +182,9 @@ class PhotoInput(gr.Image):
 
     is_template = True
     max_bytes = MAX_BYTES
+
+    def postprocess(self, value: Any) -> ImageData | None:
+        return inline(value) if isinstance(value, Image.Image) else super().postprocess(value)
 
     def preprocess(self, payload: ImageData | None) -> Image.Image | UserError | None:
         if payload is None or payload.path is None:

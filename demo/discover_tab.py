@@ -11,14 +11,25 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
-from demo.callbacks import VIEWS, Callbacks, Face, part_names
-from demo.components import InlineImage, Updates, event
+from demo.callbacks import CARD, LINE, Callbacks, Display, part_names
+from demo.components import InlineImage, Updates, data_url, event
 from demo.edit_tab import HOUR
-from demo.words import describe_direction, describe_progress, in_plain_words
+from demo.face import Face, History, Values
+from demo.keeping import file_of
+from demo.lanes import Ticket
+from demo.views import before_and_after
+from demo.words import (
+    describe_direction,
+    describe_place,
+    describe_progress,
+    group_of,
+    in_plain_words,
+    seconds_left,
+)
 from lelsd_core.directions import Direction
-from lelsd_core.discovery.config import usual_preset
+from lelsd_core.discovery.config import DiscoverConfig, usual_preset
 from lelsd_core.discovery.starts import NAMED
-from lelsd_core.editor import Editor, Session
+from lelsd_core.editor import Editor
 from lelsd_core.errors import UserError
 from lelsd_core.faces.measures import MEASURES
 from lelsd_core.images import enlarge, grid
@@ -31,8 +42,13 @@ STRIP_SIZE = 256  # pixels of each picture in a preview
 RECIPES = {"look": "Look", "shape": "Shape", "paper": "The paper's"}  # preset -> its words
 NO_START = "anything"  # for a search that starts anywhere
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
-STOPPED = "Stopped. Name the direction and add it to your sliders, or start again."
-SEARCH = ("status", "curve", "strip", "direction")  # what `discover` changes
+STOPPED = "Stopped. If there is a direction already, name it and add it to your sliders; or start again."
+DONE = "The search is done. Name the direction and add it to your sliders."
+SEARCH = ("status", "curve", "strip", "direction", "start_search", "stop", "add")  # what `discover` changes
+ADDED = (  # what `add_slider` changes
+    *(*CARD, "face", "direction", "status", "tabs", "name", "cards", "kept", "query"),
+    *("start_search", "stop", "add"),
+)
 RECIPE = ("recipe", "steps", "named_start")  # what `choose_recipe` changes
 
 
@@ -44,13 +60,13 @@ class DiscoverCallbacks:
 
     def show_recipe(self, face: Face, parts: list[str], recipe: str) -> Updates:
         """Offer the number of steps that a recipe has, and the starts that shapes can have."""
-        editor = self.callbacks.editor(face.session)
+        editor = self.callbacks.editor(face)
         visible = has_named_starts(editor, recipe)
         return {"steps": editor.config_for(parts, recipe).steps, "named_start": gr.update(visible=visible)}
 
     def choose_recipe(self, face: Face, parts: list[str], recipe: str, recipe_chosen: bool) -> Updates:
         """Change to the recipe that suits the parts, unless a person chose one."""
-        suited = usual_preset(parts, self.callbacks.editor(face.session).shaped)
+        suited = usual_preset(parts, self.callbacks.editor(face).shaped)
         if recipe_chosen or not parts or recipe == suited:
             return {}
         return {"recipe": suited} | self.show_recipe(face, parts, suited)
@@ -58,11 +74,12 @@ class DiscoverCallbacks:
     def choose_start(self, face: Face, named_start: str) -> Updates:
         """Check the parts that a start is about; a shape is wanted then, whatever usually suits these parts."""
         about = MEASURES[named_start].parts if named_start in NAMED else ()
-        known = [part for part in self.callbacks.editor(face.session).segmenter.parts if part in about]
+        known = [part for part in self.callbacks.editor(face).segmenter.parts if part in about]
         return {"parts": known, "recipe_chosen": True} if known else {}
 
     def discover(
         self,
+        request: gr.Request,
         face: Face,
         parts: list[str],
         steps: float,
@@ -70,11 +87,14 @@ class DiscoverCallbacks:
         recipe: str | None = None,
         named_start: str = NO_START,
     ) -> Iterator[Updates]:
-        """Search for a direction; yields its status, curve, preview on the current face, and the direction so far."""
+        """Search for a direction; yields its status, curve, preview on the current face, and the direction so far.
+
+        Searches of several visitors wait for each other; whoever waits is told for how long.
+        """
         session = face.session
         if len(session.directions) >= self.callbacks.slider_count:
             raise UserError(f"All {self.callbacks.slider_count} sliders are in use; reload the page to start again.")
-        editor = self.callbacks.editor(session)
+        editor = self.callbacks.editor(face)
         recipe = recipe or usual_preset(parts, editor.shaped)
         config = replace(
             editor.config_for(parts or (), recipe),
@@ -82,41 +102,134 @@ class DiscoverCallbacks:
             seed=int(min(max(search_seed or 0, 0), 2**31)),
             start=(named_start,) if named_start in NAMED and has_named_starts(editor, recipe) else (),
         )
+        editor.segmenter.parts.channels(config.parts)  # checks the names, before anybody waits
+        running = self.callbacks.searches.start(
+            request.session_hash, lambda _: self.in_turn(request.session_hash, editor, face, config)
+        )
+        curve = pd.DataFrame(columns=["step", "score"])  # in each update: Gradio's plot does not bear one without it
+        yield {"status": "Starting.", "direction": None, "curve": curve} | buttons(searching=True)
+        found = None
+        try:
+            for updates in running:
+                found, curve = updates.get("direction", found), updates.get("curve", curve)
+                yield {"curve": curve} | updates
+        except Exception:
+            yield {"status": "The search ended with an error.", "curve": curve} | buttons(found=found is not None)
+            raise
+        ended = DONE if self.callbacks.searches.current(request.session_hash, running.id) else STOPPED
+        status = gr.skip() if found and ended is DONE else ended
+        yield {"status": status, "curve": curve} | buttons(found=found is not None)
+
+    def in_turn(self, visitor: str, editor: Editor, face: Face, config: DiscoverConfig) -> Iterator[Updates]:
+        """Wait in line, then search."""
+        with self.callbacks.searching.ticket(visitor) as ticket:
+            for place, seconds in ticket.wait():
+                yield {"status": describe_place(place, seconds)}
+            yield from self.search(editor, face, config, ticket)
+
+    def search(self, editor: Editor, face: Face, config: DiscoverConfig, ticket: Ticket) -> Iterator[Updates]:
+        """The updates of a search; its ticket is told how long it is going to take."""
         if config.start and not editor.measured:
-            yield {"status": f"Looking at samples to learn what “{named_start}” is; this takes a while once."}
+            yield {"status": f"Looking at samples to learn what “{config.start[0]}” is; this takes a while once."}
         start, updated, curve, average = time.perf_counter(), 0.0, [], None
-        for progress, result in editor.discover(session, config):
+        for progress, result in editor.discover(face.session, config):
             average = progress.score if average is None else 0.9 * average + 0.1 * progress.score
             curve.append((progress.step, average))
             now = time.perf_counter()
+            ticket.seconds = seconds_left(progress, now - start)
             if now - updated < INTERVAL and progress.step < progress.total:
+                yield {"direction": result.directions[-1]}
                 continue
             updated = now
             yield {
-                "status": describe_progress(progress, average, now - start),
+                "status": describe_progress(progress, average, ticket.seconds),
                 "curve": pd.DataFrame(curve, columns=["step", "score"]),
-                "strip": self.strip(result),
+                "strip": self.strip(face.with_session(result)),
                 "direction": result.directions[-1],
             }
 
-    def strip(self, session: Session) -> Image.Image:
-        """The current face with its last direction at the low end, at 0 and at the high end."""
-        direction, editor = session.directions[-1], self.callbacks.editor(session)
+    def stop_search(self, request: gr.Request) -> Updates:
+        """End the visitor's search at its next step, or take it out of the line."""
+        self.callbacks.searches.close(request.session_hash)
+        return {}
+
+    def strip(self, face: Face) -> Image.Image:
+        """The face with its last direction at the low end, at 0 and at the high end."""
+        session, editor = face.session, self.callbacks.editor(face)
+        direction = session.directions[-1]
         low, high = (editor.render(session, {direction.name: amount}) for amount in (direction.low, direction.high))
-        face, display = Face(session), (VIEWS[0], True, False)
-        pairs = (self.callbacks.before_and_after(face, display, edited, {}) for edited in (low, session.original, high))
+        pairs = [before_and_after(editor, face, edited, {}) for edited in (low, session.original, high)]
         return grid([[enlarge(after, STRIP_SIZE) for _, after in pairs]], gap=6)
 
-    def add_slider(self, face: Face, direction: Direction | None, name: str) -> Updates:
-        """Calibrate the direction of a search and add it as a slider."""
+    def add_slider(
+        self,
+        request: gr.Request,
+        face: Face,
+        display: Display,
+        sliders: Values,
+        history: History,
+        direction: Direction | None,
+        name: str,
+    ) -> Iterator[Updates]:
+        """Calibrate the direction of a search, add it as a slider, and show it there."""
         if direction is None:
             raise UserError("There is no direction yet; press Start first.")
-        name, before = " ".join((name or direction.name).split())[:MAX_NAME], face.session
-        calibrated = self.callbacks.editor(before).calibrate(direction, CALIBRATION_SEEDS)
-        session = before.with_directions([replace(calibrated, name=name)])
-        sliders = self.callbacks.slider_updates(session, len(before.directions))
-        shown = {"status": describe_direction(session.directions[-1]), "tabs": gr.Tabs(selected="edit")}
-        return {"face": replace(face, session=session), "direction": None, "sliders": sliders} | shown
+        yield {"status": f"Measuring how far it can be moved, on {len(CALIBRATION_SEEDS)} faces.", **buttons()}
+        try:
+            calibrated = self.callbacks.editor(face).calibrate(direction, CALIBRATION_SEEDS)
+        except UserError:
+            yield buttons(found=True)
+            raise
+        name = " ".join((name or direction.name).split())[:MAX_NAME]
+        yield self.with_slider(request, face, display, sliders, history, replace(calibrated, name=name))
+
+    def with_slider(
+        self,
+        request: gr.Request,
+        face: Face,
+        display: Display,
+        sliders: Values,
+        history: History,
+        direction: Direction,
+    ) -> Updates:
+        """Add a direction as a slider, and open its card on the Edit tab."""
+        callbacks, session = self.callbacks, face.session.with_directions([direction])
+        face, added = face.with_session(session), session.directions[-1]
+        amounts = face.amounts(sliders)
+        card = callbacks.open_card(face, group_of(added))
+        updates = {"sliders": callbacks.slider_updates(session, group_of(added), callbacks.percents(face, amounts))}
+        updates |= callbacks.kept_updates(face, amounts) | {"cards": callbacks.card_pictures(face, amounts)}
+        updates |= {"face": face, "direction": None, "status": describe_direction(added)}
+        return card | updates | {"tabs": gr.Tabs(selected="edit"), "name": "", **buttons()}
+
+    def load_direction(
+        self, request: gr.Request, face: Face, display: Display, sliders: Values, history: History, direction_file: str
+    ) -> Updates:
+        """Add the direction of an uploaded file as a slider. UserError if it is none, or of another generator."""
+        if len(face.session.directions) >= self.callbacks.slider_count:
+            raise UserError(f"All {self.callbacks.slider_count} sliders are in use; reload the page to start again.")
+        direction = Direction.load(direction_file)
+        direction.check(self.callbacks.editor(face).generator)
+        return self.with_slider(request, face, display, sliders, history, direction)
+
+    def save_direction(self, face: Face, direction: Direction | None, saved_direction: str | None) -> Updates:
+        """The file of a direction of the face, or of the one that a search has found, as a data URL."""
+        by_name = {each.name: each for each in face.session.directions}
+        chosen = by_name.get(saved_direction or "", direction)
+        if chosen is None:
+            raise UserError("There is no direction to save yet; choose one of the sliders, or discover one.")
+        name = f"{chosen.name}.safetensors".replace(" ", "-")
+        return {"download_url": data_url(file_of(chosen), "application/octet-stream", name)}
+
+    def list_directions(self, face: Face) -> Updates:
+        """The directions that can be saved."""
+        return {"saved_direction": gr.update(choices=[direction.name for direction in face.session.directions])}
+
+
+def buttons(*, searching: bool = False, found: bool = False) -> Updates:
+    """Which buttons can be pressed."""
+    start, stop = (gr.update(interactive=on) for on in (not searching, searching))
+    return {"start_search": start, "stop": stop, "add": gr.update(interactive=found and not searching)}
 
 
 def has_named_starts(editor: Editor, recipe: str) -> bool:
@@ -124,13 +237,12 @@ def has_named_starts(editor: Editor, recipe: str) -> bool:
     return recipe == "shape" and editor.aligner.frame.faces
 
 
-def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, Any]) -> dict[str, Any]:
+def discover_tab(callbacks: Callbacks, edit: dict[str, Any]) -> dict[str, Any]:
     """Lay out the tab and connect its events.
 
     Args:
         callbacks: of the Edit tab.
         edit: its components by name, and the page's "tabs".
-        queued: arguments for events that run networks for long.
 
     Returns:
         The components of this tab by name.
@@ -142,23 +254,26 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any], queued: dict[str, A
             components |= search_results()
     components["direction"], components["recipe_chosen"] = gr.State(None, time_to_live=HOUR), gr.State(False)
     discover, named = DiscoverCallbacks(callbacks), edit | components
-    running = components["start"].click(
-        **event(discover.discover, named, SEARCH), show_progress="hidden", concurrency_limit=1, **queued
+    unqueued = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+    searching = {"concurrency_limit": LINE, "concurrency_id": "searching", "api_visibility": "private"}
+    components["start_search"].click(
+        **event(discover.discover, named, SEARCH), show_progress="hidden", trigger_mode="once", **searching
     )
-    unqueued = {"queue": False, "api_visibility": "private"}
-    components["parts"].change(**event(discover.choose_recipe, named, RECIPE), show_progress="hidden", **unqueued)
+    components["stop"].click(**event(discover.stop_search, named), **unqueued)
+    components["parts"].change(**event(discover.choose_recipe, named, RECIPE), **unqueued)
     chosen = components["recipe"].input(lambda: True, None, components["recipe_chosen"], **unqueued)
-    chosen.then(**event(discover.show_recipe, named, RECIPE[1:]), show_progress="hidden", **unqueued)
-    started = event(discover.choose_start, named, ("parts", "recipe_chosen"))
-    components["named_start"].input(**started, show_progress="hidden", **unqueued)
-    stopped = components["stop"].click(None, cancels=[running], **unqueued)
-    stopped.then(lambda: STOPPED, None, components["status"], **unqueued)  # after the last update of the search
+    chosen.then(**event(discover.show_recipe, named, RECIPE[1:]), **unqueued)
+    components["named_start"].input(**event(discover.choose_start, named, ("parts", "recipe_chosen")), **unqueued)
     gr.on(
         [components["add"].click, components["name"].submit],
-        **event(discover.add_slider, named, ("face", "tabs", "status", "direction", "sliders")),
-        show_progress_on=[components["status"]],
-        **queued,
+        **event(discover.add_slider, named, ADDED),
+        show_progress="hidden",
+        **searching,
     )
+    components["direction_file"].upload(**event(discover.load_direction, named, ADDED), **unqueued)
+    components["saved_direction"].focus(**event(discover.list_directions, named, ["saved_direction"]), **unqueued)
+    made = components["save_direction"].click(**event(discover.save_direction, named, ["download_url"]), **unqueued)
+    made.then(None, named["download_url"], None, js="(url) => window.lelsd.save(url)", **unqueued)
     return components
 
 
@@ -184,24 +299,30 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Seed", info=info, precision=0, elem_id="discover-seed")
     with gr.Row():
-        start = gr.Button("Start", variant="primary", elem_id="start", min_width=120)
-        stop = gr.Button("Stop", elem_id="stop", min_width=120)
+        start = gr.Button("Start searching", variant="primary", elem_id="start", min_width=120)
+        stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
     chosen = {"parts": parts, "recipe": recipe, "named_start": named_start, "steps": steps, "search_seed": seed}
-    return chosen | {"start": start, "stop": stop}
+    return chosen | {"start_search": start, "stop": stop}
 
 
 def search_results() -> dict[str, Any]:
     """Status, preview and curve of the search, and the name of its slider."""
-    status = gr.Markdown("Choose a part and press **Start**.", elem_id="status")
+    status = gr.Markdown("Choose what should change, then press **Start searching**.", elem_id="status")
     label, text = (
         "On the current face: one end, as it is, the other end",
         "The current face at both ends of the direction",
     )
     strip = InlineImage(label=label, alt_text=text, interactive=False, buttons=["fullscreen"], elem_id="strip")
     label = "Localization score: share of the change inside the part"
-    curve = gr.LinePlot(x="step", y="score", y_lim=[0, 1], height=220, label=label, elem_id="curve")
+    curve = gr.LinePlot(x="step", y="score", y_lim=[0, 1], height=220, label=label, tooltip="none", elem_id="curve")
     with gr.Row(equal_height=False, elem_id="name-row"):
         example = "for example: red lips"
         name = gr.Textbox(label="Name", placeholder=example, max_length=MAX_NAME, elem_id="name", scale=2)
-        add = gr.Button("Add to my sliders", variant="primary", elem_id="keep")
-    return {"status": status, "strip": strip, "curve": curve, "name": name, "add": add}
+        add = gr.Button("Add to my sliders", variant="primary", interactive=False, elem_id="keep")
+    with gr.Accordion("Directions as files", open=False, elem_id="direction-files"), gr.Row():
+        label = "Save one of my sliders"
+        saved = gr.Dropdown([], label=label, elem_id="saved-direction", scale=2, allow_custom_value=False)
+        save = gr.Button("Save", elem_id="save-direction", min_width=80)
+        load = gr.UploadButton("Add one from a file", file_types=[".safetensors"], elem_id="load-direction")
+    files = {"saved_direction": saved, "save_direction": save, "direction_file": load}
+    return {"status": status, "strip": strip, "curve": curve, "name": name, "add": add} | files

@@ -35,6 +35,7 @@ SECONDS: Mapping[str, Duration] = {  # upper estimates, which a visitor's quota 
     "paste": 5,
     "random_face": 5,
     "find_clear_seed": 10,
+    "part_labels": 5,
     "invert": 30,
     "discover": lambda session, config: 10 + 0.1 * config.steps * config.count,
     "calibrate": 30,
@@ -114,6 +115,8 @@ class LentEditor(Editor):
         paste = self.remote["paste"] if how == "replace" else super().paste
         return paste(session, photo, edited, amounts, how=how)
 
-    def random_face(self, seed: int) -> Session:
+    def random_face(self, seed: int, truncation: float | None = None) -> Session:
         """See `Editor.random_face`."""
-        return self.first if self.first and seed == self.seed else self.remote["random_face"](seed)
+        if self.first and seed == self.seed and truncation in (None, self.first.truncation):
+            return self.first
+        return self.remote["random_face"](seed, truncation)

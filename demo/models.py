@@ -8,6 +8,7 @@ An `Editor` never changes. A model with another direction gets a new `Editor`, a
 
 from __future__ import annotations
 
+import html
 import logging
 import threading
 import time
@@ -73,6 +74,7 @@ class ModelManager:
     ) -> None:
         self.first, self.device, self.directions = first.generator.name, device, dict(directions or {})
         self.lend = lend
+        self.announced: str | None = None  # the model that the page itself prepares, which every visitor may know of
         self._editors = {self.first: first}
         self._states = {self.first: ModelState(self.first, "ready", ready_message(first), 1.0)}
         self._lock = threading.Lock()
@@ -137,7 +139,11 @@ class ModelManager:
         """What a model is, with its licences, and its progress. UserError for an unknown name."""
         spec, state = generator_spec(name), self.state(name)
         share = "" if state.share is None or state.stage == "ready" else f" ({state.share:.0%})"
-        return f"{spec.about}. Weights: {spec.licence}. Training data: {spec.data}.\n\n{state.message}{share}"
+        news = f"{state.message}{share}"
+        if state.stage == "failed":
+            details = f"<details><summary>Details</summary>{html.escape(state.message)}</details>"
+            news = f"{name} could not be prepared; the other models stay usable. The button tries again.\n\n{details}"
+        return f"{spec.about}. Weights: {spec.licence}. Training data: {spec.data}.\n\n{news}"
 
     def close(self) -> None:
         """Start nothing more; threads end at their next step."""

@@ -6,6 +6,7 @@ command line, environment  --read_settings-->  `Settings`, checked; flags take p
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ python app.py --host 0.0.0.0 --port 8080          for everybody who can reach th
 python app.py --share --auth me:secret            a public link for up to a week, behind a password
 python app.py --generator ffhq-1024               faces of 1024 pixels, fetched from the Hub
 python app.py --directions my-directions/         sliders of your own, as `discover` writes them
+python app.py --mcp                               tools for assistants, at http://127.0.0.1:7860/gradio_api/mcp/
 LELSD_QUEUE_SIZE=8 LELSD_AUTH=me:secret python app.py   the same from the environment
 """
 BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -52,6 +54,7 @@ class Settings:
     )
     queue_size: int = setting(32, int, "number of visitors that may wait [32]", metavar="N")
     max_upload_mb: int = setting(30, int, "largest upload in MB [30]", metavar="N")
+    mcp: bool = setting(False, bool, "also offer the page's functions to assistants (MCP)", "GRADIO_MCP_SERVER")
     offline: bool = setting(False, bool, "never use the network", "HF_HUB_OFFLINE")
     device: str | None = setting(None, str, "auto, cpu, cuda, cuda:1 or mps [auto]", metavar="NAME")
 
@@ -78,6 +81,8 @@ def read_settings(arguments: Sequence[str] | None = None, environment: Mapping[s
             raise UserError(f"{flag_of(name)} is {value}; it can be {least} to {greatest}.")
     if settings.share and settings.offline:
         raise UserError("A public link needs the network; leave out --share or --offline.")
+    if settings.mcp and settings.auth:
+        raise UserError("Gradio's MCP tools cannot be called behind a login; leave out --mcp or --auth.")
     return settings
 
 
@@ -144,3 +149,9 @@ def check_address(settings: Settings) -> None:
             f"The page cannot be served at {place} ({reason}); --host takes an address of this machine, --port a free "
             "port."
         ) from None
+
+
+def check_mcp(settings: Settings) -> None:
+    """UserError, before anything is loaded, if the page's functions cannot be offered to assistants."""
+    if settings.mcp and importlib.util.find_spec("mcp") is None:
+        raise UserError('--mcp needs the package mcp; install it with pip install "gradio[mcp]".')

@@ -2,20 +2,87 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import threading
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import gradio as gr
 from gradio import networking
 from gradio.tunneling import CURRENT_TUNNELS
+from starlette.datastructures import URL, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import FileResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demo.options import Settings
-from demo.theme import CSS, THEME
+from demo.theme import CSS, THEME, TITLE
 from lelsd_core.errors import UserError
 
 LINK_TIMEOUT = 60  # seconds to wait for a public link
 MEGABYTE = 1_000_000
+SESSIONS = 200  # visitors whose values Gradio keeps; the least recent ones are forgotten
+PREVIEW = Path(__file__).parent / "screenshots" / "edit.png"  # what a link to the page shows in a chat
+SUMMARY = "Click a part of a face, move a slider, and see how much of the change stays in that part. Runs on a CPU."
+
+
+class LinkPreview:
+    """Gives the page a title, a description and a picture where Gradio's template names itself, for link previews."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/preview.png"):
+            return await FileResponse(PREVIEW)(scope, receive, send)
+        if scope["type"] != "http" or scope["path"].strip("/") != scope.get("root_path", "").strip("/"):
+            return await self.app(scope, receive, send)
+        start: Message = {}
+        body = b""
+
+        async def change(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            content = with_preview(body.decode(), str(URL(scope=scope)).partition("?")[0]).encode()
+            MutableHeaders(scope=start)["content-length"] = str(len(content))
+            await send(start)
+            await send({"type": "http.response.body", "body": content})
+
+        return await self.app(scope, receive, change)
+
+
+def with_preview(page: str, address: str) -> str:
+    """A page of Gradio's with our own words for link previews in place of its; the address is the page's own."""
+    without = re.sub(r'<meta\s+(?:property="og:|name="twitter:)[^>]*>', "", page)
+    facts = {"title": TITLE, "description": SUMMARY, "url": address, "image": f"{address.rstrip('/')}/preview.png"}
+    tags = [f'<meta property="og:{name}" content="{html.escape(text)}" />' for name, text in facts.items()]
+    tags += [
+        '<meta property="og:type" content="website" />',
+        '<meta name="twitter:card" content="summary_large_image" />',
+    ]
+    return without.replace("<head>", "<head>" + "".join(tags), 1)
+
+
+LOOK: dict[str, Any] = {  # how every page is launched
+    "theme": THEME,
+    "css": CSS,
+    "ssr_mode": False,
+    "run_history": False,
+    "enable_monitoring": False,
+    "footer_links": [],
+    "prevent_thread_lock": True,
+    "quiet": True,
+    "state_session_capacity": SESSIONS,
+    "app_kwargs": {"middleware": [Middleware(LinkPreview)]},
+}
 
 
 def serve(page: gr.Blocks, settings: Settings) -> None:
@@ -26,19 +93,15 @@ def serve(page: gr.Blocks, settings: Settings) -> None:
             server_port=settings.port,
             share=False,  # made below, once the page is up
             auth=list(settings.auth) or None,
-            theme=THEME,
-            css=CSS,
             max_file_size=settings.max_upload_mb * MEGABYTE,
-            ssr_mode=False,
-            run_history=False,
-            enable_monitoring=False,
-            footer_links=[],
-            prevent_thread_lock=True,
-            quiet=True,
+            mcp_server=settings.mcp,
+            **LOOK,
         )
     except OSError as error:
         raise UserError(f"The page cannot be served at {settings.host}; try another --port ({error}).") from None
     print(f"* Running on local URL:  {page.local_url}", flush=True)
+    if settings.mcp and page.mcp_error:
+        print(f"No tools for assistants: {page.mcp_error}", flush=True)
     if settings.share and "SPACE_ID" not in os.environ:  # a Space is public already
         threading.Thread(target=announce_link, args=[page], daemon=True).start()
     page.block_thread()

@@ -1,6 +1,8 @@
-"""Theme and style sheet of the page, light and dark, and the text of its About tab."""
+"""Theme of the page, light and dark, its style sheet (page.css), and the text of its About tab."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
@@ -36,50 +38,15 @@ THEME = gr.themes.Base(
     button_primary_text_color="white",
 )
 
-CSS = """
-.gradio-container { max-width: 1360px !important; margin: 0 auto !important;
-  overflow: clip !important; } /* hidden, the default, would not let the picture stick */
-#masthead { padding: 6px 2px 0; }
-#masthead h1 { font-size: 1.75rem; font-weight: 700; letter-spacing: -.02em; margin: 0 0 2px; }
-#masthead p { margin: 0; color: var(--body-text-color-subdued); font-size: 1rem; }
-button.lg { font-size: 1rem; font-weight: 500; min-height: 42px; padding: 8px 14px; }
-#face-row, #name-row { align-items: end; }
-#face-row > *, #name-row > * { min-height: 0; }
-#random, #keep { height: 46px; }
-#stage img, #strip img { width: 100%; object-fit: contain; }
-#picture, #swipe { overflow: hidden; }
-#picture img, #rebuilt img, #aligned img, #strip img { image-rendering: auto; }
-#meter p, #status p { font-variant-numeric: tabular-nums; }
-#meter { min-height: 1.6em; }
-#view .wrap { gap: 6px; }
-#view label { padding: 5px 11px; }
-.caption, .caption p { color: var(--body-text-color-subdued); font-size: .875rem; }
-#examples .grid-wrap, #faces .grid-wrap, #recipes .grid-wrap {
-  height: auto; min-height: 0; max-height: none; padding-top: 34px; }
-#examples .grid-container, #recipes .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)); }
-#group .wrap { gap: 6px; }
-#group label { padding: 4px 10px; }
-@media (min-width: 1000px) { #middle { position: sticky; top: 8px; align-self: flex-start; } }
-#sliders { gap: 8px; }
-#sliders [data-testid="block-info"] { color: var(--body-text-color); font-weight: 500; }
-#sliders .block { position: relative; padding: 8px 14px 28px; overflow: hidden !important; }
-#sliders .min_value, #sliders .max_value { display: none; }
-#sliders .info-text { position: absolute; left: 14px; right: 14px; bottom: 7px; margin: 0; font-size: .8rem;
-  text-align-last: justify; color: var(--body-text-color-subdued); }
-@media (max-width: 640px) {
-  #masthead h1 { font-size: 1.4rem; }
-  #middle { display: contents; }
-  #stage { position: sticky; width: 100%; top: 0; z-index: 100; padding-bottom: 6px;
-    background: var(--body-background-fill); }
-  #stage #picture img, #stage #swipe img { max-height: 46vh; }
-}
-"""
+TITLE = "Change one part of a face"
+CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 ABOUT = """
 ### What this does
 Every slider is a *direction* in the latent space of a generative network (a GAN): moving along it changes one part of
-the face and leaves the rest alone. The directions are found by **LELSD** (Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022):
-a direction is good if what it changes lies inside the part that a segmentation network marks.
+the face, and little else; the line under the picture says how much. The directions are found by **LELSD**
+(Pajouheshgar, Zhang, Süsstrunk, ICASSP 2022): a direction is good if what it changes lies inside the part that a
+segmentation network marks.
 
 ### From your photo to sliders
 The face in your photo is detected, aligned, and *inverted*: an encoder guesses latent codes from which the network

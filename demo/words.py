@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lelsd_core.directions import Direction
@@ -23,53 +23,79 @@ def group_of(direction: Direction) -> str:
     return "face" if {"eyes", "mouth"} <= {*direction.parts} else direction.parts[0] if direction.parts else "other"
 
 
-def whole_steps(amount: float, step: float) -> float:
-    """The amount, or the nearest one towards 0 that is a whole number of steps."""
-    return round(math.trunc(round(amount / step, 6)) * step, 10)
-
-
 def slider_properties(direction: Direction) -> dict[str, Any]:
-    """Label, range, step and the words for both ends of a direction's slider; the style sheet moves the words apart.
-
-    A browser counts steps from the low end, so both ends are cut to whole steps: 0 can be reached then. The step is
-    0.1, or less where ten of them would go beyond an end.
-    """
+    """Label of a direction's slider, and the words for both its ends, which the style sheet moves apart."""
     low, high = (end.replace(" ", NO_BREAK) for end in direction.ends)
-    step = min(0.1, 10.0 ** (math.floor(math.log10(min(-direction.low, direction.high))) - 1))
-    return {
-        "label": in_plain_words(direction.name),
-        "info": f"{low} {high}",
-        "minimum": whole_steps(direction.low, step),
-        "maximum": whole_steps(direction.high, step),
-        "step": step,
-    }
+    return {"label": in_plain_words(direction.name), "info": f"{low} {high}"}
+
+
+def percent_of(direction: Direction, amount: float) -> int:
+    """An amount as its slider shows it: from -100, the low end, over 0 to 100, the high end."""
+    return round(100 * (amount / direction.high if amount > 0 else -amount / direction.low))
+
+
+def amount_of(direction: Direction, percent: float) -> float:
+    """The amount of a slider value."""
+    share = min(max(percent, -100.0), 100.0) / 100
+    return share * (direction.high if share > 0 else -direction.low)
+
+
+def caption_of(before: Mapping[str, float], after: Mapping[str, float], directions: Sequence[Direction]) -> str:
+    """What changed between two edits, by amounts other than 0: "Smile 50"; both have names of the same directions."""
+    by_name = {direction.name: direction for direction in directions}
+    changed = [name for name in by_name if before.get(name, 0.0) != after.get(name, 0.0)]
+    if not after:
+        return "As it was"
+    if len(changed) != 1:
+        return f"{len(changed)} sliders"
+    name = changed[0]
+    return f"{in_plain_words(name)} {percent_of(by_name[name], after.get(name, 0.0))}"
 
 
 def describe_session(session: Session) -> str:
-    """Where the face comes from, and the error of its inversion."""
+    """Where the face comes from, and how far its inversion is."""
     if session.inversion_l1 is None:
         return session.note
-    text = f"{session.note} Rebuilt in {session.seconds:.1f} s with a mean error of {session.inversion_l1 / 2:.1%}"
-    if session.metrics is not None and session.encoder_metrics is not session.metrics:
-        text += f" ({describe_metrics(session)})"
-    return text + "."
+    return f"{session.note} Rebuilt in {session.seconds:.1f} s; pixels differ by {session.inversion_l1 / 2:.1%}."
 
 
-def describe_locality(locality: Locality | None) -> str:
-    """Share of an edit's change inside the edited parts."""
+def describe_inversion(session: Session) -> str:
+    """The figures of an inversion, for those who want to know."""
+    return "" if session.metrics is None else f"From the first guess to the refined face: {describe_metrics(session)}."
+
+
+def describe_edit(locality: Locality | None, likeness: float | None = None, same_person: float = 0.0) -> str:
+    """Where an edit changed the picture, and how alike the person still is."""
     if locality is None:
-        return "Nothing is changed yet. Move a slider."
+        return "Nothing is changed yet. Move a slider, or click a part of the face."
     *others, last = locality.parts
     parts = f"{', '.join(others)} and {last}" if others else last
-    verb = "cover" if others or last.endswith("s") else "covers"
-    return f"**{locality.score:.0%}** of the change is inside {parts}, which {verb} {locality.area:.1%} of the picture."
+    text = (
+        f"**{locality.score:.0%}** of the change is inside {parts} ({locality.area:.1%} of the picture). Outside, "
+        f"pixels change by {locality.outside:.1%}."
+    )
+    if likeness is not None:
+        person = "the same person" if likeness >= same_person else "no longer the same person"
+        text += f" Likeness **{likeness:.2f}**, {person}."
+    return text
 
 
-def describe_progress(progress: Progress, score: float, seconds: float) -> str:
-    """Step, smoothed score and time left of a search that has run for some seconds."""
-    left = seconds / max(progress.step, 1) * (progress.total - progress.step)
+def seconds_left(progress: Progress, seconds: float) -> float:
+    """How long a search is going to take that has run for some seconds."""
+    return seconds / max(progress.step, 1) * (progress.total - progress.step)
+
+
+def describe_progress(progress: Progress, score: float, left: float) -> str:
+    """Step and smoothed score of a search, and the seconds that are left."""
     end = "done" if progress.step == progress.total else f"about {left:.0f} s left"
     return f"Step **{progress.step}** of {progress.total} · score **{score:.2f}** · {end}"
+
+
+def describe_place(place: int, seconds: float) -> str:
+    """How many searches are before a visitor's own, and how long they are going to take."""
+    others = "Another visitor's search is" if place == 1 else f"{place} searches are"
+    time = f"about {seconds:.0f} s" if seconds else "a little while"
+    return f"{others} before yours; it starts in {time}."
 
 
 def describe_direction(direction: Direction) -> str:

@@ -20,24 +20,21 @@ from PIL import Image
 
 from app import load_all
 from demo import gpu, models
-from demo.callbacks import VIEWS, Callbacks, Face
-from demo.discover_tab import DiscoverCallbacks
+from demo.callbacks import Callbacks
 from demo.gpu import SECONDS, LentEditor
 from demo.models import ModelManager
 from demo.options import Settings
 from demo.page import build_page
 from lelsd_core.editor import Editor, InversionOptions
 from lelsd_core.errors import UserError
-from lelsd_core.inversion import BALANCED
 from lelsd_core.seeds import HELD_OUT
 from lelsd_core.weights import catalogue
 from tests.hub_server import Fault
+from tests.page_events import Visitor
 from tests.tiny_flagship import E4E, NAME
 
 ROOT = Path(__file__).parents[1]
 SEED = 45
-DISPLAY = (VIEWS[0], True, False)
-REQUEST = SimpleNamespace(session_hash="test")
 
 
 def carried(thing):
@@ -119,38 +116,41 @@ def test_an_edit_is_what_it_is_on_a_gpu_of_ones_own(lent, lender, editor):
 
 def test_a_photo_a_search_and_a_new_slider_go_there_and_back(lent, lender, astronaut, monkeypatch):
     monkeypatch.setattr("demo.discover_tab.CALIBRATION_SEEDS", HELD_OUT[:8])
-    callbacks = Callbacks(ModelManager(lent), len(lent.directions) + 1)
-    discover = DiscoverCallbacks(callbacks)
-    face = callbacks.open_photo(REQUEST, Face(lent.first), astronaut, BALANCED, DISPLAY)["face"]
-    *_, last = discover.discover(face, ["eyes"], 2, 1)
+    visitor = Visitor(lent, spare=1)
+    visitor.open(astronaut)
+    last = visitor.does(visitor.discovering.discover, parts=["eyes"], steps=2, search_seed=1)
     assert last["strip"].width > 0
-    longer = discover.add_slider(face, last["direction"], "mine")["face"]
-    assert longer.session.directions[-1].name == "mine"
-    assert callbacks.download(longer, DISPLAY, [1.0])["download_url"].startswith("data:image/png")
-    callbacks.random_clear_face(REQUEST, longer, DISPLAY)
-    lent.paste(longer.session, astronaut, longer.session.original, {}, how="replace")
-    lent.preview(longer.session, {})
-    assert {call for call, _ in lender.calls} == SECONDS.keys() - {"edit"}
+    visitor.does(visitor.discovering.add_slider, name="mine")
+    session = visitor.face.session
+    assert session.directions[-1].name == "mine"
+    assert visitor.does(visitor.saving.download)["download_url"].startswith("data:image/png")
+    visitor.does(visitor.opening.random_clear_face)
+    visitor.moves(mine=50)
+    lent.paste(session, astronaut, session.original, {}, how="replace")
+    lent.preview(session, {})
+    assert {call for call, _ in lender.calls} == SECONDS.keys()
     durations = dict(lender.calls)
     assert durations["discover"] == pytest.approx(10.2), "asked for by its steps"
     assert all(0 < seconds <= 60 for seconds in durations.values())
 
 
 def test_each_event_of_an_inversion_has_the_gpu_to_itself(lent, lender, editor, astronaut):
-    callbacks = Callbacks(ModelManager(lent), len(lent.directions))
-    updates = callbacks.open_photo(REQUEST, Face(lent.first), astronaut, BALANCED, DISPLAY)
-    assert [call for call, _ in lender.calls] == ["invert"]
+    visitor = Visitor(lent)
+    lender.calls.clear()
+    visitor.does(visitor.opening.open_photo, upload=astronaut)
+    assert lender.calls[0][0] == "invert"
     assert lender.running == 0, "the GPU is given back when the event ends"
-    refining = callbacks.refine(REQUEST, updates["face"], updates["inversion"])
-    refined = next(refining)["face"].session
+    refining = visitor.steps(visitor.opening.refine)
+    next(refining)
     assert lender.running == 1
+    visitor.does(visitor.opening.adopt)
     ours = editor.invert(astronaut)
     next(ours)
-    assert refined.codes.equal(next(ours).codes)
-    callbacks.stop_refining(REQUEST, updates["inversion"])
+    assert visitor.face.session.codes.equal(next(ours).codes)
+    visitor.does(visitor.opening.stop_refining)
     assert list(refining) == []
     assert lender.running == 0
-    assert [call for call, _ in lender.calls] == ["invert", "invert"]
+    assert [call for call, _ in lender.calls if call == "invert"] == ["invert", "invert"]
 
 
 def test_models_are_loaded_before_the_launch_and_no_others_are_offered(lent, lender, hub, monkeypatch, capsys):
@@ -173,10 +173,11 @@ def test_a_model_that_cannot_be_fetched_is_told_and_the_page_starts_without_it(l
     hub({E4E: [Fault(status=404)]})
     manager = ModelManager(lent, lend=LentEditor)
     assert "e4e-tiny could not be fetched" in manager.load(NAME).message
-    callbacks = Callbacks(manager, len(lent.directions))
-    opened = callbacks.page_opened(Face(lent.first))
-    assert opened["model"] == NAME
-    assert "e4e-tiny could not be fetched" in opened["model_info"]
+    visitor = Visitor(Callbacks(manager, len(lent.directions)))
+    status = visitor.does(visitor.opening.model_status, model=NAME)["model_info"]
+    assert f"{NAME} could not be prepared" in status
+    assert "e4e-tiny could not be fetched" in status, "under Details"
+    assert visitor.does(visitor.opening.show_news)["model_info"] != status, "which is nobody's first page"
 
 
 def test_every_networks_method_of_the_editor_is_looked_after():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.options import Settings, check_address, flag_of, read_settings
+from demo.options import Settings, check_address, check_mcp, flag_of, read_settings
 from lelsd_core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +23,7 @@ VALUES = {  # one value of each setting, as a flag, as a variable, and as it is 
     "directions": ("mine", "mine"),
     "queue_size": ("8", 8),
     "max_upload_mb": ("5", 5),
+    "mcp": ("", True),
     "offline": ("", True),
     "device": ("cpu", "cpu"),
 }
@@ -57,6 +58,7 @@ def test_gradios_and_other_hosts_own_variables_count_and_ours_comes_first():
     assert read_settings([], {"LELSD_PORT": "", "PORT": " 8000 "}).port == 8000
     assert read_settings([], {"GRADIO_SHARE": "True"}).share is True
     assert read_settings([], {"GRADIO_SHARE": "False"}).share is False
+    assert read_settings([], {"GRADIO_MCP_SERVER": "True"}).mcp is True
 
 
 def test_a_space_needs_no_configuration():
@@ -78,6 +80,7 @@ WRONG = {
     "nobody may wait": (["--queue-size", "0"], {}, "--queue-size is 0; it can be 1 to 10000."),
     "no upload": (["--max-upload-mb", "-1"], {}, "--max-upload-mb is -1; it can be 1 to 1000."),
     "a link without network": (["--share", "--offline"], {}, "A public link needs the network"),
+    "tools behind a login": (["--mcp", "--auth", "a:b"], {}, "cannot be called behind a login"),
 }
 
 
@@ -102,6 +105,13 @@ def test_an_address_of_this_machine_is_accepted(host):
         port = probe.getsockname()[1]
     check_address(Settings(host=host))
     check_address(Settings(host=host, port=port))
+
+
+def test_tools_for_assistants_need_a_package_that_the_message_names(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcp", None)  # as if it were not installed
+    check_mcp(Settings())
+    with pytest.raises(UserError, match=r'pip install "gradio\[mcp\]"'):
+        check_mcp(Settings(mcp=True))
 
 
 @pytest.mark.parametrize("login", ["hunter2", ":hunter2", "hunter2:"])

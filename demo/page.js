@@ -1,0 +1,150 @@
+// What Gradio's components lack: sliders that fill from their middle and say what they do, a picture that is compared
+// while a button is held, a camera and a clipboard that can be left, keyboard shortcuts, and saving.
+() => {
+  const find = (selector, root = document) => root.querySelector(selector);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const say = (text) => { const place = find('#message'); place.textContent = text; place.hidden = !text; };
+  const click = (id) => find(`#${id}`)?.click();
+
+  // ---------------------------------------------------------------------------------------------- saving
+  const save = (url) => {
+    if (!url) return;
+    const link = document.createElement('a');
+    link.href = url;
+    link.download = decodeURIComponent(url.match(/;name=([^;,]+)/)?.[1] ?? 'edited');
+    document.body.append(link); link.click(); link.remove();
+  };
+  const copyLink = async (query) => {
+    const url = new URL(location.href);
+    url.search = query;
+    const photo = new URLSearchParams(query).has('seed') ? '' : ' It holds the slider values alone, never a photo.';
+    try {
+      await navigator.clipboard.writeText(url.href);
+      say(`The link is copied.${photo}`);
+    } catch { say(`Copy this link: ${url.href}${photo}`); }
+  };
+  window.lelsd = {save, copyLink, say};
+
+  // ------------------------------------------------------------------------------ one picture over the other
+  const before = find('#before');
+  const hold = (on) => {
+    const shown = all('#stage #picture, #stage #swipe').find((each) => each.offsetParent);
+    find('.held', shown ?? document)?.remove();
+    before.setAttribute('aria-pressed', on);
+    const start = find('#start-picture img');
+    if (!on || !shown || !start) return;
+    const picture = find('img', shown).getBoundingClientRect(), frame = shown.getBoundingClientRect();
+    const over = document.createElement('img');
+    over.className = 'held'; over.src = start.src; over.alt = 'The picture before the edit';
+    Object.assign(over.style, {left: `${picture.left - frame.left}px`, top: `${picture.top - frame.top}px`,
+      width: `${picture.width}px`, height: `${picture.height}px`});
+    shown.append(over);
+  };
+  if (before) {
+    before.title = 'Hold to see the picture before the edit';
+    before.addEventListener('pointerdown', () => hold(true));
+    for (const end of ['pointerup', 'pointerleave', 'pointercancel', 'blur']) before.addEventListener(end, () => hold(false));
+    before.addEventListener('keydown', (event) => { if ([' ', 'Enter'].includes(event.key)) { event.preventDefault(); hold(true); } });
+    before.addEventListener('keyup', () => hold(false));
+  }
+
+  // ---------------------------------------------------------------------------------------------- sliders
+  const dressSlider = (range) => {
+    const block = range.closest('.block'), name = find('[data-testid="block-info"]', block)?.textContent.trim() ?? '';
+    const [low, high] = (find('.info-text', block)?.textContent ?? '').trim().split(/\s+/u);
+    const value = Number(range.value), box = find('input[type=number]', block), reset = find('button', block);
+    const at = 100 * (value - range.min) / (range.max - range.min);
+    range.style.setProperty('--from', `${Math.min(at, 50)}%`);
+    range.style.setProperty('--to', `${Math.max(at, 50)}%`);
+    const word = value ? `${Math.abs(value)} percent ${value > 0 ? high : low}` : 'as it was';
+    if (range.getAttribute('aria-valuetext') !== word) range.setAttribute('aria-valuetext', word);
+    if (box && box.tabIndex !== -1) box.tabIndex = -1;
+    if (reset && reset.getAttribute('aria-label') !== `Reset ${name}`) {
+      reset.tabIndex = -1; reset.setAttribute('aria-label', `Reset ${name}`); reset.title = `Reset ${name}`;
+    }
+  };
+  const nameButtons = (id, name) => all(`#${id} button.thumbnail-item, #${id} .grid-container button`).forEach((button, i) => {
+    const text = `${name} ${i + 1}: ${find('.caption-label', button)?.textContent.trim() ?? ''}`.replace(/: $/, '');
+    if (button.getAttribute('aria-label') !== text) button.setAttribute('aria-label', text);
+  });
+  const dress = () => {
+    all('#sliders input[type=range]').forEach(dressSlider);
+    for (const [id, name] of [['examples', 'Example'], ['cards', 'Part'], ['recipes', 'Look'], ['ends', 'End'],
+      ['past', 'Step'], ['row', 'Random face'], ['faces', 'Face']]) nameButtons(id, name);
+    all('.empty[aria-label]:not([role])').forEach((place) => place.setAttribute('role', 'img'));
+    all('.prose pre:not([tabindex])').forEach((text) => { text.tabIndex = 0; });
+    for (const id of ['meter', 'note', 'status']) find(`#${id}`)?.setAttribute('aria-live', 'polite');
+  };
+  let planned = 0;
+  new MutationObserver(() => { planned ||= requestAnimationFrame(() => { planned = 0; dress(); }); }).observe(
+    document.body, {childList: true, subtree: true, attributes: true, attributeFilter: ['style', 'value']});
+  dress();
+
+  // a slider that comes to rest, by pointer, keyboard, number box or its reset button, is settled once
+  let rest = 0;
+  const settle = (event) => {
+    if (!event.target.closest?.('#sliders')) return;
+    clearTimeout(rest);
+    rest = setTimeout(() => click('settle'), 350);
+  };
+  for (const kind of ['input', 'click', 'change']) document.addEventListener(kind, settle, true);
+  document.addEventListener('focusout', ({target}) => {  // what is used is shown, whatever was typed
+    if (!target.matches?.('#sliders input[type=number]')) return;
+    const least = Number(target.min || -100), most = Number(target.max || 100);
+    const used = Math.min(Math.max(target.value === '' ? 0 : Number(target.value), least), most);
+    if (target.value !== String(used)) {
+      target.value = used;
+      target.dispatchEvent(new Event('input', {bubbles: true}));
+    }
+  }, true);
+  document.addEventListener('dblclick', ({target}) => {
+    const block = target.closest?.('#sliders .block');
+    if (block && !target.matches('input, button')) find('button', block)?.click();
+  });
+  document.addEventListener('keydown', (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== 'z' || event.target.matches('input[type=text], textarea')) return;
+    event.preventDefault();
+    click(event.shiftKey ? 'redo' : 'undo');
+  });
+
+  // ------------------------------------------------------------------------- photos from the clipboard and a camera
+  const give = (file) => {
+    const input = find('#upload input[type=file]');
+    if (!input) { find('#upload button[aria-label*="lear"], #upload button[aria-label*="emove"]')?.click(); setTimeout(() => give(file), 200); return; }
+    const files = new DataTransfer();
+    files.items.add(file);
+    input.files = files.files;
+    input.dispatchEvent(new Event('change', {bubbles: true}));
+  };
+  document.addEventListener('paste', (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith('image/'));
+    if (file) { event.preventDefault(); give(file); }
+    else if (!event.target.matches?.('input, textarea')) say('There is no picture in the clipboard; copy one first.');
+  });
+  const refuse = (event) => {
+    const file = event.dataTransfer?.files?.[0] ?? event.target.files?.[0];
+    if (!event.target.closest?.('#upload') || !file || !file.type || file.type.startsWith('image/')) return say('');
+    event.preventDefault(); event.stopImmediatePropagation();
+    say(`${file.name} is not a picture; use a JPEG, PNG, WebP, HEIC, BMP or TIFF.`);
+  };
+  for (const kind of ['drop', 'change']) document.addEventListener(kind, refuse, true);
+  find('#camera')?.addEventListener('click', async () => {
+    let stream;
+    try { stream = await navigator.mediaDevices.getUserMedia({video: {width: 1280, height: 960}}); }
+    catch { return say('The camera cannot be used. Allow it beside the page’s address, or upload a photo.'); }
+    const dialog = document.createElement('dialog');
+    dialog.id = 'camera-view';
+    dialog.innerHTML = '<video autoplay playsinline muted></video><p><button class="take">Take it</button> <button class="leave">Cancel</button></p>';
+    document.body.append(dialog);
+    const video = find('video', dialog);
+    video.srcObject = stream;
+    dialog.addEventListener('close', () => { stream.getTracks().forEach((track) => track.stop()); dialog.remove(); });
+    find('.leave', dialog).onclick = () => dialog.close();
+    find('.take', dialog).onclick = () => {
+      const canvas = Object.assign(document.createElement('canvas'), {width: video.videoWidth, height: video.videoHeight});
+      canvas.getContext('2d').drawImage(video, 0, 0);
+      canvas.toBlob((blob) => { give(new File([blob], 'camera.jpg', {type: 'image/jpeg'})); dialog.close(); }, 'image/jpeg', 0.95);
+    };
+    dialog.showModal();
+  });
+}

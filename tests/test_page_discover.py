@@ -1,0 +1,194 @@
+"""Events of the Discover tab: searches that show their progress, wait in line and stop, and directions as files."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+import pytest
+
+from demo.callbacks import Callbacks
+from demo.discover_tab import MAX_NAME, NO_START, RECIPES
+from demo.models import ModelManager
+from lelsd_core.errors import UserError
+from lelsd_core.seeds import HELD_OUT
+from tests.page_events import Visitor
+
+
+@pytest.fixture
+def visitor(editor) -> Visitor:
+    """With a random face."""
+    return Visitor(editor)
+
+
+def search(visitor: Visitor, parts: list[str], steps: float = 1, **values) -> dict:
+    """All updates of a search, the last of each component."""
+    values = {"parts": parts, "steps": steps, "search_seed": 1} | values
+    return visitor.does(visitor.discovering.discover, **values)
+
+
+def test_a_search_shows_its_curve_and_its_direction_becomes_a_slider(visitor, monkeypatch):
+    monkeypatch.setattr("demo.discover_tab.CALIBRATION_SEEDS", HELD_OUT[:8])
+    updates = search(visitor, ["eyes"], 3)
+    assert len(updates["curve"]) == 3
+    assert list(updates["curve"].columns) == ["step", "score"]
+    assert updates["strip"].width > 3 * 250
+    assert [updates[name]["interactive"] for name in ("start_search", "stop", "add")] == [True, False, True]
+    visitor.moves(mouth=50)
+    number = len(visitor.face.session.directions)
+    first, *_, added = visitor.steps(visitor.discovering.add_slider, name="  my   <b>eyes</b> " + "x" * 99)
+    assert "Measuring" in first["status"]
+    direction = visitor.face.session.directions[-1]
+    assert direction.name.startswith("my <b>eyes</b>")
+    assert len(direction.name) <= MAX_NAME
+    assert direction.score is not None
+    assert added["direction"] is None
+    assert "%" in added["status"]
+    assert set(visitor.amounts) == {"mouth"}, "other sliders stay"
+    assert added["sliders"][number]["visible"]
+    assert visitor.group == "eyes"
+    assert len(added["kept"]["found"]) == 1
+    assert [added[name]["interactive"] for name in ("start_search", "stop", "add")] == [True, False, False]
+
+
+def test_buttons_can_be_pressed_when_they_mean_something(visitor):
+    started, *_ = visitor.steps(visitor.discovering.discover, parts=["eyes"], steps=2, search_seed=1)
+    assert [started[name]["interactive"] for name in ("start_search", "stop", "add")] == [False, True, False]
+
+
+def test_a_stopped_search_keeps_its_direction(visitor):
+    running = visitor.steps(visitor.discovering.discover, parts=["mouth"], steps=500, search_seed=1)
+    for updates in running:
+        if "direction" in updates and updates["direction"] is not None:
+            visitor.does(visitor.discovering.stop_search)
+            break
+    *_, last = running
+    assert last["status"].startswith("Stopped")
+    assert last["add"]["interactive"]
+    assert visitor.direction is not None
+
+
+def test_searches_of_two_visitors_wait_for_each_other_and_say_so(editor):
+    callbacks = Callbacks(ModelManager(editor), len(editor.directions) + 8)
+    first, second = Visitor(callbacks, "first"), Visitor(callbacks, "second")
+    running = first.steps(first.discovering.discover, parts=["mouth"], steps=40, search_seed=1)
+    while first.direction is None:
+        next(running)
+    waiting = second.steps(second.discovering.discover, parts=["eyes"], steps=2, search_seed=1)
+    next(waiting)
+    assert next(waiting)["status"].startswith("Another visitor's search is before yours; it starts in about")
+    other = Visitor(callbacks, "third")
+    assert "%" in other.moves(mouth=50)["meter"], "everything else goes on"
+    assert "picture" in other.does(other.opening.random_face, seed=3)
+    list(running)
+    *_, last = waiting
+    assert second.direction is not None
+    assert last["add"]["interactive"]
+
+
+def test_a_visitor_who_leaves_the_line_is_forgotten(editor):
+    callbacks = Callbacks(ModelManager(editor), len(editor.directions) + 8)
+    first, second = Visitor(callbacks, "first"), Visitor(callbacks, "second")
+    running = first.steps(first.discovering.discover, parts=["mouth"], steps=400, search_seed=1)
+    while first.direction is None:
+        next(running)
+    waiting = second.steps(second.discovering.discover, parts=["eyes"], steps=2, search_seed=1)
+    next(waiting), next(waiting)
+    second.opening.page_closed(second.request)
+    assert list(waiting)[-1]["status"].startswith("Stopped")
+    first.opening.page_closed(first.request)
+    list(running)
+    assert callbacks.searching._line == []
+
+
+def test_the_paper_s_recipe_is_a_choice(visitor):
+    editor = visitor.callbacks.editor()
+    steps = {
+        preset: visitor.does(visitor.discovering.show_recipe, parts=["hair"], recipe=preset)["steps"]
+        for preset in RECIPES
+    }
+    assert steps == {"look": editor.search_config.steps, "shape": editor.shape_config.steps, "paper": 200}
+    direction = search(visitor, ["hair"], recipe="paper")["direction"]
+    assert direction.facts["norm"] == "free"
+    assert len(direction.facts["layers"]) == 4, "all layers"
+
+
+def test_a_shape_is_searched_from_a_start_with_a_name(visitor, monkeypatch):
+    monkeypatch.setattr("demo.discover_tab.CALIBRATION_SEEDS", HELD_OUT[:8])
+    discovering, parts = visitor.discovering, {"parts": ["mouth"]}
+    visible = {
+        preset: visitor.does(discovering.show_recipe, recipe=preset, **parts)["named_start"]["visible"]
+        for preset in RECIPES
+    }
+    assert visible == {"look": False, "shape": True, "paper": False}
+    assert visitor.does(discovering.choose_start, named_start="smile") == {"parts": ["mouth"], "recipe_chosen": True}
+    assert visitor.does(discovering.choose_start, named_start=NO_START) == {}
+    assert not search(visitor, ["mouth"], recipe=None)["direction"].facts["start"]
+    unsaid = search(visitor, ["mouth"], recipe=None, named_start="smile")["direction"]
+    assert unsaid.facts["start"] == ("smile",), "a start counts where the parts choose a shape, too"
+    plain = search(visitor, ["mouth"], 2, recipe="look", named_start="smile")["direction"]
+    assert (plain.kind, plain.facts["start"]) == ("look", ()), "a look has no start"
+    found = search(visitor, ["mouth"], 2, recipe="shape", named_start="smile")["direction"]
+    assert (found.kind, found.ends, found.local.around) == ("shape", ("pouting", "smiling"), ("mouth",))
+    assert found.facts["start"] == ("smile",)
+    visitor.does(discovering.add_slider, name="my smile")
+    assert visitor.face.session.directions[-1].local == found.local
+
+
+def test_the_parts_choose_the_recipe_until_a_person_does(visitor):
+    """On digiface-64 shapes have the greater variety for all parts of a face (tests/bench/evidence.py)."""
+
+    def choice(parts: list[str], recipe: str, by_a_person: bool = False) -> dict:
+        chosen = {"parts": parts, "recipe": recipe, "recipe_chosen": by_a_person}
+        return visitor.does(visitor.discovering.choose_recipe, **chosen)
+
+    assert choice(["mouth"], "look")["recipe"] == "shape"
+    assert choice(["mouth"], "look", True) == {}, "a person's choice stays"
+    assert choice(["mouth"], "shape") == {}, "steps that were chosen stay"
+    assert choice(["mouth", "background"], "shape")["recipe"] == "look"
+    assert choice([], "shape") == {}
+    found = {part: search(visitor, [part], recipe=None)["direction"].kind for part in ("mouth", "background")}
+    assert found == {"mouth": "shape", "background": "look"}
+
+
+def test_a_search_that_is_impossible_raises_user_error(visitor):
+    with pytest.raises(UserError, match="part"):
+        search(visitor, [], 10)
+    with pytest.raises(UserError, match="no direction yet"):
+        visitor.does(visitor.discovering.add_slider, direction=None)
+    session = visitor.face.session
+    visitor.values["face"] = visitor.face.with_session(session.with_directions([session.directions[0]] * 8))
+    with pytest.raises(UserError, match="sliders are in use"):
+        search(visitor, ["eyes"], 10)
+    with pytest.raises(UserError, match="sliders are in use"):
+        visitor.does(visitor.discovering.load_direction, direction_file="x.safetensors")
+
+
+def test_hostile_numbers_of_a_search_are_bounded(visitor):
+    said = []
+    for updates in visitor.steps(visitor.discovering.discover, parts=["eyes"], steps=1e12, search_seed=-1e12):
+        said.append(updates.get("status", ""))
+        if visitor.direction is not None:
+            visitor.does(visitor.discovering.stop_search)
+    assert any("of 4000" in words for words in said)
+
+
+def test_a_direction_is_saved_and_added_again_as_a_file(visitor, editor, tmp_path):
+    saved = visitor.does(visitor.discovering.save_direction, saved_direction="smile", direction=None)["download_url"]
+    head, _, content = saved.partition(",")
+    assert head == "data:application/octet-stream;name=smile.safetensors;base64"
+    (tmp_path / "smile.safetensors").write_bytes(base64.b64decode(content))
+    first = next(d for d in editor.directions if d.name == "smile")
+    visitor.does(visitor.discovering.load_direction, direction_file=str(tmp_path / "smile.safetensors"))
+    added = visitor.face.session.directions[-1]
+    assert added.moves_like(first)
+    assert added.name == "smile-2"
+    assert visitor.does(visitor.discovering.list_directions)["saved_direction"]["choices"][-1] == "smile-2"
+    with pytest.raises(UserError, match="no direction to save"):
+        visitor.does(visitor.discovering.save_direction, saved_direction=None, direction=None)
+    replace(first, fingerprint="0" * 64).save(tmp_path / "foreign.safetensors")
+    with pytest.raises(UserError, match="was made for the generator"):
+        visitor.does(visitor.discovering.load_direction, direction_file=str(tmp_path / "foreign.safetensors"))
+    (tmp_path / "bad.safetensors").write_text("nothing")
+    with pytest.raises(UserError, match=r"bad\.safetensors"):
+        visitor.does(visitor.discovering.load_direction, direction_file=str(tmp_path / "bad.safetensors"))
