@@ -105,6 +105,8 @@ class Callbacks:
                 edit.locality, *self.likeness(editor, face.session, edit.picture, edit.locality)
             )
             if moved(amounts) != history.current or not history.steps:
+                if views.edited_groups(face, amounts) != views.edited_groups(face, history.current):
+                    updates["cards"] = self.card_pictures(face, amounts)
                 history = history.add(amounts, views.thumbnail(edit.picture), face.session.directions, caption)
         return updates | self.history_updates(history) | self.kept_updates(face, amounts)
 
@@ -311,7 +313,8 @@ class Callbacks:
         """Take the sliders of the open card out of the edit, or back in; they stay where they are."""
         face = replace(face, muted=face.muted ^ {group})
         updates = self.show(request, face, display, group, sliders, history, f"{card_title(group)[4:]} muted")
-        return updates | {"face": face, "mute": "Unmute" if group in face.muted else "Mute"}
+        cards = self.card_pictures(face, face.amounts(sliders))
+        return updates | {"face": face, "cards": cards, "mute": "Unmute" if group in face.muted else "Mute"}
 
     def show_ends(self, request: gr.Request, face: Face, group: str) -> Iterator[Updates]:
         """Render both ends of the sliders of the open card on this face."""

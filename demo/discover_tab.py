@@ -106,7 +106,9 @@ class DiscoverCallbacks:
         running = self.callbacks.searches.start(
             request.session_hash, lambda _: self.in_turn(request.session_hash, editor, face, config)
         )
-        curve = pd.DataFrame(columns=["step", "score"])  # in each update: Gradio's plot does not bear one without it
+        curve = pd.DataFrame({"step": [0.0], "score": [0.0]}).iloc[
+            :0
+        ]  # in each update: Gradio's plot does not bear one without it
         yield {"status": "Starting.", "direction": None, "curve": curve} | buttons(searching=True)
         found = None
         try:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from demo.components import Updates
 from demo.face import Amounts, Face
-from demo.words import group_of
+from demo.words import group_of, in_plain_words
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor
 from lelsd_core.images import change_map, enlarge, grid, spotlight
@@ -100,6 +100,11 @@ def groups_of(directions: Sequence[Direction]) -> list[str]:
     return list(dict.fromkeys(map(group_of, directions)))
 
 
+def edited_groups(face: Face, amounts: Amounts) -> set[str]:
+    """The groups of sliders with an amount other than 0."""
+    return {group_of(direction) for direction in face.session.directions if amounts.get(direction.name)}
+
+
 def parts_of(group: str, directions: Sequence[Direction]) -> tuple[str, ...]:
     """The parts that the sliders of a group change."""
     return tuple(dict.fromkeys(part for each in directions if group_of(each) == group for part in each.parts))
@@ -143,11 +148,9 @@ def part_picture(picture: Image.Image, mask: np.ndarray) -> Image.Image:
 
 def part_pictures(editor: Editor, face: Face, labels: np.ndarray, amounts: Amounts) -> list[tuple[Image.Image, str]]:
     """For each group of sliders its part in this face, and its name, with a dot if one of its sliders was moved."""
-    directions, picture, entries = face.session.directions, face.session.original, []
+    directions, edited, entries = face.session.directions, edited_groups(face, amounts), []
     for group in groups_of(directions):
         mask = part_mask_of(editor, labels, parts_of(group, directions))
-        edited = any(amounts.get(direction.name) for direction in directions if group_of(direction) == group)
-        muted = " (muted)" if group in face.muted else ""
-        name = group[:1].upper() + group[1:]
-        entries.append((part_picture(picture, mask), f"{name}{' •' if edited else ''}{muted}"))
+        words = in_plain_words(group) + (" •" if group in edited else "") + (" (muted)" if group in face.muted else "")
+        entries.append((part_picture(face.session.original, mask), words))
     return entries

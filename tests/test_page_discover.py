@@ -29,9 +29,12 @@ def search(visitor: Visitor, parts: list[str], steps: float = 1, **values) -> di
 
 def test_a_search_shows_its_curve_and_its_direction_becomes_a_slider(visitor, monkeypatch):
     monkeypatch.setattr("demo.discover_tab.CALIBRATION_SEEDS", HELD_OUT[:8])
+    started = next(visitor.steps(visitor.discovering.discover, parts=["eyes"], steps=3, search_seed=1))
     updates = search(visitor, ["eyes"], 3)
     assert len(updates["curve"]) == 3
     assert list(updates["curve"].columns) == ["step", "score"]
+    kinds = {str(kind) for each in (updates, started) for kind in each["curve"].dtypes}
+    assert kinds <= {"float64", "int64"}, "Gradio draws anything else as words"
     assert updates["strip"].width > 3 * 250
     assert [updates[name]["interactive"] for name in ("start_search", "stop", "add")] == [True, False, True]
     visitor.moves(mouth=50)

@@ -218,8 +218,12 @@ def test_a_click_on_the_face_opens_the_card_of_what_is_there(visitor, photograph
 
 
 def test_cards_have_a_picture_each_and_tell_what_is_edited_and_muted(visitor):
-    visitor.moves(mouth=50)
-    visitor.does(visitor.callbacks.mute, group="skin")
+    visitor.does(visitor.callbacks.show)
+    first = visitor.moves(mouth=50)
+    assert "Mouth •" in [caption for _, caption in first["cards"]]
+    assert "cards" not in visitor.moves(mouth=60), "they are the same as before"
+    muted = visitor.does(visitor.callbacks.mute, group="skin")
+    assert "Skin (muted)" in [caption for _, caption in muted["cards"]]
     dressed = visitor.does(visitor.callbacks.dress)
     words = [caption for _, caption in dressed["cards"]]
     assert "Mouth •" in words
