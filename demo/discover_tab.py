@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +11,10 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
-from demo.callbacks import CARD, LINE, Callbacks, Display, part_names
+from demo.callbacks import CARD, LINE, Callbacks, part_names
 from demo.components import InlineImage, Updates, data_url, event
 from demo.edit_tab import HOUR
-from demo.face import Face, History, Values
+from demo.face import Face, Values
 from demo.keeping import file_of
 from demo.lanes import Ticket
 from demo.views import before_and_after
@@ -29,7 +29,7 @@ from demo.words import (
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig, usual_preset
 from lelsd_core.discovery.starts import NAMED
-from lelsd_core.editor import Editor
+from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError
 from lelsd_core.faces.measures import MEASURES
 from lelsd_core.images import enlarge, grid
@@ -44,10 +44,11 @@ NO_START = "anything"  # for a search that starts anywhere
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. If there is a direction already, name it and add it to your sliders; or start again."
 DONE = "The search is done. Name the direction and add it to your sliders."
-SEARCH = ("status", "curve", "strip", "direction", "start_search", "stop", "add")  # what `discover` changes
+MAX_COUNT = 4  # directions of a search
+SEARCH = ("status", "curve", "strip", "found", "start_search", "stop", "add")  # what `discover` changes
 ADDED = (  # what `add_slider` changes
-    *(*CARD, "face", "direction", "status", "tabs", "name", "cards", "kept", "query"),
-    *("start_search", "stop", "add"),
+    *(*CARD, "face", "found", "status", "tabs", "name", "cards", "kept", "query"),
+    *("start_search", "stop", "add", "saved_direction"),
 )
 RECIPE = ("recipe", "steps", "named_start")  # what `choose_recipe` changes
 
@@ -86,41 +87,45 @@ class DiscoverCallbacks:
         search_seed: float,
         recipe: str | None = None,
         named_start: str = NO_START,
+        count: float = 1,
     ) -> Iterator[Updates]:
-        """Search for a direction; yields its status, curve, preview on the current face, and the direction so far.
+        """Search for directions; yields status, curve, preview on the current face, and the directions so far.
 
         Searches of several visitors wait for each other; whoever waits is told for how long.
         """
-        session = face.session
-        if len(session.directions) >= self.callbacks.slider_count:
-            raise UserError(f"All {self.callbacks.slider_count} sliders are in use; reload the page to start again.")
-        editor = self.callbacks.editor(face)
+        editor, count = self.callbacks.editor(face), int(min(max(count or 1, 1), MAX_COUNT))
+        self.check_room(face, count)
         recipe = recipe or usual_preset(parts, editor.shaped)
         config = replace(
             editor.config_for(parts or (), recipe),
             steps=int(min(max(steps or 0, 0), MAX_STEPS)),
             seed=int(min(max(search_seed or 0, 0), 2**31)),
             start=(named_start,) if named_start in NAMED and has_named_starts(editor, recipe) else (),
+            count=count,
         )
         editor.segmenter.parts.channels(config.parts)  # checks the names, before anybody waits
         running = self.callbacks.searches.start(
             request.session_hash, lambda _: self.in_turn(request.session_hash, editor, face, config)
         )
-        curve = pd.DataFrame({"step": [0.0], "score": [0.0]}).iloc[
-            :0
-        ]  # in each update: Gradio's plot does not bear one without it
-        yield {"status": "Starting.", "direction": None, "curve": curve} | buttons(searching=True)
-        found = None
+        curve = pd.DataFrame({"step": [0.0], "score": [0.0]}).head(0)  # in each update: Gradio's plot fails without one
+        yield {"status": "Starting.", "found": (), "curve": curve} | buttons(searching=True)
+        found: tuple[Direction, ...] = ()
         try:
             for updates in running:
-                found, curve = updates.get("direction", found), updates.get("curve", curve)
+                found, curve = updates.get("found", found), updates.get("curve", curve)
                 yield {"curve": curve} | updates
         except Exception:
-            yield {"status": "The search ended with an error.", "curve": curve} | buttons(found=found is not None)
+            yield {"status": "The search ended with an error.", "curve": curve} | buttons(found=bool(found))
             raise
         ended = DONE if self.callbacks.searches.current(request.session_hash, running.id) else STOPPED
-        status = gr.skip() if found and ended is DONE else ended
-        yield {"status": status, "curve": curve} | buttons(found=found is not None)
+        yield {"status": gr.skip() if found and ended is DONE else ended, "curve": curve} | buttons(found=bool(found))
+
+    def check_room(self, face: Face, count: int = 1) -> None:
+        """UserError if the page has no sliders left for so many new directions."""
+        if len(face.session.directions) + count > (most := self.callbacks.slider_count):
+            raise UserError(
+                f"Not enough of the page's {most} sliders are free; remove some under *Directions as files*."
+            )
 
     def in_turn(self, visitor: str, editor: Editor, face: Face, config: DiscoverConfig) -> Iterator[Updates]:
         """Wait in line, then search."""
@@ -139,15 +144,16 @@ class DiscoverCallbacks:
             curve.append((progress.step, average))
             now = time.perf_counter()
             ticket.seconds = seconds_left(progress, now - start)
+            found = result.directions[-config.count :]
             if now - updated < INTERVAL and progress.step < progress.total:
-                yield {"direction": result.directions[-1]}
+                yield {"found": found}
                 continue
             updated = now
             yield {
                 "status": describe_progress(progress, average, ticket.seconds),
                 "curve": pd.DataFrame(curve, columns=["step", "score"]),
-                "strip": self.strip(face.with_session(result)),
-                "direction": result.directions[-1],
+                "strip": self.strip(face.with_session(result), found),
+                "found": found,
             }
 
     def stop_search(self, request: gr.Request) -> Updates:
@@ -155,69 +161,66 @@ class DiscoverCallbacks:
         self.callbacks.searches.close(request.session_hash)
         return {}
 
-    def strip(self, face: Face) -> Image.Image:
-        """The face with its last direction at the low end, at 0 and at the high end."""
-        session, editor = face.session, self.callbacks.editor(face)
-        direction = session.directions[-1]
-        low, high = (editor.render(session, {direction.name: amount}) for amount in (direction.low, direction.high))
-        pairs = [before_and_after(editor, face, edited, {}) for edited in (low, session.original, high)]
-        return grid([[enlarge(after, STRIP_SIZE) for _, after in pairs]], gap=6)
+    def strip(self, face: Face, directions: Sequence[Direction]) -> Image.Image:
+        """The face with each of some directions at the low end, at 0 and at the high end."""
+        session, editor, rows = face.session, self.callbacks.editor(face), []
+        for direction in directions:
+            ends = [editor.render(session, {direction.name: amount}) for amount in (direction.low, direction.high)]
+            pairs = [before_and_after(editor, face, edited, {}) for edited in (ends[0], session.original, ends[1])]
+            rows.append([enlarge(after, STRIP_SIZE) for _, after in pairs])
+        return grid(rows, gap=6)
 
-    def add_slider(
-        self,
-        request: gr.Request,
-        face: Face,
-        display: Display,
-        sliders: Values,
-        history: History,
-        direction: Direction | None,
-        name: str,
-    ) -> Iterator[Updates]:
-        """Calibrate the direction of a search, add it as a slider, and show it there."""
-        if direction is None:
+    def add_slider(self, face: Face, sliders: Values, found: tuple[Direction, ...], name: str) -> Iterator[Updates]:
+        """Calibrate the directions of a search, add them as sliders, and show them there."""
+        if not found:
             raise UserError("There is no direction yet; press Start first.")
+        self.check_room(face, len(found))
         yield {"status": f"Measuring how far it can be moved, on {len(CALIBRATION_SEEDS)} faces.", **buttons()}
         try:
-            calibrated = self.callbacks.editor(face).calibrate(direction, CALIBRATION_SEEDS)
+            calibrated = [self.callbacks.editor(face).calibrate(each, CALIBRATION_SEEDS) for each in found]
         except UserError:
             yield buttons(found=True)
             raise
-        name = " ".join((name or direction.name).split())[:MAX_NAME]
-        yield self.with_slider(request, face, display, sliders, history, replace(calibrated, name=name))
+        name = " ".join(name.split())[:MAX_NAME]
+        yield self.with_sliders(face, sliders, [replace(each, name=name or each.name) for each in calibrated])
 
-    def with_slider(
-        self,
-        request: gr.Request,
-        face: Face,
-        display: Display,
-        sliders: Values,
-        history: History,
-        direction: Direction,
-    ) -> Updates:
-        """Add a direction as a slider, and open its card on the Edit tab."""
-        callbacks, session = self.callbacks, face.session.with_directions([direction])
-        face, added = face.with_session(session), session.directions[-1]
-        amounts = face.amounts(sliders)
-        card = callbacks.open_card(face, group_of(added))
-        updates = {"sliders": callbacks.slider_updates(session, group_of(added), callbacks.percents(face, amounts))}
-        updates |= callbacks.kept_updates(face, amounts) | {"cards": callbacks.card_pictures(face, amounts)}
-        updates |= {"face": face, "direction": None, "status": describe_direction(added)}
-        return card | updates | {"tabs": gr.Tabs(selected="edit"), "name": "", **buttons()}
+    def with_sliders(self, face: Face, sliders: Values, directions: Sequence[Direction]) -> Updates:
+        """Add directions as sliders, and open the card of the first of them on the Edit tab."""
+        first = len(face.session.directions)
+        updates = self.with_session(face, sliders, face.session.with_directions(directions), first)
+        status = " ".join(map(describe_direction, updates["face"].session.directions[first:]))
+        return updates | {"found": (), "status": status, "name": "", "tabs": gr.Tabs(selected="edit"), **buttons()}
 
-    def load_direction(
-        self, request: gr.Request, face: Face, display: Display, sliders: Values, history: History, direction_file: str
-    ) -> Updates:
+    def with_session(self, face: Face, sliders: Values, session: Session, shown: int) -> Updates:
+        """The face with other directions, and their sliders; amounts stay, and the card of one number is opened."""
+        callbacks, amounts = self.callbacks, face.amounts(sliders)
+        face, group = face.with_session(session), group_of(session.directions[shown])
+        values = callbacks.percents(face, amounts)
+        updates = callbacks.open_card(face, group) | callbacks.kept_updates(face, amounts)
+        updates |= {"face": face, "sliders": callbacks.slider_updates(session, group, values)}
+        return updates | {"cards": callbacks.card_pictures(face, amounts)}
+
+    def load_direction(self, face: Face, sliders: Values, direction_file: str) -> Updates:
         """Add the direction of an uploaded file as a slider. UserError if it is none, or of another generator."""
-        if len(face.session.directions) >= self.callbacks.slider_count:
-            raise UserError(f"All {self.callbacks.slider_count} sliders are in use; reload the page to start again.")
+        self.check_room(face)
         direction = Direction.load(direction_file)
         direction.check(self.callbacks.editor(face).generator)
-        return self.with_slider(request, face, display, sliders, history, direction)
+        return self.with_sliders(face, sliders, [direction])
 
-    def save_direction(self, face: Face, direction: Direction | None, saved_direction: str | None) -> Updates:
-        """The file of a direction of the face, or of the one that a search has found, as a data URL."""
+    def remove_direction(self, face: Face, sliders: Values, saved_direction: str | None) -> Updates:
+        """Remove a slider that was discovered or added here. UserError for one that ships."""
+        present, shipped = face.session.directions, {each.name for each in self.callbacks.editor(face).directions}
+        rest = tuple(direction for direction in present if direction.name != saved_direction)
+        if len(rest) == len(present) or saved_direction in shipped:
+            raise UserError("Choose one of the sliders that you discovered or added; those of the model stay.")
+        updates = self.with_session(face, sliders, replace(face.session, directions=rest), 0)
+        names = gr.update(choices=[direction.name for direction in rest], value=None)
+        return updates | {"saved_direction": names, "status": f"The slider “{saved_direction}” is removed."}
+
+    def save_direction(self, face: Face, found: tuple[Direction, ...], saved_direction: str | None) -> Updates:
+        """The file of a direction of the face, or of the first one that a search has found, as a data URL."""
         by_name = {each.name: each for each in face.session.directions}
-        chosen = by_name.get(saved_direction or "", direction)
+        chosen = by_name.get(saved_direction or "", next(iter(found or ()), None))
         if chosen is None:
             raise UserError("There is no direction to save yet; choose one of the sliders, or discover one.")
         name = f"{chosen.name}.safetensors".replace(" ", "-")
@@ -254,7 +257,7 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any]) -> dict[str, Any]:
             components = search_options(callbacks)
         with gr.Column(scale=6, min_width=300):
             components |= search_results()
-    components["direction"], components["recipe_chosen"] = gr.State(None, time_to_live=HOUR), gr.State(False)
+    components["found"], components["recipe_chosen"] = gr.State((), time_to_live=HOUR), gr.State(False)
     discover, named = DiscoverCallbacks(callbacks), edit | components
     unqueued = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
     searching = {"concurrency_limit": LINE, "concurrency_id": "searching", "api_visibility": "private"}
@@ -274,6 +277,7 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any]) -> dict[str, Any]:
     )
     components["direction_file"].upload(**event(discover.load_direction, named, ADDED), **unqueued)
     components["saved_direction"].focus(**event(discover.list_directions, named, ["saved_direction"]), **unqueued)
+    components["remove_direction"].click(**event(discover.remove_direction, named, ADDED), **unqueued)
     made = components["save_direction"].click(**event(discover.save_direction, named, ["download_url"]), **unqueued)
     made.then(None, named["download_url"], None, js="(url) => window.lelsd.save(url)", **unqueued)
     return components
@@ -300,10 +304,19 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     )
     info = "Another number finds another direction."
     seed = gr.Number(1, label="Seed", info=info, precision=0, elem_id="discover-seed")
+    info = "As unlike each other as they can be."
+    count = gr.Slider(1, MAX_COUNT, 1, step=1, label="How many directions", info=info, elem_id="count")
     with gr.Row():
         start = gr.Button("Start searching", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
-    chosen = {"parts": parts, "recipe": recipe, "named_start": named_start, "steps": steps, "search_seed": seed}
+    chosen = {
+        "parts": parts,
+        "recipe": recipe,
+        "named_start": named_start,
+        "steps": steps,
+        "search_seed": seed,
+        "count": count,
+    }
     return chosen | {"start_search": start, "stop": stop}
 
 
@@ -322,9 +335,10 @@ def search_results() -> dict[str, Any]:
         name = gr.Textbox(label="Name", placeholder=example, max_length=MAX_NAME, elem_id="name", scale=2)
         add = gr.Button("Add to my sliders", variant="primary", interactive=False, elem_id="keep")
     with gr.Accordion("Directions as files", open=False, elem_id="direction-files"), gr.Row():
-        label = "Save one of my sliders"
+        label = "One of my sliders"
         saved = gr.Dropdown([], label=label, elem_id="saved-direction", scale=2, allow_custom_value=False)
         save = gr.Button("Save", elem_id="save-direction", min_width=80)
+        remove = gr.Button("Remove", elem_id="remove-direction", min_width=80)
         load = gr.UploadButton("Add one from a file", file_types=[".safetensors"], elem_id="load-direction")
-    files = {"saved_direction": saved, "save_direction": save, "direction_file": load}
+    files = {"saved_direction": saved, "save_direction": save, "direction_file": load, "remove_direction": remove}
     return {"status": status, "strip": strip, "curve": curve, "name": name, "add": add} | files

@@ -37,7 +37,7 @@ class Lane:
 
         Args:
             visitor: whose turn it is.
-            newest: whether an older call of the visitor that still waits is dropped.
+            newest: whether an older call of the visitor of this kind that still waits is dropped.
 
         Raises:
             SupersededError: a newer call of this visitor came while this one waited.
@@ -53,12 +53,12 @@ class Lane:
     @contextmanager
     def ticket(self, visitor: str | None, *, newest: bool = False) -> Iterator[Ticket]:
         """A place at the end of the line for the `with` block. UserError if the line is full."""
-        ticket = Ticket(self, visitor)
+        ticket = Ticket(self, visitor, newest)
         with self._changed:
-            if newest:
-                for other in [other for other in self._line[1:] if other.visitor == visitor]:
-                    other.dropped = True
-                    self._line.remove(other)
+            older = [other for other in self._line[1:] if newest and other.newest and other.visitor == visitor]
+            for other in older:
+                other.dropped = True
+                self._line.remove(other)
             if len(self._line) >= self.most:
                 raise UserError(f"{self.most} visitors are in line already; please try again in a minute.")
             self._line.append(ticket)
@@ -75,8 +75,8 @@ class Lane:
 class Ticket:
     """A visitor's place in a lane."""
 
-    def __init__(self, lane: Lane, visitor: str | None) -> None:
-        self.lane, self.visitor, self.dropped = lane, visitor, False
+    def __init__(self, lane: Lane, visitor: str | None, newest: bool) -> None:
+        self.lane, self.visitor, self.newest, self.dropped = lane, visitor, newest, False
         self.seconds = 0.0  # that its work is going to take, as far as it is known
 
     @property

@@ -59,7 +59,7 @@ class Visitor:
             "upload": None,
             "kept": None,
             "model": session.generator,
-            "direction": None,
+            "found": (),
             "name": "",
             "recipe": None,
             "named_start": "anything",

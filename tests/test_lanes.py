@@ -55,6 +55,18 @@ def test_only_the_newest_waiting_edit_of_a_visitor_is_done():
     assert results == [-1, -2, 3]
 
 
+def test_what_must_be_done_is_not_dropped_by_a_newer_edit():
+    lane = Lane()
+    with (
+        lane.ticket("b"),
+        lane.ticket("a") as must,
+        lane.ticket("a", newest=True) as old,
+        lane.ticket("a", newest=True) as new,
+    ):
+        assert (must.dropped, old.dropped, new.dropped) == (False, True, False)
+        assert (must.place, new.place) == (1, 2)
+
+
 def test_a_line_is_bounded_and_an_error_leaves_it():
     lane = Lane(most=2)
     with lane.ticket("a"), lane.ticket("b") as second:

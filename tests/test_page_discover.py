@@ -45,13 +45,30 @@ def test_a_search_shows_its_curve_and_its_direction_becomes_a_slider(visitor, mo
     assert direction.name.startswith("my <b>eyes</b>")
     assert len(direction.name) <= MAX_NAME
     assert direction.score is not None
-    assert added["direction"] is None
+    assert added["found"] == ()
     assert "%" in added["status"]
     assert set(visitor.amounts) == {"mouth"}, "other sliders stay"
     assert added["sliders"][number]["visible"]
     assert visitor.group == "eyes"
     assert len(added["kept"]["found"]) == 1
     assert [added[name]["interactive"] for name in ("start_search", "stop", "add")] == [True, False, False]
+
+
+def test_several_directions_are_found_at_once_and_can_be_removed_again(visitor, monkeypatch):
+    monkeypatch.setattr("demo.discover_tab.CALIBRATION_SEEDS", HELD_OUT[:8])
+    before = len(visitor.face.session.directions)
+    updates = search(visitor, ["mouth"], 2, count=3, recipe="shape")
+    assert len(updates["found"]) == 3
+    assert updates["strip"].height > 3 * 250
+    visitor.does(visitor.discovering.add_slider, name="lips")
+    visitor.moves(lips_2=50, nose=30)
+    assert [each.name for each in visitor.face.session.directions[before:]] == ["lips", "lips-2", "lips-3"]
+    visitor.does(visitor.discovering.remove_direction, saved_direction="lips")
+    assert [each.name for each in visitor.face.session.directions[before:]] == ["lips-2", "lips-3"]
+    assert set(visitor.amounts) == {"lips-2", "nose"}, "the others stay where they are"
+    for name in ("mouth", "lips", None):
+        with pytest.raises(UserError, match="those of the model stay"):
+            visitor.does(visitor.discovering.remove_direction, saved_direction=name)
 
 
 def test_buttons_can_be_pressed_when_they_mean_something(visitor):
@@ -62,20 +79,20 @@ def test_buttons_can_be_pressed_when_they_mean_something(visitor):
 def test_a_stopped_search_keeps_its_direction(visitor):
     running = visitor.steps(visitor.discovering.discover, parts=["mouth"], steps=500, search_seed=1)
     for updates in running:
-        if "direction" in updates and updates["direction"] is not None:
+        if updates.get("found"):
             visitor.does(visitor.discovering.stop_search)
             break
     *_, last = running
     assert last["status"].startswith("Stopped")
     assert last["add"]["interactive"]
-    assert visitor.direction is not None
+    assert visitor.found
 
 
 def test_searches_of_two_visitors_wait_for_each_other_and_say_so(editor):
     callbacks = Callbacks(ModelManager(editor), len(editor.directions) + 8)
     first, second = Visitor(callbacks, "first"), Visitor(callbacks, "second")
     running = first.steps(first.discovering.discover, parts=["mouth"], steps=40, search_seed=1)
-    while first.direction is None:
+    while not first.found:
         next(running)
     waiting = second.steps(second.discovering.discover, parts=["eyes"], steps=2, search_seed=1)
     next(waiting)
@@ -85,7 +102,7 @@ def test_searches_of_two_visitors_wait_for_each_other_and_say_so(editor):
     assert "picture" in other.does(other.opening.random_face, seed=3)
     list(running)
     *_, last = waiting
-    assert second.direction is not None
+    assert second.found
     assert last["add"]["interactive"]
 
 
@@ -93,7 +110,7 @@ def test_a_visitor_who_leaves_the_line_is_forgotten(editor):
     callbacks = Callbacks(ModelManager(editor), len(editor.directions) + 8)
     first, second = Visitor(callbacks, "first"), Visitor(callbacks, "second")
     running = first.steps(first.discovering.discover, parts=["mouth"], steps=400, search_seed=1)
-    while first.direction is None:
+    while not first.found:
         next(running)
     waiting = second.steps(second.discovering.discover, parts=["eyes"], steps=2, search_seed=1)
     next(waiting), next(waiting)
@@ -111,7 +128,7 @@ def test_the_paper_s_recipe_is_a_choice(visitor):
         for preset in RECIPES
     }
     assert steps == {"look": editor.search_config.steps, "shape": editor.shape_config.steps, "paper": 200}
-    direction = search(visitor, ["hair"], recipe="paper")["direction"]
+    (direction,) = search(visitor, ["hair"], recipe="paper")["found"]
     assert direction.facts["norm"] == "free"
     assert len(direction.facts["layers"]) == 4, "all layers"
 
@@ -126,12 +143,12 @@ def test_a_shape_is_searched_from_a_start_with_a_name(visitor, monkeypatch):
     assert visible == {"look": False, "shape": True, "paper": False}
     assert visitor.does(discovering.choose_start, named_start="smile") == {"parts": ["mouth"], "recipe_chosen": True}
     assert visitor.does(discovering.choose_start, named_start=NO_START) == {}
-    assert not search(visitor, ["mouth"], recipe=None)["direction"].facts["start"]
-    unsaid = search(visitor, ["mouth"], recipe=None, named_start="smile")["direction"]
+    assert not search(visitor, ["mouth"], recipe=None)["found"][0].facts["start"]
+    (unsaid,) = search(visitor, ["mouth"], recipe=None, named_start="smile")["found"]
     assert unsaid.facts["start"] == ("smile",), "a start counts where the parts choose a shape, too"
-    plain = search(visitor, ["mouth"], 2, recipe="look", named_start="smile")["direction"]
+    (plain,) = search(visitor, ["mouth"], 2, recipe="look", named_start="smile")["found"]
     assert (plain.kind, plain.facts["start"]) == ("look", ()), "a look has no start"
-    found = search(visitor, ["mouth"], 2, recipe="shape", named_start="smile")["direction"]
+    (found,) = search(visitor, ["mouth"], 2, recipe="shape", named_start="smile")["found"]
     assert (found.kind, found.ends, found.local.around) == ("shape", ("pouting", "smiling"), ("mouth",))
     assert found.facts["start"] == ("smile",)
     visitor.does(discovering.add_slider, name="my smile")
@@ -150,7 +167,7 @@ def test_the_parts_choose_the_recipe_until_a_person_does(visitor):
     assert choice(["mouth"], "shape") == {}, "steps that were chosen stay"
     assert choice(["mouth", "background"], "shape")["recipe"] == "look"
     assert choice([], "shape") == {}
-    found = {part: search(visitor, [part], recipe=None)["direction"].kind for part in ("mouth", "background")}
+    found = {part: search(visitor, [part], recipe=None)["found"][0].kind for part in ("mouth", "background")}
     assert found == {"mouth": "shape", "background": "look"}
 
 
@@ -158,12 +175,12 @@ def test_a_search_that_is_impossible_raises_user_error(visitor):
     with pytest.raises(UserError, match="part"):
         search(visitor, [], 10)
     with pytest.raises(UserError, match="no direction yet"):
-        visitor.does(visitor.discovering.add_slider, direction=None)
+        visitor.does(visitor.discovering.add_slider, found=())
     session = visitor.face.session
     visitor.values["face"] = visitor.face.with_session(session.with_directions([session.directions[0]] * 8))
-    with pytest.raises(UserError, match="sliders are in use"):
+    with pytest.raises(UserError, match="sliders are free"):
         search(visitor, ["eyes"], 10)
-    with pytest.raises(UserError, match="sliders are in use"):
+    with pytest.raises(UserError, match="sliders are free"):
         visitor.does(visitor.discovering.load_direction, direction_file="x.safetensors")
 
 
@@ -171,13 +188,13 @@ def test_hostile_numbers_of_a_search_are_bounded(visitor):
     said = []
     for updates in visitor.steps(visitor.discovering.discover, parts=["eyes"], steps=1e12, search_seed=-1e12):
         said.append(updates.get("status", ""))
-        if visitor.direction is not None:
+        if visitor.found:
             visitor.does(visitor.discovering.stop_search)
     assert any("of 4000" in words for words in said)
 
 
 def test_a_direction_is_saved_and_added_again_as_a_file(visitor, editor, tmp_path):
-    saved = visitor.does(visitor.discovering.save_direction, saved_direction="smile", direction=None)["download_url"]
+    saved = visitor.does(visitor.discovering.save_direction, saved_direction="smile", found=())["download_url"]
     head, _, content = saved.partition(",")
     assert head == "data:application/octet-stream;name=smile.safetensors;base64"
     (tmp_path / "smile.safetensors").write_bytes(base64.b64decode(content))
@@ -188,7 +205,7 @@ def test_a_direction_is_saved_and_added_again_as_a_file(visitor, editor, tmp_pat
     assert added.name == "smile-2"
     assert visitor.does(visitor.discovering.list_directions)["saved_direction"]["choices"][-1] == "smile-2"
     with pytest.raises(UserError, match="no direction to save"):
-        visitor.does(visitor.discovering.save_direction, saved_direction=None, direction=None)
+        visitor.does(visitor.discovering.save_direction, saved_direction=None, found=())
     replace(first, fingerprint="0" * 64).save(tmp_path / "foreign.safetensors")
     with pytest.raises(UserError, match="was made for the generator"):
         visitor.does(visitor.discovering.load_direction, direction_file=str(tmp_path / "foreign.safetensors"))

@@ -322,6 +322,6 @@ def test_a_grid_moves_two_sliders_and_a_click_uses_one_of_its_pictures(visitor):
 
 def test_edits_wait_for_each_other_and_only_the_newest_of_a_visitor_is_rendered(visitor):
     lane = visitor.callbacks.pictures
-    with lane.ticket("somebody else"), lane.ticket("test") as old, lane.ticket("test", newest=True) as new:
+    with lane.ticket("other"), lane.ticket("test", newest=True) as old, lane.ticket("test", newest=True) as new:
         assert old.dropped
         assert (new.dropped, new.place) == (False, 1)
