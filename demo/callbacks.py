@@ -108,7 +108,7 @@ class Callbacks:
                 if views.edited_groups(face, amounts) != views.edited_groups(face, history.current):
                     updates["cards"] = self.card_pictures(face, amounts)
                 history = history.add(amounts, views.thumbnail(edit.picture), face.session.directions, caption)
-        return updates | self.history_updates(history) | self.kept_updates(face, amounts)
+        return updates | self.history_updates(history) | self.kept_updates(face, amounts, history)
 
     def likeness(
         self, editor: Editor, session: Session, picture: Image.Image, locality: Locality | None
@@ -246,10 +246,10 @@ class Callbacks:
         buttons = {"undo": gr.update(interactive=undo), "redo": gr.update(interactive=redo)}
         return {"history": history, "past": shown} | buttons
 
-    def kept_updates(self, face: Face, amounts: Amounts) -> Updates:
+    def kept_updates(self, face: Face, amounts: Amounts, history: History) -> Updates:
         """What the browser keeps, and the link of the edit."""
         shipped = self.editor(face).directions
-        return {"kept": keeping.stored(face, amounts, shipped), "query": keeping.link_query(face, amounts)}
+        return {"kept": keeping.stored(face, amounts, shipped, history), "query": keeping.link_query(face, amounts)}
 
     # ------------------------------------------------------------------------------------------ parts and cards
 

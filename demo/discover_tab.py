@@ -14,7 +14,7 @@ from PIL import Image
 from demo.callbacks import CARD, LINE, Callbacks, part_names
 from demo.components import InlineImage, Updates, data_url, event
 from demo.edit_tab import HOUR
-from demo.face import Face, Values
+from demo.face import Face, History, Values
 from demo.keeping import file_of
 from demo.lanes import Ticket
 from demo.views import before_and_after
@@ -170,7 +170,9 @@ class DiscoverCallbacks:
             rows.append([enlarge(after, STRIP_SIZE) for _, after in pairs])
         return grid(rows, gap=6)
 
-    def add_slider(self, face: Face, sliders: Values, found: tuple[Direction, ...], name: str) -> Iterator[Updates]:
+    def add_slider(
+        self, face: Face, sliders: Values, history: History, found: tuple[Direction, ...], name: str
+    ) -> Iterator[Updates]:
         """Calibrate the directions of a search, add them as sliders, and show them there."""
         if not found:
             raise UserError("There is no direction yet; press Start first.")
@@ -182,38 +184,38 @@ class DiscoverCallbacks:
             yield buttons(found=True)
             raise
         name = " ".join(name.split())[:MAX_NAME]
-        yield self.with_sliders(face, sliders, [replace(each, name=name or each.name) for each in calibrated])
+        yield self.with_sliders(face, sliders, history, [replace(each, name=name or each.name) for each in calibrated])
 
-    def with_sliders(self, face: Face, sliders: Values, directions: Sequence[Direction]) -> Updates:
+    def with_sliders(self, face: Face, sliders: Values, history: History, directions: Sequence[Direction]) -> Updates:
         """Add directions as sliders, and open the card of the first of them on the Edit tab."""
         first = len(face.session.directions)
-        updates = self.with_session(face, sliders, face.session.with_directions(directions), first)
+        updates = self.with_session(face, sliders, history, face.session.with_directions(directions), first)
         status = " ".join(map(describe_direction, updates["face"].session.directions[first:]))
         return updates | {"found": (), "status": status, "name": "", "tabs": gr.Tabs(selected="edit"), **buttons()}
 
-    def with_session(self, face: Face, sliders: Values, session: Session, shown: int) -> Updates:
+    def with_session(self, face: Face, sliders: Values, history: History, session: Session, shown: int) -> Updates:
         """The face with other directions, and their sliders; amounts stay, and the card of one number is opened."""
         callbacks, amounts = self.callbacks, face.amounts(sliders)
         face, group = face.with_session(session), group_of(session.directions[shown])
         values = callbacks.percents(face, amounts)
-        updates = callbacks.open_card(face, group) | callbacks.kept_updates(face, amounts)
+        updates = callbacks.open_card(face, group) | callbacks.kept_updates(face, amounts, history)
         updates |= {"face": face, "sliders": callbacks.slider_updates(session, group, values)}
         return updates | {"cards": callbacks.card_pictures(face, amounts)}
 
-    def load_direction(self, face: Face, sliders: Values, direction_file: str) -> Updates:
+    def load_direction(self, face: Face, sliders: Values, history: History, direction_file: str) -> Updates:
         """Add the direction of an uploaded file as a slider. UserError if it is none, or of another generator."""
         self.check_room(face)
         direction = Direction.load(direction_file)
         direction.check(self.callbacks.editor(face).generator)
-        return self.with_sliders(face, sliders, [direction])
+        return self.with_sliders(face, sliders, history, [direction])
 
-    def remove_direction(self, face: Face, sliders: Values, saved_direction: str | None) -> Updates:
+    def remove_direction(self, face: Face, sliders: Values, history: History, saved_direction: str | None) -> Updates:
         """Remove a slider that was discovered or added here. UserError for one that ships."""
         present, shipped = face.session.directions, {each.name for each in self.callbacks.editor(face).directions}
         rest = tuple(direction for direction in present if direction.name != saved_direction)
         if len(rest) == len(present) or saved_direction in shipped:
             raise UserError("Choose one of the sliders that you discovered or added; those of the model stay.")
-        updates = self.with_session(face, sliders, replace(face.session, directions=rest), 0)
+        updates = self.with_session(face, sliders, history, replace(face.session, directions=rest), 0)
         names = gr.update(choices=[direction.name for direction in rest], value=None)
         return updates | {"saved_direction": names, "status": f"The slider “{saved_direction}” is removed."}
 

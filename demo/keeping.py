@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from demo.face import Amounts, Face
+from demo.face import Amounts, Face, History
 from demo.words import amount_of, percent_of
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
@@ -26,6 +26,8 @@ from lelsd_core.errors import UserError
 STORAGE = {"storage_key": "lelsd", "secret": "kept in this browser"}  # not secret: the key of a drawer
 MOST_FOUND = 24  # directions that are read back
 MOST_BYTES = 2_000_000  # of one of them
+LONGEST = 40  # letters of a caption
+MOST_STEPS = 8  # of a history that is kept, the last ones
 MAX_SEED = 2**31 - 1
 
 
@@ -38,6 +40,7 @@ class Kept:
     truncation: float | None = None
     percents: Mapping[str, float] = field(default_factory=dict)  # slider values by direction name
     found: tuple[str, ...] = ()  # files of directions, in base64
+    steps: tuple[tuple[str, Mapping[str, float]], ...] = ()  # caption and slider values of each edit of the history
 
 
 def link_query(face: Face, amounts: Amounts) -> str:
@@ -49,14 +52,16 @@ def link_query(face: Face, amounts: Amounts) -> str:
     return urlencode(facts | percents(face, amounts))
 
 
-def stored(face: Face, amounts: Amounts, shipped: Sequence[Direction]) -> dict[str, Any]:
-    """What the browser keeps; directions that do not ship go along."""
+def stored(face: Face, amounts: Amounts, shipped: Sequence[Direction], history: History) -> dict[str, Any]:
+    """What the browser keeps; directions that do not ship go along, and the edits up to the one that is shown."""
+    steps = history.steps[1 : history.position + 1][-MOST_STEPS:]  # the first is the face as it was
     ours = [each for each in face.session.directions if each.name not in {other.name for other in shipped}]
     return {
         "generator": face.session.generator,
         "seed": face.seed,
         "truncation": face.truncation,
         "percents": percents(face, amounts),
+        "steps": [[step.caption, percents(face, step.amounts)] for step in steps],
         "found": [base64.b64encode(file_of(direction)).decode() for direction in ours[:MOST_FOUND]],
     }
 
@@ -79,15 +84,20 @@ def read_stored(value: Any) -> Kept | None:
     """What the browser kept; None if it is nothing that this page wrote."""
     if not isinstance(value, dict) or not isinstance(values := value.get("percents"), dict):
         return None
-    found = [text for text in value.get("found") or () if isinstance(text, str)]
-    known = {str(name): n for name, each in values.items() if (n := number(each)) is not None}
-    return Kept(
-        str(value.get("generator") or ""),
-        whole(value.get("seed")),
-        number(value.get("truncation")),
-        known,
-        tuple(found),
+    found = tuple(text for text in listed(value.get("found")) if isinstance(text, str))
+    steps = tuple(
+        (str(step[0])[:LONGEST], read_percents(step[1]))
+        for step in listed(value.get("steps"))
+        if isinstance(step, list) and len(step) == 2 and isinstance(step[1], dict)
     )
+    seed, truncation = whole(value.get("seed")), number(value.get("truncation"))
+    generator = str(value.get("generator") or "")
+    return Kept(generator, seed, truncation, read_percents(values), found, steps[-MOST_STEPS:])
+
+
+def read_percents(values: Mapping[Any, Any]) -> dict[str, float]:
+    """Slider values by direction name; what is no number is left out."""
+    return {str(name): n for name, each in values.items() if (n := number(each)) is not None}
 
 
 def found_directions(kept: Kept) -> list[Direction]:
@@ -100,9 +110,9 @@ def found_directions(kept: Kept) -> list[Direction]:
     return directions
 
 
-def kept_amounts(kept: Kept, directions: Sequence[Direction]) -> dict[str, float]:
+def kept_amounts(values: Mapping[str, float], directions: Sequence[Direction]) -> dict[str, float]:
     """The amounts of slider values, for those directions that there are."""
-    return {d.name: amount_of(d, kept.percents[d.name]) for d in directions if d.name in kept.percents}
+    return {d.name: amount_of(d, values[d.name]) for d in directions if d.name in values}
 
 
 def file_of(direction: Direction) -> bytes:
@@ -117,6 +127,11 @@ def direction_of(content: bytes) -> Direction:
     with tempfile.TemporaryDirectory() as folder:
         (path := Path(folder) / "direction.safetensors").write_bytes(content)
         return Direction.load(path)
+
+
+def listed(value: Any) -> list[Any]:
+    """A list; an empty one for anything else."""
+    return value if isinstance(value, list) else []
 
 
 def whole(value: Any) -> int | None:

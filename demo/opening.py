@@ -329,16 +329,26 @@ class Opening:
         found = new_directions(editor, keeping.found_directions(kept))
         before = face.session if name == face.session.generator else editor.random_face(opening_seed(name))
         before = replace(before, directions=editor.directions).with_directions(found)
-        amounts = keeping.kept_amounts(kept, before.directions)
+        amounts = keeping.kept_amounts(kept.percents, before.directions)
         seed = opening_seed(name) if kept.seed is None else kept.seed
         truncation = None if kept.truncation is None else min(max(kept.truncation, 0.0), 1.5)
         if kept.seed is not None:
-            return self.face_of_seed(request, seed, truncation, display, before, amounts) | {"seed": seed}
+            updates = self.face_of_seed(request, seed, truncation, display, before, amounts)
+            return updates | self.kept_history(request, updates["face"], kept) | {"seed": seed}
         updates = self.face_of_seed(request, seed, None, display, before) | {"seed": seed}
         if amounts:
             hint = "Your slider values were kept, your photo was not: open it, or another face's photo, to see them."
             updates |= {"note": hint, "waiting": amounts}
         return updates
+
+    def kept_history(self, request: gr.Request, face: Face, kept: keeping.Kept) -> Updates:
+        """The history of a face with the edits that were kept."""
+        directions = face.session.directions
+        history = History().add({}, views.thumbnail(face.session.original), directions)
+        for caption, percents in kept.steps:
+            amounts = keeping.kept_amounts(percents, directions)
+            history = history.add(amounts, self.callbacks.small(request, face, amounts), directions, caption)
+        return self.callbacks.history_updates(history) if kept.steps else {}
 
     # ------------------------------------------------------------------------------------------------ models
 

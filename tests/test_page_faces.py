@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
@@ -198,6 +199,17 @@ def test_a_link_brings_the_face_and_the_edit_back(visitor, editor):
     assert [step.caption for step in another.history.steps] == ["As it was", "2 sliders"]
 
 
+def test_the_history_comes_back_from_the_browser(visitor, editor):
+    visitor.does(visitor.opening.random_face, seed=7)
+    visitor.moves(mouth=50)
+    kept = visitor.moves(mouth=50, skin=-30)["kept"]
+    another = Visitor(editor)
+    another.does(another.opening.page_opened, kept=json.loads(json.dumps(kept)))
+    assert [step.caption for step in another.history.steps] == ["As it was", "Mouth 50", "Skin -30"]
+    another.does(another.callbacks.undo)
+    assert set(another.amounts) == {"mouth"}
+
+
 def test_what_the_browser_kept_comes_back_with_directions_that_were_found(visitor, editor):
     first = editor.directions[0]
     found = replace(first, name="mine", vector=first.vector.flip(0))
@@ -212,7 +224,7 @@ def test_what_the_browser_kept_comes_back_with_directions_that_were_found(visito
 def test_values_of_a_photo_wait_for_the_next_photo_and_nothing_of_the_photo_is_kept(visitor, editor, astronaut):
     visitor.open(astronaut)
     kept = visitor.moves(mouth=50)["kept"]
-    assert set(kept) == {"generator", "seed", "truncation", "percents", "found"}
+    assert set(kept) == {"generator", "seed", "truncation", "percents", "found", "steps"}
     assert (kept["seed"], kept["found"]) == (None, [])
     assert "seed" not in visitor.values["query"]
     another = Visitor(editor)
@@ -243,7 +255,11 @@ def test_no_link_does_harm(query):
 
 @given(st.recursive(st.none() | st.floats() | st.text(max_size=4), lambda each: st.lists(each, max_size=2)))
 def test_nothing_in_the_browser_does_harm(value):
-    for kept in (value, {"percents": value}, {"percents": {"mouth": value}, "seed": value, "found": value}):
+    for kept in (
+        value,
+        {"percents": value},
+        {"percents": {"mouth": value}, "seed": value, "found": value, "steps": value},
+    ):
         read = keeping.read_stored(kept)
         assert read is None or keeping.found_directions(read) == []
 
