@@ -52,6 +52,7 @@ class Callbacks:
     def __init__(self, manager: ModelManager, slider_count: int, max_bytes: int = MAX_BYTES) -> None:
         self.manager, self.slider_count, self.max_bytes = manager, slider_count, max_bytes
         self.inversions, self.searches = Running(), Running()
+        self.dressings, self.ends = Running(), Running()  # small pictures in the making
         self.pictures = Lane()  # slider events skip Gradio's queue; one at a time uses all cores
         self.searching = Lane(LINE)
         self.protects = self.editor().generator.resolution <= CHEAP  # whether edits are protected to begin with
@@ -317,27 +318,42 @@ class Callbacks:
         return updates | {"face": face, "cards": cards, "mute": "Unmute" if group in face.muted else "Mute"}
 
     def show_ends(self, request: gr.Request, face: Face, group: str) -> Iterator[Updates]:
-        """Render both ends of the sliders of the open card on this face."""
-        editor = self.editor(face)
-        if isinstance(editor, LentEditor):  # each picture would cost a visitor's quota
+        """Render both ends of the sliders of the open card on this face, unless another card or face is opened."""
+        yield from self.ends.start(request.session_hash, lambda _: self.end_pictures(request, face, group))
+
+    def end_pictures(self, request: gr.Request, face: Face, group: str) -> Iterator[Updates]:
+        """See `show_ends`."""
+        if isinstance(self.editor(face), LentEditor):  # each picture would cost a visitor's quota
             return
         pictures = []
         for direction in (d for d in face.session.directions if group_of(d) == group):
             for word, end in zip(direction.ends, (direction.low, direction.high), strict=True):
                 pictures.append((self.small(request, face, {direction.name: end}), word))
+                yield {}
         yield {"ends": gr.update(value=pictures, visible=bool(pictures), selected_index=None)}
 
-    def dress(self, request: gr.Request, face: Face, group: str, sliders: Values) -> Iterator[Updates]:
-        """Render the small pictures of a new face: its parts, recipes on it, and both ends of the shown sliders."""
+    def dress(self, request: gr.Request, face: Face, sliders: Values) -> Iterator[Updates]:
+        """Render the small pictures of a new face, its parts and recipes on it, unless another face is opened."""
+        yield from self.dressings.start(request.session_hash, lambda _: self.dressed(request, face, sliders))
+
+    def dressed(self, request: gr.Request, face: Face, sliders: Values) -> Iterator[Updates]:
+        """See `dress`."""
         editor = self.editor(face)
         yield {"cards": self.card_pictures(face, face.amounts(sliders))}
         if isinstance(editor, LentEditor):
             return
-        recipes = [(name, recipe) for name, recipe in editor.recipes.items() if recipe.picture]
-        if recipes:
-            small = [(self.small(request, face, recipe.amounts), in_plain_words(name)) for name, recipe in recipes]
+        small = []
+        for name, recipe in editor.recipes.items():
+            if recipe.picture:
+                small.append((self.small(request, face, recipe.amounts), in_plain_words(name)))
+                yield {}
+        if small:
             yield {"recipes": gr.update(value=small)}
-        yield from self.show_ends(request, face, group)
+
+    def close_small_pictures(self, visitor: str) -> None:
+        """End what `dress` and `show_ends` do for a visitor."""
+        self.dressings.close(visitor)
+        self.ends.close(visitor)
 
     def small(self, request: gr.Request, face: Face, amounts: Amounts) -> Image.Image:
         """A small picture of an edit; the unedited face where it shows no such part. Visitors take turns."""

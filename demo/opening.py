@@ -179,6 +179,7 @@ class Opening:
     def show_new(self, request: gr.Request, face: Face, display: Display, amounts: Amounts) -> Updates:
         """Show a new face with some amounts; its history begins."""
         callbacks = self.callbacks
+        callbacks.close_small_pictures(request.session_hash)
         updates = callbacks.face_updates(face, amounts)
         first = History().add({}, views.thumbnail(face.session.original), face.session.directions)
         values = callbacks.percents(face, amounts)
@@ -255,7 +256,8 @@ class Opening:
         return {}
 
     def page_closed(self, request: gr.Request) -> None:
-        """End the visitor's inversion and search."""
+        """End what runs for the visitor."""
+        self.callbacks.close_small_pictures(request.session_hash)
         self.callbacks.inversions.close(request.session_hash)
         self.callbacks.searches.close(request.session_hash)
 

@@ -116,7 +116,9 @@ def connect_cards(callbacks: Callbacks, c: dict[str, Any]) -> None:
     for choose, called in ((c["cards"], callbacks.choose_card), (c["picture"], callbacks.click_face)):
         opened = choose.select(**event(called, c, CARD), queue=False, **QUIET)
         opened.then(**event(callbacks.show_ends, c, ["ends"]), **beside)
-    c["dressed"].change(**event(callbacks.dress, c, ("cards", "recipes", "ends")), **beside)
+    ends = event(callbacks.show_ends, c, ["ends"])
+    c["dressed"].change(**ends, **beside)
+    c["dressed"].change(**event(callbacks.dress, c, ("cards", "recipes")), **beside)
     palette, both = Palette(callbacks), ("palette_x", "palette_y")
     c["palette_panel"].expand(**event(palette.offer, c, both), queue=False, **QUIET)
     c["draw"].click(**event(palette.draw, c, ["palette"]), **beside)

@@ -250,7 +250,7 @@ def test_a_card_is_reset_alone(visitor):
 
 
 def test_both_ends_are_shown_on_this_face_and_one_click_sets_them(visitor):
-    (shown,) = visitor.steps(visitor.callbacks.show_ends)
+    *_, shown = visitor.steps(visitor.callbacks.show_ends)
     directions = [d for d in visitor.face.session.directions if group_of(d) == "mouth"]
     assert [words for _, words in shown["ends"]["value"]] == [word for d in directions for word in d.ends]
     visitor.does(visitor.callbacks.use_end, chosen(1))
@@ -261,12 +261,24 @@ def test_both_ends_are_shown_on_this_face_and_one_click_sets_them(visitor):
     assert visitor.amounts == {}, "a second click takes it back"
 
 
+def test_small_pictures_of_a_face_that_was_left_are_never_shown(visitor):
+    for callback in (visitor.callbacks.show_ends, visitor.callbacks.dress):
+        making = visitor.steps(callback)
+        next(making)
+        visitor.does(visitor.opening.random_face, seed=3)
+        assert list(making) == []
+    first, second = (visitor.steps(visitor.callbacks.show_ends) for _ in range(2))
+    next(first), next(second)
+    assert list(first) == [], "another card was opened"
+    assert list(second)[-1]["ends"]["visible"]
+
+
 def test_a_part_that_the_face_does_not_show_is_pictured_as_it_is(visitor, monkeypatch):
     def nothing(*_, **__):
         raise UserError("This picture shows no hair to change.")
 
     monkeypatch.setattr(visitor.callbacks.editor(), "render", nothing)
-    (shown,) = visitor.steps(visitor.callbacks.show_ends)
+    *_, shown = visitor.steps(visitor.callbacks.show_ends)
     assert {picture.tobytes() for picture, _ in shown["ends"]["value"]} == {shown["ends"]["value"][0][0].tobytes()}
 
 

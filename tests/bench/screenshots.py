@@ -60,7 +60,7 @@ def edit(page: Page) -> None:
     expect(page.locator("#note")).to_contain_text("Rebuilt in", timeout=SLOW)
     page.wait_for_timeout(15_000)
     frame(4)
-    for part, label, keys in (("Mouth", "Smile", "Home"), ("Hair", "Fringe", "Home"), ("Eyes", "Glasses", "End")):
+    for part, label, keys in (("Hair", "Fringe", "Home"), ("Hair", "Hair blond", "End"), ("Eyes", "Glasses", "End")):
         page.get_by_role("button", name=f": {part}").first.click()
         slider = page.get_by_label(f"range slider for {label}", exact=True)
         expect(slider).to_be_visible(timeout=SLOW)
