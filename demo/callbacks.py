@@ -378,6 +378,7 @@ class Callbacks:
         return self.open_card(face, group) | {
             "sliders": self.slider_updates(face.session, group, values),
             "recipes": gr.update(value=recipes, visible=bool(recipes), selected_index=None),
+            "truncation": gr.update(visible=editor.generator.usual_truncation is not None),
             "dressed": time.monotonic_ns(),
         }
 

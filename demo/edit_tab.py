@@ -159,7 +159,7 @@ def picture_panel(first: dict[str, Any], *, protect: bool) -> dict[str, Any]:
     meter = gr.Markdown(first["meter"], elem_id="meter")
     with gr.Row(elem_id="options"):
         small = {"container": False, "min_width": 120}
-        detail = gr.Checkbox(True, label="Keep the photo's detail", elem_id="detail", **small)
+        detail = gr.Checkbox(True, label="Keep the photo's detail", visible=False, elem_id="detail", **small)
         protection = gr.Checkbox(protect, label="Protect the rest", elem_id="protect", **small)
     note = gr.Markdown(first["note"], elem_id="note", elem_classes="caption")
     past = gallery(label="History", visible=False, columns=8, elem_id="past")

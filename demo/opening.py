@@ -43,7 +43,7 @@ NEW_FACE = (  # what the callbacks that open a face change
         "inversion",
         "dressed",
         "aligned_photo",
-        "view",
+        "display",
         "seed",
         "truncation",
         "waiting",
@@ -172,7 +172,7 @@ class Opening:
             "aligned": face.detected.faces[number].aligned_before,
             "nudges": [NO_NUDGE.right, NO_NUDGE.down, NO_NUDGE.scale, NO_NUDGE.turn],
             "tune": gr.update(value=face.options.tune, visible=callbacks.editor(face).can_tune),
-            "view": gr.update(choices=[*VIEWS, WHOLE], value=view),
+            "display": displayed([*VIEWS, WHOLE], view, photo=True),
             "waiting": None,
         }
 
@@ -312,7 +312,7 @@ class Opening:
             "aligned_photo": hidden,
             "rebuilt": hidden,
             "photo_panel": gr.update(visible=False),
-            "view": gr.update(choices=VIEWS, value=view),
+            "display": displayed(VIEWS, view, photo=False),
         }
 
     # ---------------------------------------------------------------------------------------- links and reloads
@@ -397,6 +397,11 @@ class Opening:
         names = part_names(editor)
         parts = gr.update(choices=names, value=["mouth"] if "mouth" in names else names[:1])
         return updates | {"parts": parts} | self.model_status(updates["face"], model)
+
+
+def displayed(views_offered: Sequence[str], view: str, *, photo: bool) -> list[Any]:
+    """The choice of views, and whether there is a photo whose detail can be kept; protection stays."""
+    return [gr.update(choices=views_offered, value=view), gr.update(visible=photo), gr.skip()]
 
 
 def usable(editor: Editor, truncation: float | None) -> float | None:

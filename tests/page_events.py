@@ -85,8 +85,8 @@ class Visitor:
         self.values |= values
         for updates in [result] if isinstance(result, dict) else result:
             for name, value in updates.items():
-                if name == "view":
-                    self.values["display"] = (value["value"], *self.values["display"][1:])
+                if name == "display":
+                    self.values[name] = (value[0]["value"], *self.values[name][1:])
                 elif name == "sliders":
                     now = self.values["sliders"]
                     self.values["sliders"] = [value_of(new, old) for new, old in zip(value, now, strict=True)]

@@ -43,7 +43,8 @@ def test_a_photo_fills_the_page_at_once_and_is_then_refined(visitor, astronaut):
     opened = visitor.open(astronaut)
     assert opened["picture"]["value"].size == (FACE_SIZE, FACE_SIZE)
     assert "One face was found" in opened["note"]
-    assert WHOLE in opened["view"]["choices"]
+    assert WHOLE in opened["display"][0]["choices"]
+    assert opened["display"][1]["visible"], "there is detail to be kept"
     assert len(opened["sliders"]) == visitor.callbacks.slider_count
     assert opened["upload"]["value"].size == astronaut.size, "a browser cannot show every kind of file"
     guess = visitor.face.session.inversion_l1
@@ -78,6 +79,8 @@ def test_a_new_face_starts_anew(visitor, astronaut):
         assert visitor.group == "mouth"
         assert opened["recipes"]["selected_index"] is None
         assert len(visitor.history.steps) == 1
+        assert not opened["truncation"]["visible"], "this model has none"
+    assert not opened["display"][1]["visible"], "a random face has no photo's detail"
 
 
 def test_a_nudge_turns_the_face_and_keeps_sliders_and_choice(visitor, astronaut):
