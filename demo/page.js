@@ -76,9 +76,10 @@
     for (const id of ['meter', 'note', 'status']) find(`#${id}`)?.setAttribute('aria-live', 'polite');
   };
   let planned = 0;
-  new MutationObserver(() => { planned ||= requestAnimationFrame(() => { planned = 0; dress(); }); }).observe(
+  new MutationObserver(() => { planned ||= setTimeout(() => { planned = 0; dress(); }, 100); }).observe(
     document.body, {childList: true, subtree: true, attributes: true, attributeFilter: ['style', 'value']});
   dress();
+  document.addEventListener('input', ({target}) => { if (target.matches('#sliders input[type=range]')) dressSlider(target); });
 
   // a slider that comes to rest, by pointer, keyboard, number box or its reset button, is settled once
   let rest = 0;
