@@ -18,7 +18,7 @@ from PIL import Image
 
 from demo import keeping, views
 from demo.components import Updates
-from demo.face import Amounts, Face, History, Values, moved
+from demo.face import Amounts, Face, History, Now, Values, moved
 from demo.gpu import LentEditor
 from demo.lanes import Lane, SupersededError
 from demo.models import ModelManager
@@ -31,7 +31,6 @@ from lelsd_core.errors import UserError
 from lelsd_core.evaluation.identity import SAME_PERSON
 from lelsd_core.images import MAX_BYTES
 
-Display = tuple[str, bool, bool]  # view, keep the photo's detail, protect what is outside the parts
 SHOWN = ("picture", "swipe")  # what `preview` changes
 EDITED = (*SHOWN, "meter", "history", "past", "undo", "redo", "cards", "kept", "query")  # what `show` changes
 LINE = 8  # visitors who search, or wait for it
@@ -63,48 +62,33 @@ class Callbacks:
 
     # ---------------------------------------------------------------------------------------------- pictures
 
-    def preview(self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values) -> Updates:
+    def preview(self, now: Now) -> Updates:
         """Show a slider in motion: not protected, and with slow models a small preview; `settle` replaces it."""
-        editor, session, amounts = self.editor(face), face.session, face.amounts(sliders)
-        small = face
+        editor, session, small = self.editor(now.face), now.face.session, now
         if session.preview is not None:
             scale = session.preview.width / session.original.width
             matrix = None if session.matrix is None else session.matrix * scale
-            small = face.with_session(replace(session, original=session.preview, matrix=matrix))
+            face = now.face.with_session(replace(session, original=session.preview, matrix=matrix))
+            small = now._replace(face=face)
         try:
-            with self.pictures.turn(request.session_hash, newest=True):
-                edited = editor.preview(session, amounts)
-                return self.in_view(small, display, group, edited, amounts)
+            with self.pictures.turn(now.visitor, newest=True):
+                return self.in_view(small, editor.preview(session, now.amounts))
         except SupersededError:
             return {}
 
-    def settle(
-        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
-    ) -> Updates:
+    def settle(self, now: Now) -> Updates:
         """`show` a slider that came to rest, unless it is where it was."""
-        same = moved(face.amounts(sliders)) == history.current
-        if same and face.session.preview is None and not display[2]:
-            return {}
-        return self.show(request, face, display, group, sliders, history)
+        same = moved(now.amounts) == now.history.current
+        return {} if same and now.face.session.preview is None and not now.display.protect else self.show(now)
 
-    def show(
-        self,
-        request: gr.Request,
-        face: Face,
-        display: Display,
-        group: str,
-        sliders: Values,
-        history: History,
-        caption: str = "",
-    ) -> Updates:
+    def show(self, now: Now, caption: str = "") -> Updates:
         """Render the edited face in the chosen view, measure where it changed, and note a new edit in the history."""
-        editor, amounts = self.editor(face), face.amounts(sliders)
-        with self.pictures.turn(request.session_hash):
-            edit = editor.edit(face.session, amounts, protect=float(display[2]))
-            updates = self.in_view(face, display, group, edit.picture, amounts)
-            updates["meter"] = describe_edit(
-                edit.locality, *self.likeness(editor, face.session, edit.picture, edit.locality)
-            )
+        editor, face, amounts, history = self.editor(now.face), now.face, now.amounts, now.history
+        with self.pictures.turn(now.visitor):
+            edit = editor.edit(face.session, amounts, protect=float(now.display.protect))
+            updates = self.in_view(now, edit.picture)
+            likeness = self.likeness(editor, face.session, edit.picture, edit.locality)
+            updates["meter"] = describe_edit(edit.locality, *likeness)
             if moved(amounts) != history.current or not history.steps:
                 if views.edited_groups(face, amounts) != views.edited_groups(face, history.current):
                     updates["cards"] = self.card_pictures(face, amounts)
@@ -118,31 +102,26 @@ class Callbacks:
         likeness = None if locality is None else editor.likeness(session, picture)
         return likeness, SAME_PERSON[editor.metric_networks.recogniser.name]
 
-    def in_view(self, face: Face, display: Display, group: str, edited: Image.Image, amounts: Amounts) -> Updates:
+    def in_view(self, now: Now, edited: Image.Image) -> Updates:
         """An edited picture in the chosen view."""
-        return views.in_view(display[0], *self.pair(face, display, edited, amounts), self.mask(face, display, group))
+        return views.in_view(now.display.view, *self.pair(now, edited, now.amounts), self.mask(now))
 
-    def pair(
-        self, face: Face, display: Display, edited: Image.Image, amounts: Amounts
-    ) -> tuple[Image.Image, Image.Image]:
+    def pair(self, now: Now, edited: Image.Image, amounts: Amounts) -> tuple[Image.Image, Image.Image]:
         """The face or the whole photo, unedited and edited, as the view wants it."""
-        view, detail, _ = display
-        return views.before_and_after(self.editor(face), face, edited, amounts, whole=view == WHOLE, detail=detail)
+        whole, detail = now.display.view == WHOLE, now.display.detail
+        return views.before_and_after(self.editor(now.face), now.face, edited, amounts, whole=whole, detail=detail)
 
-    def mask(self, face: Face, display: Display, group: str) -> np.ndarray | None:
-        """Where the face shows the parts of a group of sliders, for the view that shows it."""
-        if display[0] != PART:
+    def mask(self, now: Now) -> np.ndarray | None:
+        """Where the face shows the parts of the open card, for the view that shows it."""
+        if now.display.view != PART:
             return None
-        editor = self.editor(face)
-        parts = views.parts_of(group, face.session.directions)
-        return views.part_mask_of(editor, editor.part_labels(face.session), parts)
+        editor, session = self.editor(now.face), now.face.session
+        return views.part_mask_of(editor, editor.part_labels(session), views.parts_of(now.group, session.directions))
 
-    def switch_view(
-        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
-    ) -> Updates:
+    def switch_view(self, now: Now) -> Updates:
         """`show`, with the component of the chosen view visible and the other one hidden."""
-        updates = self.show(request, face, display, group, sliders, history)
-        return updates | self.shown_component(display[0], updates) | {"start": self.start_picture(face, display)}
+        updates = self.show(now)
+        return updates | self.shown_component(now.display.view, updates) | {"start": self.start_picture(now)}
 
     def shown_component(self, view: str, updates: Updates) -> Updates:
         """The component of a view with its title and picture; the other one is hidden."""
@@ -150,84 +129,55 @@ class Callbacks:
         chosen = gr.update(value=updates[shown], visible=True, label=TITLES[view])
         return {shown: chosen, hidden: gr.update(visible=False)}
 
-    def start_picture(self, face: Face, display: Display) -> Image.Image:
+    def start_picture(self, now: Now) -> Image.Image:
         """The unedited picture, which the button "Before" shows as long as it is pressed."""
-        return self.pair(face, display, face.session.original, {})[0]
+        return self.pair(now, now.face.session.original, {})[0]
 
     # ------------------------------------------------------------------------------------- history and values
 
-    def undo(self, request: gr.Request, face: Face, display: Display, group: str, history: History) -> Updates:
+    def undo(self, now: Now) -> Updates:
         """Show the edit before."""
-        return self.go_to(request, face, display, group, history.at(history.position - 1))
+        return self.go_to(now, now.history.position - 1)
 
-    def redo(self, request: gr.Request, face: Face, display: Display, group: str, history: History) -> Updates:
+    def redo(self, now: Now) -> Updates:
         """Show the edit that was undone."""
-        return self.go_to(request, face, display, group, history.at(history.position + 1))
+        return self.go_to(now, now.history.position + 1)
 
-    def choose_step(
-        self, event: gr.SelectData, request: gr.Request, face: Face, display: Display, group: str, history: History
-    ) -> Updates:
+    def choose_step(self, event: gr.SelectData, now: Now) -> Updates:
         """Show an edit of the history."""
-        return self.go_to(request, face, display, group, history.at(event.index))
+        return self.go_to(now, event.index)
 
-    def go_to(self, request: gr.Request, face: Face, display: Display, group: str, history: History) -> Updates:
-        """Show the current edit of a history; nothing stays muted."""
-        face = replace(face, muted=frozenset())
-        values = self.percents(face, history.current)
-        updates = self.show(request, face, display, group, values, history)
-        return updates | {"face": face, "sliders": self.padded(values), "mute": "Mute"}
+    def go_to(self, now: Now, position: int) -> Updates:
+        """Show an edit of the history, the nearest that there is."""
+        history = now.history.at(position)
+        return self.set_amounts(now._replace(history=history), history.current)
 
-    def reset(self, request: gr.Request, face: Face, display: Display, group: str, history: History) -> Updates:
+    def reset(self, now: Now) -> Updates:
         """All sliders at 0, as one more step."""
-        return self.set_amounts(request, face, display, group, history, {})
+        return self.set_amounts(now, {})
 
-    def reset_card(
-        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
-    ) -> Updates:
+    def reset_card(self, now: Now) -> Updates:
         """The sliders of the open card at 0."""
-        inside = {direction.name for direction in face.session.directions if group_of(direction) == group}
-        amounts = {name: amount for name, amount in face.amounts(sliders).items() if name not in inside}
-        return self.set_amounts(request, face, display, group, history, amounts)
+        inside = {direction.name for direction in now.face.session.directions if group_of(direction) == now.group}
+        return self.set_amounts(now, {name: amount for name, amount in now.amounts.items() if name not in inside})
 
-    def use_recipe(
-        self, event: gr.SelectData, request: gr.Request, face: Face, display: Display, group: str, history: History
-    ) -> Updates:
+    def use_recipe(self, event: gr.SelectData, now: Now) -> Updates:
         """Set all sliders to a recipe's amounts, or to 0."""
-        name, recipe = [pair for pair in self.editor(face).recipes.items() if pair[1].picture][event.index]
-        caption = in_plain_words(name)
-        return self.set_amounts(request, face, display, group, history, recipe.amounts, caption)
+        name, recipe = [pair for pair in self.editor(now.face).recipes.items() if pair[1].picture][event.index]
+        return self.set_amounts(now, recipe.amounts, in_plain_words(name))
 
-    def use_end(
-        self,
-        event: gr.SelectData,
-        request: gr.Request,
-        face: Face,
-        display: Display,
-        group: str,
-        sliders: Values,
-        history: History,
-    ) -> Updates:
+    def use_end(self, event: gr.SelectData, now: Now) -> Updates:
         """Set a slider of the open card to the end that was clicked; back to 0 if it is there already."""
-        shown = [direction for direction in face.session.directions if group_of(direction) == group]
-        direction, amounts = shown[event.index // 2], face.amounts(sliders)
+        shown = [direction for direction in now.face.session.directions if group_of(direction) == now.group]
+        direction, amounts = shown[event.index // 2], now.amounts
         end = direction.high if event.index % 2 else direction.low
-        amounts[direction.name] = 0.0 if amounts.get(direction.name) == end else end
-        return self.set_amounts(request, face, display, group, history, amounts)
+        return self.set_amounts(now, amounts | {direction.name: 0.0 if amounts.get(direction.name) == end else end})
 
-    def set_amounts(
-        self,
-        request: gr.Request,
-        face: Face,
-        display: Display,
-        group: str,
-        history: History,
-        amounts: Amounts,
-        caption: str = "",
-    ) -> Updates:
+    def set_amounts(self, now: Now, amounts: Amounts, caption: str = "") -> Updates:
         """Set all sliders, those of amounts that are not given to 0, and show the edit; nothing stays muted."""
-        face = replace(face, muted=frozenset())
+        face = replace(now.face, muted=frozenset())
         values = self.percents(face, amounts)
-        updates = self.show(request, face, display, group, values, history, caption)
+        updates = self.show(now._replace(face=face, sliders=values), caption)
         return updates | {"face": face, "sliders": self.padded(values), "mute": "Mute"}
 
     def percents(self, face: Face, amounts: Amounts) -> list[float]:
@@ -258,17 +208,17 @@ class Callbacks:
         """Open the card of a part."""
         return self.open_card(face, views.groups_of(face.session.directions)[event.index])
 
-    def click_face(self, event: gr.SelectData, face: Face, display: Display) -> Updates:
+    def click_face(self, event: gr.SelectData, now: Now) -> Updates:
         """Open the card of the part of the face that was clicked; elsewhere nothing happens."""
-        editor, session, (x, y) = self.editor(face), face.session, event.index
-        if display[0] == WHOLE and face.detected is not None:
-            column = session.matrix @ face.detected.reduced @ np.array([x + 0.5, y + 0.5, 1.0])
-            across, down = column / session.original.width
+        editor, session, detected = self.editor(now.face), now.face.session, now.face.detected
+        x, y = (place + 0.5 for place in event.index)
+        if now.display.view == WHOLE and detected is not None:
+            across, down = session.matrix @ detected.reduced @ np.array([x, y, 1.0]) / session.original.width
         else:
-            width, height = self.start_picture(face, display).size
-            across, down = (x + 0.5) / width, (y + 0.5) / height
-        group = views.group_at(editor, face, editor.part_labels(session), across, down)
-        return self.open_card(face, group) if group else {}
+            width, height = self.start_picture(now).size
+            across, down = x / width, y / height
+        group = views.group_at(editor, now.face, editor.part_labels(session), across, down)
+        return self.open_card(now.face, group) if group else {}
 
     def open_card(self, face: Face, group: str) -> Updates:
         """Show the sliders of a group."""
@@ -292,51 +242,42 @@ class Callbacks:
         now = next((each.layers[0] for each in looks if each.layers), ALL)
         return gr.update(visible=bool(looks) and has_layers, value=now if now in LAYERS else ALL)
 
-    def choose_layers(
-        self,
-        request: gr.Request,
-        face: Face,
-        display: Display,
-        group: str,
-        sliders: Values,
-        history: History,
-        layers: str,
-    ) -> Updates:
+    def choose_layers(self, now: Now, layers: str) -> Updates:
         """Let the looks of the open card act on some layers only, or on all."""
-        looks = [each.name for each in face.session.directions if group_of(each) == group and each.local is None]
-        only = () if layers == ALL else (layers,)
-        face = face.with_session(face.session.with_layers(dict.fromkeys(looks, only)))
-        return self.show(request, face, display, group, sliders, history) | {"face": face}
+        session, only = now.face.session, () if layers == ALL else (layers,)
+        looks = [each.name for each in session.directions if group_of(each) == now.group and each.local is None]
+        face = now.face.with_session(session.with_layers(dict.fromkeys(looks, only)))
+        return self.show(now._replace(face=face)) | {"face": face}
 
-    def mute(
-        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
-    ) -> Updates:
+    def mute(self, now: Now) -> Updates:
         """Take the sliders of the open card out of the edit, or back in; they stay where they are."""
-        face = replace(face, muted=face.muted ^ {group})
-        updates = self.show(request, face, display, group, sliders, history, f"{card_title(group)[4:]} muted")
-        cards = self.card_pictures(face, face.amounts(sliders))
-        return updates | {"face": face, "cards": cards, "mute": "Unmute" if group in face.muted else "Mute"}
+        face = replace(now.face, muted=now.face.muted ^ {now.group})
+        updates = self.show(now._replace(face=face), f"{in_plain_words(now.group)} muted")
+        cards = self.card_pictures(face, face.amounts(now.sliders))
+        return updates | {"face": face, "cards": cards, "mute": "Unmute" if now.group in face.muted else "Mute"}
 
     def show_ends(self, request: gr.Request, face: Face, group: str) -> Iterator[Updates]:
         """Render both ends of the sliders of the open card on this face, unless another card or face is opened."""
-        yield from self.ends.start(request.session_hash, lambda _: self.end_pictures(request, face, group))
+        yield from self.ends.start(request.session_hash, lambda _: self.end_pictures(request.session_hash, face, group))
 
-    def end_pictures(self, request: gr.Request, face: Face, group: str) -> Iterator[Updates]:
+    def end_pictures(self, visitor: str | None, face: Face, group: str) -> Iterator[Updates]:
         """See `show_ends`."""
         if isinstance(self.editor(face), LentEditor):  # each picture would cost a visitor's quota
             return
         pictures = []
         for direction in (d for d in face.session.directions if group_of(d) == group):
             for word, end in zip(direction.ends, (direction.low, direction.high), strict=True):
-                pictures.append((self.small(request, face, {direction.name: end}), word))
+                pictures.append((self.small(visitor, face, {direction.name: end}), word))
                 yield {}
         yield {"ends": gr.update(value=pictures, visible=bool(pictures), selected_index=None)}
 
     def dress(self, request: gr.Request, face: Face, sliders: Values) -> Iterator[Updates]:
         """Render the small pictures of a new face, its parts and recipes on it, unless another face is opened."""
-        yield from self.dressings.start(request.session_hash, lambda _: self.dressed(request, face, sliders))
+        yield from self.dressings.start(
+            request.session_hash, lambda _: self.dressed(request.session_hash, face, sliders)
+        )
 
-    def dressed(self, request: gr.Request, face: Face, sliders: Values) -> Iterator[Updates]:
+    def dressed(self, visitor: str | None, face: Face, sliders: Values) -> Iterator[Updates]:
         """See `dress`."""
         editor = self.editor(face)
         yield {"cards": self.card_pictures(face, face.amounts(sliders))}
@@ -345,7 +286,7 @@ class Callbacks:
         small = []
         for name, recipe in editor.recipes.items():
             if recipe.picture:
-                small.append((self.small(request, face, recipe.amounts), in_plain_words(name)))
+                small.append((self.small(visitor, face, recipe.amounts), in_plain_words(name)))
                 yield {}
         if small:
             yield {"recipes": gr.update(value=small)}
@@ -355,9 +296,9 @@ class Callbacks:
         self.dressings.close(visitor)
         self.ends.close(visitor)
 
-    def small(self, request: gr.Request, face: Face, amounts: Amounts) -> Image.Image:
+    def small(self, visitor: str | None, face: Face, amounts: Amounts) -> Image.Image:
         """A small picture of an edit; the unedited face where it shows no such part. Visitors take turns."""
-        with self.pictures.turn(request.session_hash):
+        with self.pictures.turn(visitor):
             try:
                 return views.thumbnail(self.editor(face).render(face.session, amounts))
             except UserError:

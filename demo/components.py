@@ -24,6 +24,7 @@ from gradio.components.imageslider import SliderData
 from gradio.data_classes import ImageData
 from PIL import Image
 
+from demo.face import Display, Now
 from lelsd_core.device import report_out_of_memory
 from lelsd_core.errors import UserError
 from lelsd_core.images import MAX_BYTES, read_photo
@@ -42,20 +43,27 @@ def event(callback: Callable[..., Any], components: Components, outputs: Iterabl
 
     Args:
         callback: function that returns `Updates`, or generator function that yields them. Its parameters are component
-            names; `event` and `request`, if it has them, come first.
+            names; `event` and `request`, if it has them, come first, then `now`, which stands for all of `Now`.
         components: the page's components by name. A list of components is one parameter and one update, also a list.
         outputs: names of all components that the callback may change.
     """
-    parameters = list(inspect.signature(callback).parameters)
-    special = [name for name in parameters if name in FROM_GRADIO]
-    inputs, outputs = parameters[len(special) :], list(outputs)
+    parameters, outputs = list(inspect.signature(callback).parameters), list(outputs)
+    special = [name for name in FROM_GRADIO if name in parameters or (name == "request" and "now" in parameters)]
+    inputs = [name for name in parameters if name not in (*FROM_GRADIO, "now")]
+    inputs = [*Now._fields[1:], *inputs] if "now" in parameters else inputs
 
     def call(values: Iterable[Any]) -> Any:
         values = iter(values)
-        arguments = [next(values) for _ in special]
-        for component in (components[name] for name in inputs):
-            arguments.append([next(values) for _ in component] if isinstance(component, list) else next(values))
-        return callback(*arguments)
+        given = {name: next(values) for name in special}
+        for name in inputs:
+            component = components[name]
+            given[name] = [next(values) for _ in component] if isinstance(component, list) else next(values)
+        if "display" in given:
+            given["display"] = Display(*given["display"])
+        if "now" in parameters:
+            given["visitor"] = given["request"].session_hash
+            given["now"] = Now(*(given[name] for name in Now._fields))
+        return callback(**{name: given[name] for name in parameters})
 
     def by_component(updates: Updates) -> dict[Component, Any] | None:
         if not outputs:

@@ -14,7 +14,7 @@ from PIL import Image
 from demo.callbacks import CARD, LINE, Callbacks, part_names
 from demo.components import InlineImage, Updates, data_url, event
 from demo.edit_tab import HOUR
-from demo.face import Face, History, Values
+from demo.face import Face, Now
 from demo.keeping import file_of
 from demo.lanes import Ticket
 from demo.views import before_and_after
@@ -170,52 +170,51 @@ class DiscoverCallbacks:
             rows.append([enlarge(after, STRIP_SIZE) for _, after in pairs])
         return grid(rows, gap=6)
 
-    def add_slider(
-        self, face: Face, sliders: Values, history: History, found: tuple[Direction, ...], name: str
-    ) -> Iterator[Updates]:
+    def add_slider(self, now: Now, found: tuple[Direction, ...], name: str) -> Iterator[Updates]:
         """Calibrate the directions of a search, add them as sliders, and show them there."""
         if not found:
             raise UserError("There is no direction yet; press Start first.")
-        self.check_room(face, len(found))
+        self.check_room(now.face, len(found))
         yield {"status": f"Measuring how far it can be moved, on {len(CALIBRATION_SEEDS)} faces.", **buttons()}
         try:
-            calibrated = [self.callbacks.editor(face).calibrate(each, CALIBRATION_SEEDS) for each in found]
+            calibrated = [self.callbacks.editor(now.face).calibrate(each, CALIBRATION_SEEDS) for each in found]
         except UserError:
             yield buttons(found=True)
             raise
         name = " ".join(name.split())[:MAX_NAME]
-        yield self.with_sliders(face, sliders, history, [replace(each, name=name or each.name) for each in calibrated])
+        yield self.with_sliders(now, [replace(each, name=name or each.name) for each in calibrated])
 
-    def with_sliders(self, face: Face, sliders: Values, history: History, directions: Sequence[Direction]) -> Updates:
+    def with_sliders(self, now: Now, directions: Sequence[Direction]) -> Updates:
         """Add directions as sliders, and open the card of the first of them on the Edit tab."""
-        first = len(face.session.directions)
-        updates = self.with_session(face, sliders, history, face.session.with_directions(directions), first)
+        first = len(now.face.session.directions)
+        updates = self.with_session(now, now.face.session.with_directions(directions), first)
         status = " ".join(map(describe_direction, updates["face"].session.directions[first:]))
         return updates | {"found": (), "status": status, "name": "", "tabs": gr.Tabs(selected="edit"), **buttons()}
 
-    def with_session(self, face: Face, sliders: Values, history: History, session: Session, shown: int) -> Updates:
+    def with_session(self, now: Now, session: Session, shown: int) -> Updates:
         """The face with other directions, and their sliders; amounts stay, and the card of one number is opened."""
-        callbacks, amounts = self.callbacks, face.amounts(sliders)
-        face, group = face.with_session(session), group_of(session.directions[shown])
-        values = callbacks.percents(face, amounts)
-        updates = callbacks.open_card(face, group) | callbacks.kept_updates(face, amounts, history)
+        callbacks, amounts, all_amounts = self.callbacks, now.amounts, replace(now.face, muted=frozenset()).amounts
+        face, group = now.face.with_session(session), group_of(session.directions[shown])
+        values = callbacks.percents(face, all_amounts(now.sliders))  # muted ones, too, stay where they are
+        updates = callbacks.open_card(face, group) | callbacks.kept_updates(face, amounts, now.history)
         updates |= {"face": face, "sliders": callbacks.slider_updates(session, group, values)}
         return updates | {"cards": callbacks.card_pictures(face, amounts)}
 
-    def load_direction(self, face: Face, sliders: Values, history: History, direction_file: str) -> Updates:
+    def load_direction(self, now: Now, direction_file: str) -> Updates:
         """Add the direction of an uploaded file as a slider. UserError if it is none, or of another generator."""
-        self.check_room(face)
+        self.check_room(now.face)
         direction = Direction.load(direction_file)
-        direction.check(self.callbacks.editor(face).generator)
-        return self.with_sliders(face, sliders, history, [direction])
+        direction.check(self.callbacks.editor(now.face).generator)
+        return self.with_sliders(now, [direction])
 
-    def remove_direction(self, face: Face, sliders: Values, history: History, saved_direction: str | None) -> Updates:
+    def remove_direction(self, now: Now, saved_direction: str | None) -> Updates:
         """Remove a slider that was discovered or added here. UserError for one that ships."""
-        present, shipped = face.session.directions, {each.name for each in self.callbacks.editor(face).directions}
+        session, shipped = now.face.session, {each.name for each in self.callbacks.editor(now.face).directions}
+        present = session.directions
         rest = tuple(direction for direction in present if direction.name != saved_direction)
         if len(rest) == len(present) or saved_direction in shipped:
             raise UserError("Choose one of the sliders that you discovered or added; those of the model stay.")
-        updates = self.with_session(face, sliders, history, replace(face.session, directions=rest), 0)
+        updates = self.with_session(now, replace(session, directions=rest), 0)
         names = gr.update(choices=[direction.name for direction in rest], value=None)
         return updates | {"saved_direction": names, "status": f"The slider “{saved_direction}” is removed."}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -47,6 +48,14 @@ class Face:
         return replace(self, session=session)
 
 
+class Display(NamedTuple):
+    """How an edit is shown."""
+
+    view: str
+    detail: bool  # keep the photo's detail
+    protect: bool  # what lies outside the edited parts
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """An edit that the face had."""
@@ -85,3 +94,19 @@ class History:
 def moved(amounts: Amounts) -> dict[str, float]:
     """The amounts other than 0."""
     return {name: amount for name, amount in amounts.items() if amount}
+
+
+class Now(NamedTuple):
+    """What the controls of the Edit tab hold when an event happens."""
+
+    visitor: str | None  # Gradio's session hash; None while the page is built
+    face: Face
+    display: Display
+    group: str  # of the sliders that are shown
+    sliders: Values
+    history: History
+
+    @property
+    def amounts(self) -> dict[str, float]:
+        """What the sliders ask for, by direction name."""
+        return self.face.amounts(self.sliders)

@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from demo import keeping, views
-from demo.callbacks import EDITED, Callbacks, Display, new_directions, part_names, recipe_pictures
+from demo.callbacks import EDITED, Callbacks, new_directions, part_names, recipe_pictures
 from demo.components import Updates
-from demo.face import Amounts, Face, History, Values, moved
+from demo.face import Amounts, Display, Face, History, Now, moved
 from demo.gpu import LentEditor
 from demo.models import BUSY, USABLE, opening_seed
 from demo.views import SWIPE, VIEWS, WHOLE
@@ -67,7 +67,7 @@ class Opening:
         lent = isinstance(editor, LentEditor)  # there is no GPU before the page is launched
         amounts = {} if lent else next((recipe.amounts for recipe in editor.recipes.values()), {})
         view = SWIPE if amounts else views.EDITED
-        updates = self.face_of_seed(nobody, seed, None, (view, True, callbacks.protects), None, amounts)
+        updates = self.face_of_seed(nobody, seed, None, Display(view, True, callbacks.protects), None, amounts)
         face, shown = updates["face"], updates["swipe" if amounts else "picture"]["value"]
         same = ("face", "history", "group", "query", "meter", "note", "start", "card_title")
         return {name: updates[name] for name in same} | {
@@ -112,46 +112,42 @@ class Opening:
         """`open_photo` for an example."""
         return self.open_photo(request, face, read_photo(EXAMPLES[event.index]), closeness, display, waiting)
 
-    def reopen(
-        self,
-        request: gr.Request,
-        face: Face,
-        photo_options: Sequence[Any],
-        display: Display,
-        group: str,
-        sliders: Values,
-        history: History,
-    ) -> Updates:
+    def reopen(self, request: gr.Request, now: Now, photo_options: Sequence[Any]) -> Updates:
         """Invert the photo again with other options; sliders stay, unless the faces are detected again.
 
         `photo_options` holds "aligned", four nudges as in `Nudge`, the closeness, and whether to tune.
         """
+        face = now.face
         if face.detected is None:
             return {}
         aligned, *nudges, closeness, tune = photo_options
         if aligned != face.detected.faces[0].aligned_before:
             detected = self.callbacks.editor(face).detect(face.detected.photo, aligned)
             options = InversionOptions(aligned=aligned, closeness=closeness, tune=tune)
-            return self.open_detected(request, Face(face.session, detected, options), display, {})
+            return self.open_detected(request, Face(face.session, detected, options), now.display, {})
         options = replace(face.options, nudge=Nudge(*nudges), closeness=closeness, tune=tune)
-        return self.invert(request, replace(face, options=options), display, group, sliders, history)
+        face, inversion = self.start_inversion(request, replace(face, options=options))
+        photo = gr.update(value=face.session.photo, visible=True)
+        return self.shown_again(now._replace(face=face)) | {"inversion": inversion, "aligned_photo": photo}
 
-    def choose_face(
-        self, event: gr.SelectData, request: gr.Request, face: Face, display: Display, sliders: Values
-    ) -> Updates:
+    def shown_again(self, now: Now) -> Updates:
+        """The same edit of a face with other codes."""
+        updates = self.callbacks.show(now) | refined_updates(now.face)
+        return updates | {"start": self.callbacks.start_picture(now)}
+
+    def choose_face(self, event: gr.SelectData, request: gr.Request, now: Now) -> Updates:
         """Go on with another face of the photo; the edit of this one stays, and comes back with it."""
+        face, amounts = now.face, moved(now.amounts)
         if face.options is None or event.index == face.options.face:
             return {}
-        others, amounts = dict(face.others), moved(face.amounts(sliders))
-        if amounts:
-            others[face.options.face] = face.session, amounts
+        others = dict(face.others) | ({face.options.face: (face.session, amounts)} if amounts else {})
         session, amounts = others.pop(event.index, (None, {}))
         options = replace(face.options, face=event.index, nudge=NO_NUDGE)
         face = replace(face, options=options, others=others, muted=frozenset())
         if session is None:
-            return self.open_detected(request, face, display, {})
+            return self.open_detected(request, face, now.display, {})
         self.callbacks.inversions.close(request.session_hash)
-        return self.show_photo(request, face.with_session(session), display, amounts)
+        return self.show_photo(request, face.with_session(session), now.display, amounts)
 
     def open_detected(self, request: gr.Request, face: Face, display: Display, amounts: Amounts) -> Updates:
         """Start the inversion of a face of a detected photo, with some amounts."""
@@ -163,8 +159,8 @@ class Opening:
         callbacks = self.callbacks
         crops = [candidate.crop for candidate in face.detected.faces]
         number = face.options.face
-        view = views.EDITED if display[0] == SWIPE else display[0]
-        updates = self.show_new(request, face, (view, *display[1:]), amounts)
+        view = views.EDITED if display.view == SWIPE else display.view
+        updates = self.show_new(request, face, display._replace(view=view), amounts)
         return updates | {
             "aligned_photo": gr.update(value=face.session.photo, visible=True),
             "photo_panel": gr.update(visible=True),
@@ -183,20 +179,9 @@ class Opening:
         updates = callbacks.face_updates(face, amounts)
         first = History().add({}, views.thumbnail(face.session.original), face.session.directions)
         values = callbacks.percents(face, amounts)
-        shown = callbacks.show(request, face, display, updates["group"], values, first)
-        shown |= callbacks.shown_component(display[0], shown)
-        start = {"start": callbacks.start_picture(face, display)}
-        return updates | shown | start | refined_updates(face)
-
-    def invert(
-        self, request: gr.Request, face: Face, display: Display, group: str, sliders: Values, history: History
-    ) -> Updates:
-        """Start an inversion with the sliders as they are."""
-        face, inversion = self.start_inversion(request, face)
-        updates = self.callbacks.show(request, face, display, group, sliders, history)
-        start = self.callbacks.start_picture(face, display)
-        photo = gr.update(value=face.session.photo, visible=True)
-        return refined_updates(face) | updates | {"inversion": inversion, "aligned_photo": photo, "start": start}
+        now = Now(request.session_hash, face, display, updates["group"], values, first)
+        shown = self.shown_again(now)
+        return updates | shown | callbacks.shown_component(display.view, shown)
 
     def start_inversion(self, request: gr.Request, face: Face) -> tuple[Face, int]:
         """The encoder's guess, and the number of the inversion; the rest waits for `refine`, which a number starts."""
@@ -229,24 +214,13 @@ class Opening:
         sessions = self.callbacks.inversions.current(request.session_hash, inversion)
         return {"face": refined(face, sessions.latest)} if sessions and sessions.latest else {}
 
-    def show_refined(
-        self,
-        request: gr.Request,
-        face: Face,
-        inversion: int,
-        display: Display,
-        group: str,
-        sliders: Values,
-        history: History,
-    ) -> Updates:
+    def show_refined(self, now: Now, inversion: int) -> Updates:
         """`show` after `refine`, unless another face has taken its place; its sliders are not these any more."""
-        sessions = self.callbacks.inversions.current(request.session_hash, inversion)
+        sessions = self.callbacks.inversions.current(now.visitor, inversion)
         if sessions is None:
             return {}
-        face = refined(face, sessions.latest) if sessions.latest else face
-        updates = self.callbacks.show(request, face, display, group, sliders, history)
-        start = self.callbacks.start_picture(face, display)
-        return updates | refined_updates(face) | {"start": start, "dressed": inversion + 1}  # a number of its own
+        face = refined(now.face, sessions.latest) if sessions.latest else now.face
+        return self.shown_again(now._replace(face=face)) | {"dressed": inversion + 1}  # a number of its own
 
     def stop_refining(self, request: gr.Request, inversion: int) -> Updates:
         """End an inversion, unless another one has taken its place."""
@@ -275,6 +249,7 @@ class Opening:
 
     def random_clear_face(self, request: gr.Request, face: Face, truncation: float | None, display: Display) -> Updates:
         """Show a random frontal, well-lit face."""
+        self.callbacks.inversions.close(request.session_hash)
         seed = self.callbacks.editor(face).find_clear_seed(np.random.default_rng())
         return self.random_face(request, face, seed, truncation, display) | {"seed": seed}
 
@@ -306,9 +281,9 @@ class Opening:
         """Show the random face of a seed, with some amounts, by the model of the session before."""
         editor = self.callbacks.editor(Face(before) if before else None)
         face = Face(keep_directions(before, editor.random_face(seed, usable(editor, truncation))), seed=seed)
-        view = display[0] if display[0] in (*VIEWS[2:], SWIPE) and amounts else views.EDITED
+        view = display.view if display.view in VIEWS and amounts else views.EDITED
         hidden = gr.update(visible=False, value=None)
-        return self.show_new(request, face, (view, *display[1:]), amounts or {}) | {
+        return self.show_new(request, face, display._replace(view=view), amounts or {}) | {
             "aligned_photo": hidden,
             "rebuilt": hidden,
             "photo_panel": gr.update(visible=False),
@@ -349,7 +324,9 @@ class Opening:
         history = History().add({}, views.thumbnail(face.session.original), directions)
         for caption, percents in kept.steps:
             amounts = keeping.kept_amounts(percents, directions)
-            history = history.add(amounts, self.callbacks.small(request, face, amounts), directions, caption)
+            history = history.add(
+                amounts, self.callbacks.small(request.session_hash, face, amounts), directions, caption
+            )
         return self.callbacks.history_updates(history) if kept.steps else {}
 
     # ------------------------------------------------------------------------------------------------ models

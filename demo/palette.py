@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from demo.callbacks import Callbacks, Display
+from demo.callbacks import Callbacks
 from demo.components import Updates
-from demo.face import Face, History, Values
+from demo.face import Face, Now
 from demo.gpu import LentEditor
 from demo.words import amount_of, in_plain_words
 from lelsd_core.errors import UserError
@@ -34,33 +34,19 @@ class Palette:
             "palette_y": gr.update(choices=choices, value=palette_y if palette_y in names else names[-1]),
         }
 
-    def draw(
-        self, request: gr.Request, face: Face, sliders: Values, palette_x: str | None, palette_y: str | None
-    ) -> Iterator[Updates]:
+    def draw(self, now: Now, palette_x: str | None, palette_y: str | None) -> Iterator[Updates]:
         """Render the grid row by row, on top of the other sliders. UserError if there are not two sliders."""
-        if isinstance(self.callbacks.editor(face), LentEditor):
+        if isinstance(self.callbacks.editor(now.face), LentEditor):
             raise UserError("The GPU of this page is lent for single pictures; draw a grid on a page of your own.")
         pictures = []
-        for row in self.amounts(face, palette_x, palette_y):
-            pictures += [self.callbacks.small(request, face, face.amounts(sliders) | amounts) for amounts in row]
+        for row in self.amounts(now.face, palette_x, palette_y):
+            pictures += [self.callbacks.small(now.visitor, now.face, now.amounts | amounts) for amounts in row]
             yield {"palette": gr.update(value=list(pictures), visible=True, selected_index=None)}
 
-    def choose(
-        self,
-        event: gr.SelectData,
-        request: gr.Request,
-        face: Face,
-        display: Display,
-        group: str,
-        sliders: Values,
-        history: History,
-        palette_x: str | None,
-        palette_y: str | None,
-    ) -> Updates:
+    def choose(self, event: gr.SelectData, now: Now, palette_x: str | None, palette_y: str | None) -> Updates:
         """Set both sliders as in the picture that was clicked."""
-        cells = [amounts for row in self.amounts(face, palette_x, palette_y) for amounts in row]
-        amounts = face.amounts(sliders) | cells[event.index]
-        return self.callbacks.set_amounts(request, face, display, group, history, amounts)
+        cells = [amounts for row in self.amounts(now.face, palette_x, palette_y) for amounts in row]
+        return self.callbacks.set_amounts(now, now.amounts | cells[event.index])
 
     def amounts(self, face: Face, palette_x: str | None, palette_y: str | None) -> list[list[dict[str, float]]]:
         """The amounts of both sliders in each cell, the top row first. UserError if there are not two sliders."""

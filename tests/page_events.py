@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import gradio as gr
 
 from demo.callbacks import Callbacks
+from demo.components import event
 from demo.discover_tab import DiscoverCallbacks
-from demo.face import Face, History
+from demo.face import Display, Face, History, Now
 from demo.models import ModelManager
 from demo.opening import NO_NUDGE, Opening
+from demo.page import build_page
 from demo.saving import Saving
 from demo.views import EDITED, groups_of
 from lelsd_core.editor import Editor
 from lelsd_core.inversion import BALANCED
+from lelsd_core.registry import load_editor
 
 PLAIN = (
     False,
@@ -26,6 +32,21 @@ PLAIN = (
     BALANCED,
     False,
 )  # a photo as it is opened
+
+
+@cache
+def outputs() -> dict[str, set[str]]:
+    """By callback, the names of the components that the page lets it change."""
+    connected: dict[str, set[str]] = {}
+
+    def connect(callback: Any, components: Any, changed: Iterable[str] = ()) -> dict[str, Any]:
+        names = set(changed := list(changed))
+        connected[callback.__qualname__] = connected.get(callback.__qualname__, names) & names
+        return event(callback, components, changed)
+
+    with patch("demo.page.event", connect), patch("demo.discover_tab.event", connect):
+        build_page(ModelManager(load_editor("digiface-64")))
+    return connected
 
 
 def chosen(index: Any, value: Any = None) -> gr.SelectData:
@@ -80,10 +101,14 @@ class Visitor:
     def steps(self, callback: Any, *arguments: Any, **values: Any):
         """The same, one update after the other."""
         names = callback.__code__.co_varnames[1 : callback.__code__.co_argcount][len(arguments) :]
-        given = self.values | values
+        given = {"visitor": self.request.session_hash} | self.values | values
+        given |= {"display": Display(*given["display"])}
+        given |= {"now": Now(*(given[name] for name in Now._fields))}
         result = callback(*arguments, **{name: given[name] for name in names if name in given})
         self.values |= values
+        allowed = outputs().get(callback.__qualname__)
         for updates in [result] if isinstance(result, dict) else result:
+            assert allowed is None or updates.keys() <= allowed, updates.keys() - allowed
             for name, value in updates.items():
                 if name == "display":
                     self.values[name] = (value[0]["value"], *self.values[name][1:])
