@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from demo.face import Amounts, Face, History
+from demo.recipe import MAX_SEED
 from demo.words import amount_of, percent_of
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
@@ -28,7 +29,6 @@ MOST_FOUND = 24  # directions that are read back
 MOST_BYTES = 2_000_000  # of one of them
 LONGEST = 40  # letters of a caption
 MOST_STEPS = 8  # of a history that is kept, the last ones
-MAX_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from demo.components import Updates
 from demo.face import Amounts, Display, Face, History, Now, moved
 from demo.gpu import LentEditor
 from demo.models import BUSY, USABLE, opening_seed
+from demo.recipe import MAX_SEED
 from demo.views import SWIPE, VIEWS, WHOLE
 from demo.words import describe_inversion, describe_session
 from lelsd_core.editor import DetectedPhoto, Editor, InversionOptions, Session
@@ -243,7 +244,7 @@ class Opening:
         """Show the face of a seed, with all sliders at 0. UserError for what is no seed."""
         if (number := keeping.whole(seed)) is None:
             given = "nothing" if seed is None else f"{seed:g}" if isinstance(seed, float) else seed
-            raise UserError(f"A seed is a whole number from 0 to {keeping.MAX_SEED}; this is {given}.")
+            raise UserError(f"A seed is a whole number from 0 to {MAX_SEED}; this is {given}.")
         self.callbacks.inversions.close(request.session_hash)
         return self.face_of_seed(request, number, truncation, display, face.session)
 
@@ -296,7 +297,8 @@ class Opening:
         """What a link asks for, or what the browser kept, in place of the face that the page opens with."""
         kept = keeping.read_link(request.query_params) or keeping.read_stored(kept)
         if kept is None:  # the sliders of the first sight: Gradio would take values they are built with for their rest
-            return {"dressed": 1, "sliders": self.callbacks.padded(self.callbacks.percents(face, history.current))}
+            values = self.callbacks.padded(self.callbacks.percents(face, history.current))
+            return {"dressed": 1, "sliders": values} | self.callbacks.history_updates(history)
         manager, name = self.callbacks.manager, kept.generator or self.callbacks.manager.first
         loaded = name == manager.first or name in {state.name for state in manager.states() if state.stage in USABLE}
         if not loaded:

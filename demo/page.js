@@ -109,9 +109,13 @@
   });
 
   // ------------------------------------------------------------------------- photos from the clipboard and a camera
-  const give = (file) => {
+  const give = (file, tries = 20) => {
     const input = find('#upload input[type=file]');
-    if (!input) { find('#upload button[aria-label*="lear"], #upload button[aria-label*="emove"]')?.click(); setTimeout(() => give(file), 200); return; }
+    if (!input) {  // a photo is there already: it is cleared, and the input comes back
+      find('#upload button[aria-label*="lear"], #upload button[aria-label*="emove"]')?.click();
+      if (tries) setTimeout(() => give(file, tries - 1), 200);
+      return;
+    }
     const files = new DataTransfer();
     files.items.add(file);
     input.files = files.files;

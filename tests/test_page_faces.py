@@ -16,6 +16,7 @@ from PIL import Image
 from demo import keeping
 from demo.components import PhotoInput
 from demo.opening import ROW
+from demo.recipe import MAX_SEED
 from demo.views import EDITED, FACE_SIZE, SWIPE, WHOLE
 from lelsd_core.errors import UserError
 from tests.page_events import PLAIN, Visitor, chosen
@@ -247,13 +248,16 @@ def test_a_link_to_a_model_that_is_not_loaded_says_so(visitor):
 
 
 def test_a_plain_visit_shows_the_first_sight(visitor):
-    assert set(visitor.does(visitor.opening.page_opened)) == {"dressed", "sliders"}
+    visitor.moves(mouth=50)
+    opened = visitor.does(visitor.opening.page_opened, kept=None)
+    assert set(opened) == {"dressed", "sliders", "history", "past", "undo", "redo"}
+    assert set(visitor.amounts) == {"mouth"}
 
 
 @given(st.dictionaries(st.sampled_from(["seed", "truncation", "generator", "mouth", "x"]), st.text(max_size=8)))
 def test_no_link_does_harm(query):
     kept = keeping.read_link(query)
-    assert kept is None or kept.seed is None or 0 <= kept.seed <= keeping.MAX_SEED
+    assert kept is None or kept.seed is None or 0 <= kept.seed <= MAX_SEED
 
 
 @given(st.recursive(st.none() | st.floats() | st.text(max_size=4), lambda each: st.lists(each, max_size=2)))
