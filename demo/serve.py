@@ -71,18 +71,20 @@ def with_preview(page: str, address: str) -> str:
     return without.replace("<head>", "<head>" + "".join(tags), 1)
 
 
-LOOK: dict[str, Any] = {  # how every page is launched
-    "theme": THEME,
-    "css": CSS,
-    "ssr_mode": False,
-    "run_history": False,
-    "enable_monitoring": False,
-    "footer_links": [],
-    "prevent_thread_lock": True,
-    "quiet": True,
-    "state_session_capacity": SESSIONS,
-    "app_kwargs": {"middleware": [Middleware(LinkPreview)]},
-}
+def look() -> dict[str, Any]:
+    """How every page is launched; a dict for each, as Gradio adds to it."""
+    return {
+        "theme": THEME,
+        "css": CSS,
+        "ssr_mode": False,
+        "run_history": False,
+        "enable_monitoring": False,
+        "footer_links": [],
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "state_session_capacity": SESSIONS,
+        "app_kwargs": {"middleware": [Middleware(LinkPreview)]},
+    }
 
 
 def serve(page: gr.Blocks, settings: Settings) -> None:
@@ -95,7 +97,7 @@ def serve(page: gr.Blocks, settings: Settings) -> None:
             auth=list(settings.auth) or None,
             max_file_size=settings.max_upload_mb * MEGABYTE,
             mcp_server=settings.mcp,
-            **LOOK,
+            **look(),
         )
     except OSError as error:
         raise UserError(f"The page cannot be served at {settings.host}; try another --port ({error}).") from None

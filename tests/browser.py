@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from demo.serve import LOOK
+from demo.serve import look
 
 FLAGS = (
     "--no-sandbox",
@@ -52,7 +52,7 @@ def watched_page(browser: Browser, width: int = 1440, height: int = 1000) -> tup
 @contextmanager
 def served(page: gr.Blocks) -> Iterator[str]:
     """The address of a page that is served as `app.py` serves it."""
-    _, url, _ = page.launch(**LOOK)
+    _, url, _ = page.launch(**look())
     yield url
     page.close()
 
