@@ -36,6 +36,7 @@ Components = Mapping[str, Component | list[Component]]
 FROM_GRADIO = {"event": gr.SelectData, "request": gr.Request}  # parameters that Gradio itself fills in, by type
 SMALL = 192  # pixels of a picture in a gallery; its buttons are half as wide, on fine screens twice as fine
 LARGE = 4_000_000  # pixels above which a download is a JPEG
+JPEG = {"quality": 90, "subsampling": 0}  # of pictures that are looked at
 
 
 def event(callback: Callable[..., Any], components: Components, outputs: Iterable[str] = ()) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def picture_url(picture: Image.Image, kind: str | None = None, name: str = "", *
 
 def inline(picture: Image.Image) -> ImageData:
     """A picture as a JPEG data URL: one request less, no temporary file, no public address of a face."""
-    return ImageData(url=picture_url(picture, "JPEG", quality=90), orig_name="face.jpg", mime_type="image/jpeg")
+    return ImageData(url=picture_url(picture, "JPEG", **JPEG), orig_name="face.jpg", mime_type="image/jpeg")
 
 
 class InlineImage(gr.Image):

@@ -62,6 +62,7 @@ def edit_tab(callbacks: Callbacks, first: dict[str, Any], seed: int) -> dict[str
         "kept": gr.BrowserState(None, **STORAGE),
         "query": gr.Textbox(first["query"], visible=False),
         "download_url": gr.Textbox(visible=False),
+        "live_key": gr.Textbox(visible=False),  # see `demo.live`
     }
 
 

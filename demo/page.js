@@ -23,7 +23,39 @@
       say(`The link is copied.${photo}`);
     } catch { say(`Copy this link: ${url.href}${photo}`); }
   };
-  window.lelsd = {save, copyLink, say};
+
+  // --------------------------------------------------------------------------------------- a slider in motion
+  // Pictures come past Gradio's events (see live.py): one request at a time, the newest values after it.
+  let key = '', asking = false, again = false, moves = 0, settling = 0, gradios = '', shown = '';
+  const pictureInSight = () => all('#stage #picture img:not(.held), #stage #swipe img:not(.held)').filter((each) => each.offsetParent).at(-1);
+  const follow = (given) => { key = given; };
+  const move = async () => {
+    moves += 1;
+    if (!key || asking) { again = Boolean(key); return; }
+    const picture = pictureInSight();
+    if (!picture) return;
+    if (picture.src !== shown) gradios = picture.src;
+    asking = true; again = false;
+    try {
+      const sliders = Object.fromEntries(all('#sliders input[type=range]').map(
+        (range) => [range.closest('[id^=slider-]').id.slice(7), Number(range.value)]));
+      const view = find('#view input:checked').value, detail = find('#detail input')?.checked ?? true;
+      const url = new URL(`live/${key}`, `${window.gradio_config.root}/`);
+      const answer = await fetch(url, {method: 'POST', body: JSON.stringify({sliders, view, detail})});
+      const blob = answer.status === 200 ? await answer.blob() : null;
+      if (blob && [gradios, shown].includes(picture.src)) {  // otherwise Gradio has shown something newer
+        URL.revokeObjectURL(shown);
+        shown = picture.src = URL.createObjectURL(blob);
+      }
+    } catch { /* the server is gone, which Gradio tells */ }
+    asking = false;
+    if (again) move();
+  };
+  const settled = () => {  // Gradio leaves a picture as it is that it takes to be there already
+    const picture = pictureInSight();
+    if (picture?.src === shown && moves === settling) picture.src = gradios;
+  };
+  window.lelsd = {save, copyLink, say, follow, settled};
 
   // ------------------------------------------------------------------------------ one picture over the other
   const before = find('#before');
@@ -79,14 +111,19 @@
   new MutationObserver(() => { planned ||= setTimeout(() => { planned = 0; dress(); }, 100); }).observe(
     document.body, {childList: true, subtree: true, attributes: true, attributeFilter: ['style', 'value']});
   dress();
-  document.addEventListener('input', ({target}) => { if (target.matches('#sliders input[type=range]')) dressSlider(target); });
+  const awaited = pictureInSight();
+  Promise.resolve(awaited?.decode()).catch(() => {}).then(() => find('#splash')?.remove());
+  document.addEventListener('input', ({target}) => {
+    if (target.matches('#sliders input[type=range]')) { move(); dressSlider(target); }
+    else if (target.matches('#sliders input[type=number]')) setTimeout(move, 30);  // until Gradio has moved the slider
+  });
 
   // a slider that comes to rest, by pointer, keyboard, number box or its reset button, is settled once
   let rest = 0;
   const settle = (event) => {
     if (!event.target.closest?.('#sliders')) return;
     clearTimeout(rest);
-    rest = setTimeout(() => click('settle'), 350);
+    rest = setTimeout(() => { settling = moves; click('settle'); }, 350);
   };
   for (const kind of ['input', 'click', 'change']) document.addEventListener(kind, settle, true);
   document.addEventListener('focusout', ({target}) => {  // what is used is shown, whatever was typed

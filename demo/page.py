@@ -18,6 +18,7 @@ from demo.callbacks import CARD, EDITED, SHOWN, Callbacks
 from demo.components import event
 from demo.discover_tab import RECIPE, DiscoverCallbacks, discover_tab
 from demo.edit_tab import HOUR, edit_tab
+from demo.live import Live
 from demo.models import ModelManager
 from demo.opening import MODEL, NEW_FACE, REFINED, Opening
 from demo.palette import Palette
@@ -56,7 +57,7 @@ def build_page(
         gr.HTML(f'<h1>{TITLE}</h1><p>{SUMMARY}</p><div id="message" role="alert"></div>', elem_id="masthead")
         with gr.Tabs(selected="edit") as tabs:
             with gr.Tab("Edit", id="edit"):
-                components = edit_tab(callbacks, opening.first_sight(seed), seed) | {"tabs": tabs}
+                components = edit_tab(callbacks, first := opening.first_sight(seed), seed) | {"tabs": tabs}
             with gr.Tab("Discover a new direction", id="discover"):
                 components |= discover_tab(callbacks, components)
             with gr.Tab("About", id="about"):
@@ -68,6 +69,11 @@ def build_page(
         connect_models(opening, components, page)
         page.load(None, js=SCRIPT, **PRIVATE)
         page.unload(opening.page_closed)
+        page.live = Live(page, callbacks, components, first)
+        if live:
+            key = page.load(**event(page.live.opened, components, ["live_key"]), queue=False, **QUIET)
+            key.then(None, components["live_key"], None, js="(key) => window.lelsd.follow(key)", **PRIVATE)
+            page.unload(page.live.closed)
     page.queue(max_size=queue_size, api_open=False, default_concurrency_limit=1)
     page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = QUEUE_POLL
     return page
@@ -99,8 +105,10 @@ def connect_faces(opening: Opening, c: dict[str, Any]) -> None:
 def connect_sliders(callbacks: Callbacks, c: dict[str, Any], live: bool) -> None:
     """Sliders, views and history; `live` events skip the queue."""
     moves = {"queue": not live, "trigger_mode": "always_last", **QUIET}
-    gr.on([slider.input for slider in c["sliders"]], **event(callbacks.preview, c, SHOWN), **moves)
-    c["settle"].click(**event(callbacks.settle, c, EDITED), **moves)  # page.js clicks it
+    if not live:  # otherwise see `demo.live`
+        gr.on([slider.input for slider in c["sliders"]], **event(callbacks.preview, c, SHOWN), **moves)
+    settled = c["settle"].click(**event(callbacks.settle, c, EDITED), **moves)  # page.js clicks it
+    settled.then(None, None, None, js="() => window.lelsd.settled()", **PRIVATE)
     gr.on([part.input for part in c["display"]], **event(callbacks.switch_view, c, (*EDITED, "start")), **moves)
     changed = (*EDITED, "face", "sliders", "mute")
     for name in ("undo", "redo", "reset"):

@@ -13,11 +13,12 @@ from urllib.parse import urlparse
 import gradio as gr
 from gradio import networking
 from gradio.tunneling import CURRENT_TUNNELS
-from starlette.datastructures import URL, MutableHeaders
+from starlette.datastructures import URL, MutableHeaders, QueryParams
 from starlette.middleware import Middleware
 from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from demo.keeping import read_link
 from demo.options import Settings
 from demo.theme import CSS, THEME, TITLE
 from lelsd_core.errors import UserError
@@ -29,11 +30,16 @@ PREVIEW = Path(__file__).parent / "screenshots" / "edit.png"  # what a link to t
 SUMMARY = "Click a part of a face, move a slider, and see how much of the change stays in that part. Runs on a CPU."
 
 
-class LinkPreview:
-    """Gives the page a title, a description and a picture where Gradio's template names itself, for link previews."""
+class PageText:
+    """Changes the text of the page: our words for link previews where Gradio's template has its, and a first picture.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    Args:
+        app: Gradio's.
+        splash: HTML of that picture, for addresses that ask for no other one.
+    """
+
+    def __init__(self, app: ASGIApp, splash: str = "") -> None:
+        self.app, self.splash = app, splash
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith("/preview.png"):
@@ -51,7 +57,10 @@ class LinkPreview:
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            content = with_preview(body.decode(), str(URL(scope=scope)).partition("?")[0]).encode()
+            page = with_preview(body.decode(), str(URL(scope=scope)).partition("?")[0])
+            if read_link(QueryParams(scope["query_string"])) is None:
+                page = re.sub(r"<body[^>]*>", lambda tag: tag[0] + self.splash, page, count=1)
+            content = page.encode()
             MutableHeaders(scope=start)["content-length"] = str(len(content))
             await send(start)
             await send({"type": "http.response.body", "body": content})
@@ -71,8 +80,8 @@ def with_preview(page: str, address: str) -> str:
     return without.replace("<head>", "<head>" + "".join(tags), 1)
 
 
-def look() -> dict[str, Any]:
-    """How every page is launched; a dict for each, as Gradio adds to it."""
+def look(page: gr.Blocks) -> dict[str, Any]:
+    """How a page is launched; a dict for each, as Gradio adds to it."""
     return {
         "theme": THEME,
         "css": CSS,
@@ -83,7 +92,7 @@ def look() -> dict[str, Any]:
         "prevent_thread_lock": True,
         "quiet": True,
         "state_session_capacity": SESSIONS,
-        "app_kwargs": {"middleware": [Middleware(LinkPreview)]},
+        "app_kwargs": {"middleware": [Middleware(PageText, splash=page.live.splash)], "routes": [page.live.route]},
     }
 
 
@@ -97,7 +106,7 @@ def serve(page: gr.Blocks, settings: Settings) -> None:
             auth=list(settings.auth) or None,
             max_file_size=settings.max_upload_mb * MEGABYTE,
             mcp_server=settings.mcp,
-            **look(),
+            **look(page),
         )
     except OSError as error:
         raise UserError(f"The page cannot be served at {settings.host}; try another --port ({error}).") from None

@@ -16,6 +16,7 @@ from demo.face import Amounts, Face
 from demo.words import group_of, in_plain_words
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor
+from lelsd_core.editor.renderer import Recent
 from lelsd_core.images import change_map, enlarge, grid, spotlight
 from lelsd_core.paste import USUAL, paste_detail
 
@@ -30,6 +31,7 @@ TITLES = {
 }
 FACE_SIZE = 512  # least width in pixels of a face on the page
 SMALL = 112  # pixels of small pictures
+BEFORE = Recent(16)  # unedited faces at the size of the page
 MARGIN = 0.35  # share of a part's width and height that its small picture shows around it
 
 
@@ -53,7 +55,7 @@ def before_and_after(
         scale = edited.width / session.photo.width
         matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
         return session.photo, paste_detail(session.photo, session.original, edited, matrix)
-    return enlarged(session.original), enlarged(edited)
+    return BEFORE.get(session.original, lambda: enlarged(session.original)), enlarged(edited)
 
 
 def pasted(

@@ -52,7 +52,7 @@ def watched_page(browser: Browser, width: int = 1440, height: int = 1000) -> tup
 @contextmanager
 def served(page: gr.Blocks) -> Iterator[str]:
     """The address of a page that is served as `app.py` serves it."""
-    _, url, _ = page.launch(**look())
+    _, url, _ = page.launch(**look(page))
     yield url
     page.close()
 

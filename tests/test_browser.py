@@ -275,7 +275,30 @@ def test_one_key_press_is_one_request_for_a_picture(opened):
     page.keyboard.press("ArrowRight")
     wait_for_another(page, before)
     assert len(asked) == 2, "a picture at once, and the measured one at rest"
-    assert all("run/" in url or "/call/" in url or "/api/" in url for url in asked), asked
+    assert ["/live/" in url for url in asked] == [True, False]
+
+
+def test_a_slider_that_comes_back_leaves_the_picture_that_was_there(opened):
+    page = opened()
+    view(page, "Edited")
+    slider(page, "Mouth").focus()
+    before = source(page)
+    page.keyboard.press("PageUp")
+    page.wait_for_function("() => document.querySelector('#picture img').src.startsWith('blob:')", timeout=SLOW)
+    page.keyboard.press("PageDown")
+    page.wait_for_function("src => document.querySelector('#picture img').src === src", arg=before, timeout=SLOW)
+
+
+def test_the_first_picture_is_there_before_the_page_and_makes_room_for_it(browser, address):
+    page = browser.new_page()
+    page.route("**/assets/**", lambda route: route.abort())
+    page.goto(address)
+    expect(page.locator("#splash img")).to_be_visible()
+    page.unroute("**/assets/**")
+    page.goto(address)
+    expect(page.locator("#stage img").first).to_be_visible(timeout=SLOW)
+    expect(page.locator("#splash")).to_have_count(0)
+    page.close()
 
 
 def test_the_last_face_wins_at_once(opened):

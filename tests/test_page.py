@@ -63,13 +63,18 @@ def sliders_of(config) -> list[dict]:
 # ---------------------------------------------------------------------------------------------------- wiring
 
 
-def test_a_slider_answers_at_once_and_once_more_at_rest_outside_the_queue(config):
+def test_a_slider_in_motion_asks_past_gradio_and_once_more_at_rest_outside_the_queue(config):
+    assert not any(events_of(config, props["elem_id"]) for props in sliders_of(config))
+    (settle,) = (event for event in events_of(config, "settle") if event["backend_fn"])
+    assert (settle["trigger_mode"], settle["queue"]) == ("always_last", False)
+
+
+def test_where_a_gpu_is_lent_a_slider_waits_in_the_queue(editor):
+    config = build_page(ModelManager(editor), live=False).get_config_file()
     for props in sliders_of(config):
         (event,) = events_of(config, props["elem_id"])
         assert [name for _, name in event["targets"][:1]] == ["input"]
-        assert (event["trigger_mode"], event["queue"]) == ("always_last", False)
-    (settle,) = events_of(config, "settle")
-    assert (settle["trigger_mode"], settle["queue"]) == ("always_last", False)
+        assert (event["trigger_mode"], event["queue"]) == ("always_last", True)
 
 
 def test_sliders_run_from_one_end_to_the_other_and_those_of_one_part_are_shown(config, editor):

@@ -290,9 +290,8 @@ class Editor:
 
         The unedited picture to compare it with is `session.preview`, or `session.original` if that is None.
         """
-        unedited = session.codes, session.space
-        small = self.renderer.preview(unedited, self.moved_codes(session, amounts), session.tuning)
-        return small or self.render(session, amounts)
+        edit = (session.codes, session.space), self.moved_codes(session, amounts), session.tuning
+        return self.renderer.preview(*edit) or to_pil(self.renderer.edited(*edit))
 
     @torch.inference_mode()
     def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:

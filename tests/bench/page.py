@@ -189,7 +189,7 @@ def one_round(
         samples["requests_at_rest"].append(at_rest)
         samples["queued"].append(press(floor, key))
         floor.wait_for_timeout(RESTS)
-    samples["first"].append(first_seen(browser, ours, "#stage img"))
+    samples["first"].append(first_seen(browser, ours, "#splash img, #stage img"))
     samples["empty"].append(first_seen(browser, empty, ".prose"))
     samples["new_face"].append(new_face(faces))
     return samples
