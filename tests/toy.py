@@ -46,6 +46,9 @@ class Painter(Generator):
     def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         raise NotImplementedError  # one space, nothing to lift to
 
+    def entry_weights(self) -> dict[str, Tensor]:
+        return {"8.paint": self.patterns.flatten(1).T @ self.turn.T}
+
     def finish(self, state: State) -> Tensor:
         return state.x
 

@@ -21,7 +21,7 @@ from lelsd_core.evaluation.heldout import HeldOut, held_out
 from lelsd_core.evaluation.naming import name_ends
 from lelsd_core.evaluation.perceptual import SIDES
 from lelsd_core.generators.base import Generator
-from lelsd_core.segmenters import Segmenter, adapt, part_mask
+from lelsd_core.segmenters import Segmenter, adapt
 
 if TYPE_CHECKING:
     from lelsd_core.faces import FaceAligner
@@ -70,9 +70,7 @@ def calibrate(
     samples = held_out(generator, segmenter, seeds)
     if len(samples.codes) < 2:
         raise UserError("A range is found by what differs between samples; give at least two seeds.")
-    if not part_mask(samples.probabilities, segmenter.parts, direction.parts).any():
-        parts = " or ".join(direction.parts)
-        raise UserError(f"None of {len(samples.codes)} samples of {generator.name} shows {parts}; choose another part.")
+    samples.check_shows(direction.parts)
     unit = direction.facts.get("amounts", (0.0, MOST))[1] / MOST  # searches with larger amounts stretch all steps
     if not direction.local:
         effect = samples.effect(direction, 2 * STEP * unit, range_samples(generator))

@@ -17,6 +17,7 @@ from torch import Tensor
 import lelsd_core.seeds
 from lelsd_core.device import by_rows
 from lelsd_core.directions import Direction, edited_codes
+from lelsd_core.errors import UserError
 from lelsd_core.evaluation.identity import DlibRecogniser, load_recogniser
 from lelsd_core.evaluation.perceptual import PerceptualTarget, load_lpips
 from lelsd_core.generators.base import Generator
@@ -84,6 +85,12 @@ class HeldOut:
         self.pictures, self.probabilities = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
         self.keeping, self.kept = False, (None, {})  # see `moved`
         self.numbers = torch.empty(0, 0)  # that are measured on the first ones, once somebody asks; see `naming.motion`
+
+    def check_shows(self, parts: Sequence[str]) -> None:
+        """UserError if no sample shows any of the parts."""
+        if not part_mask(self.probabilities, self.segmenter.parts, parts).any():
+            shown, name = " or ".join(parts), self.generator.name
+            raise UserError(f"None of {len(self.codes)} samples of {name} shows {shown}; choose another part.")
 
     def render(self, edited: EditedCodes, probabilities: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, R, R) and part probabilities (B, P, h, w); local moves need those of the untouched ones."""

@@ -159,6 +159,13 @@ class Generator(nn.Module, ABC):
             if name not in self.layers:
                 raise UserError(unknown_name("layer", name, self.layers))
 
+    def entry_weights(self) -> Mapping[str, Tensor]:
+        """The weights (outputs, D) that layers read a code of W through, or of Z where there is no W, by layer.
+
+        Empty if the architecture does not tell.
+        """
+        return {}
+
     def tunable_parts(self) -> Mapping[str, TunablePart]:
         """Layers whose weights can be tuned to a person, by name; empty if the architecture does not support it."""
         return {}

@@ -92,6 +92,11 @@ class BigGAN(Generator):
     def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         return codes.repeat(1, len(self.spaces[1].slots))
 
+    def entry_weights(self) -> dict[str, Tensor]:
+        """The first matrix, and the conditional gains and biases of each block."""
+        blocks = [torch.cat([getattr(block, f"style{i}") for i in range(4)]) for block in self.blocks]
+        return dict(zip(self.layers, (self.first, *blocks), strict=True))
+
     def finish(self, state: State) -> Tensor:
         x = F.relu(scaled(state.x, self.gain[None], self.shift[None]))
         return F.conv2d(x, self.to_rgb, self.rgb_bias.to(x.dtype), padding=1).tanh().float()

@@ -78,6 +78,10 @@ class DCGAN(Generator):
     def lift_once(self, codes: Tensor, space: LatentSpace) -> Tensor:
         return F.pad(codes, (0, self.spaces[1].width - space.width))
 
+    def entry_weights(self) -> dict[str, Tensor]:
+        """The first transposed convolution, whose input is one pixel."""
+        return {next(iter(self.layers)): self.weight0.T}
+
     def finish(self, state: State) -> Tensor:
         return F.conv_transpose2d(state.x, self.to_rgb, stride=2, padding=1).tanh().float()
 

@@ -125,6 +125,14 @@ class StyleGenerator(Generator):
         ]
         return torch.cat(styles, dim=1)
 
+    def entry_weights(self) -> dict[str, Tensor]:
+        """The affine maps, but those of slots that are not moved, and of toRGB, which colours the whole picture."""
+        width, finest = self.space("W").width, self.spaces[-1]
+        affine = finest.split(self.lift_vectors(torch.eye(width, device=self.device), "W", finest.name))  # (D, C) each
+        read = [slot.movable and not slot.name.endswith("torgb") for slot in finest.slots]
+        own = {step.layer.name: [affine[i] for i in step.slots if read[i]] for step in self.steps}
+        return {name: torch.cat(weights, 1).T for name, weights in own.items() if weights}
+
     def slot_of(self, index: int, space: str) -> int:
         return self.rows[index] if space == "W+" else super().slot_of(index, space)
 
