@@ -31,15 +31,19 @@ LARGEST = 10_000  # bytes of a request: numbers of some sliders
 STATES = ("face", "group", "history")  # of `Now`, which the server keeps for a visitor
 SPLASH = """<style>
 #splash {{ position: fixed; inset: 0; z-index: 9999; overflow: hidden; background: #fafafa; color: #27272a;
-  font-family: ui-sans-serif, system-ui, sans-serif; }}
-#splash > * {{ max-width: 1400px; margin: 0 auto; padding: 0 16px; box-sizing: border-box; }}
-#splash h1 {{ font-size: 1.5rem; letter-spacing: -.02em; margin-top: 12px; }}
-#splash div {{ display: grid; justify-content: center; padding-top: 84px; }}
-#splash img {{ width: min(92vw, 42vh); aspect-ratio: 1; border-radius: 12px; }}
-@media (min-width: 800px) {{
-  #splash div {{ grid-template-columns: 3fr 6fr 4fr; gap: 16px; }}
-  #splash img {{ grid-column: 2; justify-self: center; width: min(100%, max(300px, 100vh - 376px)); }}
+  padding: 34px 32px; font-family: ui-sans-serif, system-ui, sans-serif; }}
+#splash > * {{ max-width: var(--wide, 100%); margin: 0 auto; box-sizing: border-box; }}
+#splash h1 {{ height: 139px; padding: 0 14px; font-size: 1.5rem; line-height: 31px; letter-spacing: -.02em; }}
+#splash div {{ display: grid; justify-items: center; }}
+#splash img {{ width: min(100%, 42vh); aspect-ratio: 1; border-radius: 12px 12px 0 0; }}
+@media (min-width: 1024px) {{
+  #splash {{ --wide: 960px; }}
+  #splash div {{ grid-template-columns: minmax(240px, 3fr) 6fr 4fr; gap: 16px; }}
+  #splash img {{ grid-column: 2; width: min(100%, max(300px, 100vh - 378px)); }}
 }}
+@media (min-width: 1280px) {{ #splash {{ --wide: 1216px; }} }}
+@media (min-width: 1536px) {{ #splash {{ --wide: 1336px; }} }}
+@media (max-width: 799px) {{ #splash h1 {{ height: 176px; font-size: 1.3rem; line-height: 27px; }} }}
 @media (prefers-color-scheme: dark) {{ #splash {{ background: #09090b; color: #f4f4f5; }} }}
 </style><div id="splash"><h1>{title}</h1><div><img src="{picture}" alt="A face before and after an edit"></div></div>"""
 
