@@ -5,7 +5,7 @@ held-out seeds --> codes --> both ends of the slider range --> pictures and mask
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -92,16 +92,28 @@ class HeldOut:
             shown, name = " or ".join(parts), self.generator.name
             raise UserError(f"None of {len(self.codes)} samples of {name} shows {shown}; choose another part.")
 
-    def render(self, edited: EditedCodes, probabilities: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 3, R, R) and part probabilities (B, P, h, w); local moves need those of the untouched ones."""
-        parts = self.segmenter.parts
+    def render(
+        self,
+        edited: EditedCodes,
+        probabilities: Tensor | None = None,
+        *,
+        segment: bool = True,
+        keep: Collection[str] = (),
+    ) -> tuple[Tensor, ...]:
+        """Pictures (B, 3, R, R), part probabilities (B, P, h, w) if wanted, and feature maps of some layers.
 
-        def render_batch(*rows: Tensor) -> tuple[Tensor, Tensor]:
+        Local moves need the part probabilities of the untouched pictures.
+        """
+        parts = self.segmenter.parts
+        kept = {*keep, *(self.segmenter.needs if segment else ())}
+
+        def render_batch(*rows: Tensor) -> tuple[Tensor, ...]:
             codes, *local, masks = rows
             each = EditedCodes(codes, tuple((place, c) for (place, _), c in zip(edited.local, local, strict=True)))
             patches = patches_of(self.generator, each, lambda p: p.mask(lambda chosen: part_mask(masks, parts, chosen)))
-            synthesis = self.generator.synthesize(codes, self.finest, keep=self.segmenter.needs, patches=patches)
-            return synthesis.image, segment_synthesis(self.segmenter, synthesis)
+            synthesis = self.generator.synthesize(codes, self.finest, keep=kept, patches=patches)
+            seen = (segment_synthesis(self.segmenter, synthesis),) if segment else ()
+            return synthesis.image, *seen, *map(synthesis.features, keep)
 
         local = [codes for _, codes in edited.local]
         before = edited.codes if probabilities is None else probabilities  # only local moves read it

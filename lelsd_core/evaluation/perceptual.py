@@ -10,6 +10,7 @@ a Perceptual Metric" (CVPR 2018); its heads, version 0.1, come with PyPI's lpips
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,8 +55,18 @@ class PerceptualTarget:
 
     def distance(self, picture: Tensor) -> Tensor:
         """LPIPS (B,) of pictures (B, 3, R, R) in [-1, 1] from the face, with its gradient."""
+        return sum(each.mean((1, 2, 3)) for each in self.maps(picture))
+
+    def maps(self, picture: Tensor) -> list[Tensor]:
+        """Where pictures differ: a map (B, 1, h, w) for each of the five layers; LPIPS is the sum of their means."""
         pairs = zip(self.network.lins, self.features(picture), self.face, strict=True)
-        return sum(head((features - face).square()).mean((1, 2, 3)) for head, features, face in pairs)
+        return [head((features - face).square()) for head, features, face in pairs]
+
+    def of(self, rows: Tensor | slice) -> PerceptualTarget:
+        """The target of some of the faces."""
+        chosen = copy(self)
+        chosen.face = [features[rows] for features in self.face]
+        return chosen
 
 
 @lru_cache(maxsize=2)
