@@ -24,7 +24,7 @@ from demo.lanes import Lane, SupersededError
 from demo.models import ModelManager
 from demo.running import Running
 from demo.views import PART, SWIPE, TITLES, WHOLE
-from demo.words import describe_edit, group_of, in_plain_words, percent_of, slider_properties
+from demo.words import describe_card, describe_edit, group_of, in_plain_words, percent_of, slider_properties
 from lelsd_core.directions import Direction
 from lelsd_core.editor import Editor, Locality, Session
 from lelsd_core.errors import UserError
@@ -36,7 +36,7 @@ EDITED = (*SHOWN, "meter", "history", "past", "undo", "redo", "cards", "kept", "
 LINE = 8  # visitors who search, or wait for it
 CHEAP = 64  # pixels of pictures up to which protection takes no time that anybody notices
 ALL, LAYERS = "all", ("coarse", "middle", "fine")  # layers that looks can act on
-CARD = ("cards", "group", "sliders", "card_title", "mute", "ends", "layers")  # what `open_card` changes
+CARD = ("cards", "group", "sliders", "card_title", "mute", "ends", "layers", "card_facts")  # what `open_card` changes
 
 
 class Callbacks:
@@ -51,6 +51,7 @@ class Callbacks:
     def __init__(self, manager: ModelManager, slider_count: int, max_bytes: int = MAX_BYTES) -> None:
         self.manager, self.slider_count, self.max_bytes = manager, slider_count, max_bytes
         self.inversions, self.searches = Running(), Running()
+        self.paused: dict[str, Any] = {}  # searches that were stopped, by visitor, the oldest first
         self.dressings, self.ends = Running(), Running()  # small pictures in the making
         self.pictures = Lane()  # slider events skip Gradio's queue; one at a time uses all cores
         self.searching = Lane(LINE)
@@ -233,6 +234,7 @@ class Callbacks:
             "mute": "Unmute" if group in face.muted else "Mute",
             "ends": gr.update(value=[], visible=False),
             "layers": self.layers_update(face, group),
+            "card_facts": describe_card([direction for direction in directions if group_of(direction) == group]),
         }
 
     def layers_update(self, face: Face, group: str) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -15,6 +16,7 @@ from demo.callbacks import CARD, LINE, Callbacks, part_names
 from demo.components import InlineImage, Updates, data_url, event
 from demo.edit_tab import HOUR
 from demo.face import Face, Now
+from demo.gpu import LentEditor
 from demo.keeping import file_of
 from demo.lanes import Ticket
 from demo.views import before_and_after
@@ -28,6 +30,7 @@ from demo.words import (
 )
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig, usual_preset
+from lelsd_core.discovery.search import Progress
 from lelsd_core.discovery.starts import NAMED
 from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError
@@ -42,15 +45,53 @@ STRIP_SIZE = 256  # pixels of each picture in a preview
 RECIPES = {"look": "Look", "shape": "Shape", "paper": "The paper's"}  # preset -> its words
 NO_START = "anything"  # for a search that starts anywhere
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
-STOPPED = "Stopped. If there is a direction already, name it and add it to your sliders; or start again."
+STOPPED = "Stopped. If there is a direction already, name it and add it to your sliders; or continue, or start again."
 DONE = "The search is done. Name the direction and add it to your sliders."
 MAX_COUNT = 4  # directions of a search
-SEARCH = ("status", "curve", "strip", "found", "start_search", "stop", "add")  # what `discover` changes
+SEARCH = (
+    "status",
+    "curve",
+    "strip",
+    "found",
+    "start_search",
+    "stop",
+    "continue_search",
+    "add",
+)  # what `run` changes
 ADDED = (  # what `add_slider` changes
     *(*CARD, "face", "found", "status", "tabs", "name", "cards", "kept", "query"),
-    *("start_search", "stop", "add", "saved_direction"),
+    *("start_search", "stop", "add", "saved_direction", "new_name", "history"),
 )
 RECIPE = ("recipe", "steps", "named_start")  # what `choose_recipe` changes
+
+
+@dataclass(eq=False)
+class Search:
+    """A search that can be stopped between two steps and continued later."""
+
+    generator: str
+    config: DiscoverConfig
+    results: Iterator[tuple[Progress, Session]]
+    seconds: float = 0.0  # that it has taken
+    average: float = 0.0  # of the latest scores
+    scores: list[tuple[int, float]] = field(default_factory=list)  # step and average
+    can_go_on: bool = False  # whether it has begun and is not done
+
+    def note(self, progress: Progress, seconds: float) -> None:
+        """Note what a step has reached, so many seconds after the start."""
+        self.average = 0.9 * self.average + 0.1 * progress.score if self.scores else progress.score
+        self.scores.append((progress.step, self.average))
+        self.seconds, self.can_go_on = seconds, progress.step < progress.total
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The scores so far."""
+        steps, scores = zip(*self.scores, strict=True) if self.scores else ((), ())
+        return pd.DataFrame({"step": np.array(steps, float), "score": np.array(scores, float)})
+
+    def suits(self, face: Face) -> bool:
+        """Whether its directions are of the model of a face."""
+        return face.session.generator == self.generator
 
 
 class DiscoverCallbacks:
@@ -104,55 +145,76 @@ class DiscoverCallbacks:
             count=count,
         )
         editor.segmenter.parts.channels(config.parts)  # checks the names, before anybody waits
-        running = self.callbacks.searches.start(
-            request.session_hash, lambda _: self.in_turn(request.session_hash, editor, face, config)
-        )
-        curve = pd.DataFrame({"step": [0.0], "score": [0.0]}).head(0)  # in each update: Gradio's plot fails without one
-        yield {"status": "Starting.", "found": (), "curve": curve} | buttons(searching=True)
+        self.callbacks.paused.pop(request.session_hash, None)
+        search = Search(editor.generator.name, config, editor.discover(face.session, config))
+        yield from self.run(request.session_hash, face, search)
+
+    def continue_search(self, request: gr.Request, face: Face) -> Iterator[Updates]:
+        """Go on with the search that was stopped last, where it was, on the face that is there now."""
+        search = self.callbacks.paused.pop(request.session_hash, None)
+        if search is None or not search.suits(face):
+            raise UserError("There is no search of this model to continue; press Start searching.")
+        self.check_room(face, search.config.count)
+        yield from self.run(request.session_hash, face, search)
+
+    def run(self, visitor: str, face: Face, search: Search) -> Iterator[Updates]:
+        """Run a search until it is done or stopped, after those of other visitors."""
+        running = self.callbacks.searches.start(visitor, lambda _: self.in_turn(visitor, face, search))
+        yield {"status": "Starting.", "found": (), "curve": search.curve} | buttons(searching=True, paused=False)
         found: tuple[Direction, ...] = ()
         try:
             for updates in running:
-                found, curve = updates.get("found", found), updates.get("curve", curve)
-                yield {"curve": curve} | updates
+                found = updates.get("found", found)
+                yield {"curve": search.curve} | updates  # in each update: Gradio's plot fails without one
         except Exception:
-            yield {"status": "The search ended with an error.", "curve": curve} | buttons(found=bool(found))
+            yield {"status": "The search ended with an error.", "curve": search.curve} | buttons(
+                found=bool(found), paused=False
+            )
             raise
-        ended = DONE if self.callbacks.searches.current(request.session_hash, running.id) else STOPPED
-        yield {"status": gr.skip() if found and ended is DONE else ended, "curve": curve} | buttons(found=bool(found))
+        done = self.callbacks.searches.current(visitor, running.id) is not None
+        goes_on = not done and search.can_go_on and not isinstance(self.callbacks.editor(face), LentEditor)
+        if goes_on:
+            self.pause(visitor, search)
+        status = gr.skip() if found and done else DONE if done else STOPPED
+        yield {"status": status, "curve": search.curve} | buttons(found=bool(found), paused=goes_on)
+
+    def pause(self, visitor: str, search: Search) -> None:
+        """Keep a search so that it can be continued; of many, the latest ones."""
+        self.callbacks.paused[visitor] = search
+        while len(self.callbacks.paused) > LINE:
+            self.callbacks.paused.pop(next(iter(self.callbacks.paused)), None)
 
     def check_room(self, face: Face, count: int = 1) -> None:
         """UserError if the page has no sliders left for so many new directions."""
         if len(face.session.directions) + count > (most := self.callbacks.slider_count):
-            raise UserError(
-                f"Not enough of the page's {most} sliders are free; remove some under *Directions as files*."
-            )
+            raise UserError(f"Not enough of the page's {most} sliders are free; remove some under *My sliders*.")
 
-    def in_turn(self, visitor: str, editor: Editor, face: Face, config: DiscoverConfig) -> Iterator[Updates]:
+    def in_turn(self, visitor: str, face: Face, search: Search) -> Iterator[Updates]:
         """Wait in line, then search."""
         with self.callbacks.searching.ticket(visitor) as ticket:
             for place, seconds in ticket.wait():
                 yield {"status": describe_place(place, seconds)}
-            yield from self.search(editor, face, config, ticket)
+            yield from self.search(face, search, ticket)
 
-    def search(self, editor: Editor, face: Face, config: DiscoverConfig, ticket: Ticket) -> Iterator[Updates]:
+    def search(self, face: Face, search: Search, ticket: Ticket) -> Iterator[Updates]:
         """The updates of a search; its ticket is told how long it is going to take."""
-        if config.start and not editor.measured:
+        config = search.config
+        if config.start and not self.callbacks.editor(face).measured:
             yield {"status": f"Looking at samples to learn what “{config.start[0]}” is; this takes a while once."}
-        start, updated, curve, average = time.perf_counter(), 0.0, [], None
-        for progress, result in editor.discover(face.session, config):
-            average = progress.score if average is None else 0.9 * average + 0.1 * progress.score
-            curve.append((progress.step, average))
+        updated, started = 0.0, time.perf_counter() - search.seconds
+        for progress, result in search.results:
             now = time.perf_counter()
-            ticket.seconds = seconds_left(progress, now - start)
+            search.note(progress, now - started)
+            ticket.seconds = seconds_left(progress, search.seconds)
             found = result.directions[-config.count :]
             if now - updated < INTERVAL and progress.step < progress.total:
                 yield {"found": found}
                 continue
             updated = now
+            session = face.session.with_directions(found)
             yield {
-                "status": describe_progress(progress, average, ticket.seconds),
-                "curve": pd.DataFrame(curve, columns=["step", "score"]),
-                "strip": self.strip(face.with_session(result), found),
+                "status": describe_progress(progress, search.average, ticket.seconds),
+                "strip": self.strip(face.with_session(session), session.directions[-config.count :]),
                 "found": found,
             }
 
@@ -209,14 +271,38 @@ class DiscoverCallbacks:
 
     def remove_direction(self, now: Now, saved_direction: str | None) -> Updates:
         """Remove a slider that was discovered or added here. UserError for one that ships."""
-        session, shipped = now.face.session, {each.name for each in self.callbacks.editor(now.face).directions}
-        present = session.directions
-        rest = tuple(direction for direction in present if direction.name != saved_direction)
-        if len(rest) == len(present) or saved_direction in shipped:
-            raise UserError("Choose one of the sliders that you discovered or added; those of the model stay.")
+        self.check_own(now.face, saved_direction)
+        session = now.face.session
+        rest = tuple(direction for direction in session.directions if direction.name != saved_direction)
         updates = self.with_session(now, replace(session, directions=rest), 0)
         names = gr.update(choices=[direction.name for direction in rest], value=None)
         return updates | {"saved_direction": names, "status": f"The slider “{saved_direction}” is removed."}
+
+    def rename_direction(self, now: Now, saved_direction: str | None, new_name: str) -> Updates:
+        """Give another name to a slider that was discovered or added here. UserError for one that ships."""
+        session, name = now.face.session, " ".join(new_name.split())[:MAX_NAME]
+        names = [each.name for each in session.directions]
+        self.check_own(now.face, saved_direction)
+        if not name or name in names:
+            raise UserError(f"“{name}” is taken; choose another name." if name else "Write the new name first.")
+        number = names.index(saved_direction)
+        new = replace(session.directions[number], name=name)
+        directions = (*session.directions[:number], new, *session.directions[number + 1 :])
+        history = now.history.renamed(saved_direction, name)
+        session = replace(session, directions=directions)
+        now = now._replace(face=now.face.with_session(session), history=history)
+        updates = self.with_session(now, session, number)
+        chosen = gr.update(choices=[each.name for each in directions], value=name)
+        updates |= {"history": history, "saved_direction": chosen, "new_name": ""}
+        return updates | {"status": f"The slider “{saved_direction}” is called “{name}” now."}
+
+    def check_own(self, face: Face, name: str | None) -> None:
+        """UserError unless a slider was discovered or added here."""
+        own = {each.name for each in face.session.directions} - {
+            each.name for each in self.callbacks.editor(face).directions
+        }
+        if name not in own:
+            raise UserError("Choose one of the sliders that you discovered or added; those of the model stay.")
 
     def save_direction(self, face: Face, found: tuple[Direction, ...], saved_direction: str | None) -> Updates:
         """The file of a direction of the face, or of the first one that a search has found, as a data URL."""
@@ -232,10 +318,12 @@ class DiscoverCallbacks:
         return {"saved_direction": gr.update(choices=[direction.name for direction in face.session.directions])}
 
 
-def buttons(*, searching: bool = False, found: bool = False) -> Updates:
-    """Which buttons can be pressed."""
+def buttons(*, searching: bool = False, found: bool = False, paused: bool | None = None) -> Updates:
+    """Which buttons can be pressed; None: whether there is a search to continue stays as it is."""
     start, stop = (gr.update(interactive=on) for on in (not searching, searching))
-    return {"start_search": start, "stop": stop, "add": gr.update(interactive=found and not searching)}
+    add = gr.update(interactive=found and not searching)
+    goes_on = {} if paused is None else {"continue_search": gr.update(interactive=paused)}
+    return {"start_search": start, "stop": stop, "add": add} | goes_on
 
 
 def has_named_starts(editor: Editor, recipe: str) -> bool:
@@ -262,9 +350,9 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any]) -> dict[str, Any]:
     discover, named = DiscoverCallbacks(callbacks), edit | components
     unqueued = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
     searching = {"concurrency_limit": LINE, "concurrency_id": "searching", "api_visibility": "private"}
-    components["start_search"].click(
-        **event(discover.discover, named, SEARCH), show_progress="hidden", trigger_mode="once", **searching
-    )
+    for name, begin in (("start_search", discover.discover), ("continue_search", discover.continue_search)):
+        begun = event(begin, named, SEARCH)
+        components[name].click(**begun, show_progress="hidden", trigger_mode="once", **searching)
     components["stop"].click(**event(discover.stop_search, named), **unqueued)
     components["parts"].change(**event(discover.choose_recipe, named, RECIPE), **unqueued)
     chosen = components["recipe"].input(lambda: True, None, components["recipe_chosen"], **unqueued)
@@ -278,6 +366,7 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any]) -> dict[str, Any]:
     )
     components["direction_file"].upload(**event(discover.load_direction, named, ADDED), **unqueued)
     components["saved_direction"].focus(**event(discover.list_directions, named, ["saved_direction"]), **unqueued)
+    components["rename_direction"].click(**event(discover.rename_direction, named, ADDED), **unqueued)
     components["remove_direction"].click(**event(discover.remove_direction, named, ADDED), **unqueued)
     made = components["save_direction"].click(**event(discover.save_direction, named, ["download_url"]), **unqueued)
     made.then(None, named["download_url"], None, js="(url) => window.lelsd.save(url)", **unqueued)
@@ -310,6 +399,7 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     with gr.Row():
         start = gr.Button("Start searching", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
+        goes_on = gr.Button("Continue", interactive=False, elem_id="continue", min_width=80)
     chosen = {
         "parts": parts,
         "recipe": recipe,
@@ -318,7 +408,7 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
         "search_seed": seed,
         "count": count,
     }
-    return chosen | {"start_search": start, "stop": stop}
+    return chosen | {"start_search": start, "stop": stop, "continue_search": goes_on}
 
 
 def search_results() -> dict[str, Any]:
@@ -335,11 +425,22 @@ def search_results() -> dict[str, Any]:
         example = "for example: red lips"
         name = gr.Textbox(label="Name", placeholder=example, max_length=MAX_NAME, elem_id="name", scale=2)
         add = gr.Button("Add to my sliders", variant="primary", interactive=False, elem_id="keep")
-    with gr.Accordion("Directions as files", open=False, elem_id="direction-files"), gr.Row():
-        label = "One of my sliders"
-        saved = gr.Dropdown([], label=label, elem_id="saved-direction", scale=2, allow_custom_value=False)
-        save = gr.Button("Save", elem_id="save-direction", min_width=80)
-        remove = gr.Button("Remove", elem_id="remove-direction", min_width=80)
-        load = gr.UploadButton("Add one from a file", file_types=[".safetensors"], elem_id="load-direction")
-    files = {"saved_direction": saved, "save_direction": save, "direction_file": load, "remove_direction": remove}
+    with gr.Accordion("My sliders: files and names", open=False, elem_id="direction-files"):
+        with gr.Row():
+            label = "One of my sliders"
+            saved = gr.Dropdown([], label=label, elem_id="saved-direction", scale=2, allow_custom_value=False)
+            save = gr.Button("Save", elem_id="save-direction", min_width=80)
+            remove = gr.Button("Remove", elem_id="remove-direction", min_width=80)
+            load = gr.UploadButton("Add one from a file", file_types=[".safetensors"], elem_id="load-direction")
+        with gr.Row(equal_height=False):
+            new = gr.Textbox(label="New name", max_length=MAX_NAME, elem_id="new-name", scale=2)
+            rename = gr.Button("Rename", elem_id="rename-direction", min_width=80)
+    files = {
+        "new_name": new,
+        "rename_direction": rename,
+        "saved_direction": saved,
+        "save_direction": save,
+        "direction_file": load,
+        "remove_direction": remove,
+    }
     return {"status": status, "strip": strip, "curve": curve, "name": name, "add": add} | files

@@ -115,15 +115,16 @@ def face_sources(callbacks: Callbacks, seed: int) -> dict[str, Any]:
         truncation = gr.Slider(
             0.2, 1.2, usual or 1.0, step=0.05, label="Truncation", info=info, visible=usual is not None, elem_id="psi"
         )
+        lock = gr.Checkbox(False, label="Keep my sliders", info="For each random face that I open.", elem_id="lock")
     sources = {"examples": examples, "random": random, "more_faces": more, "row": row}
-    return sources | {"seed": number, "truncation": truncation}
+    return sources | {"seed": number, "truncation": truncation, "lock": lock}
 
 
 def model_panel(manager: ModelManager) -> dict[str, Any]:
     """The model in use, and others that can be fetched and used."""
-    first, offered = manager.first, manager.offered()
+    first = manager.first
     with gr.Accordion(f"Model: {first}", open=False, elem_id="models") as panel:
-        model = gr.Dropdown(offered, value=first, label="Model", filterable=False, elem_id="model")
+        model = gr.Dropdown(manager.offered(), value=first, label="Model", filterable=False, elem_id="model")
         info = gr.Markdown(elem_id="about-model", elem_classes="caption")
         button = gr.Button("In use", interactive=False, elem_id="use-model")
     timer = gr.Timer(POLL, active=False)
@@ -208,6 +209,8 @@ def card_panel(callbacks: Callbacks, first: dict[str, Any]) -> dict[str, Any]:
         info = "Looks alone: coarse layers hold the shape of things, fine ones colour."
         choices = [(name.capitalize(), name) for name in (ALL, *LAYERS)]
         layers = gr.Radio(choices, value=ALL, label="Let them act on", info=info, visible=False, elem_id="layers")
+        with gr.Accordion("What was measured", open=False, elem_id="card-details"):
+            facts = gr.Markdown(first["card_facts"], elem_id="card-facts", elem_classes="caption")
     with gr.Accordion("Two sliders at once", open=False, elem_id="palette-panel") as palette_panel:
         with gr.Row():
             small = {"min_width": 110, "interactive": True}
@@ -218,4 +221,5 @@ def card_panel(callbacks: Callbacks, first: dict[str, Any]) -> dict[str, Any]:
     settle = gr.Button("Settle", visible="hidden", elem_id="settle")
     shown = {"recipes": recipes, "cards": cards, "card_title": title, "mute": mute, "reset_card": reset}
     palette = {"palette_panel": palette_panel, "palette_x": across, "palette_y": up, "palette": grid, "draw": draw}
+    shown["card_facts"] = facts
     return shown | {"sliders": sliders, "ends": ends, "settle": settle, "layers": layers} | palette

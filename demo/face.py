@@ -86,6 +86,14 @@ class History:
         steps = (*self.steps[: self.position + 1], Step(amounts, caption, picture))[-MOST_STEPS:]
         return History(steps, len(steps) - 1)
 
+    def renamed(self, name: str, new: str) -> History:
+        """The history with another name for a direction."""
+        steps = (
+            replace(step, amounts={new if each == name else each: amount for each, amount in step.amounts.items()})
+            for step in self.steps
+        )
+        return replace(self, steps=tuple(steps))
+
     def at(self, position: int) -> History:
         """The history with another step shown, the nearest that there is."""
         return replace(self, position=min(max(position, 0), len(self.steps) - 1))

@@ -115,13 +115,17 @@ class ModelManager:
             if name in self._states:
                 return self._states[name]
         generator_spec(name)
-        megabytes = sum(find_network(part).megabytes for part in missing(name))
+        megabytes = megabytes_of(name)
         size = f"; {megabytes:.0f} MB are to be fetched" if megabytes else ""
         return ModelState(name, "absent", f"{name} is not loaded{size}.")
 
-    def offered(self) -> list[str]:
-        """Names of the models that a visitor may choose: all, or, with a lent GPU, those that were to be loaded."""
-        return [state.name for state in self.states()] if self.lend else list(generator_names())
+    def offered(self) -> list[tuple[str, str]]:
+        """The models that a visitor may choose, all, or, with a lent GPU, those that were to be loaded.
+
+        Each with a line on what its pictures show, and its download, and its name.
+        """
+        names = [state.name for state in self.states()] if self.lend else generator_names()
+        return [(in_a_line(name), name) for name in names]
 
     def states(self) -> tuple[ModelState, ...]:
         """Progress of all models that were started, the first model first."""
@@ -243,6 +247,18 @@ def count_sliders(editor: Editor) -> str:
     """1 slider, 2 sliders."""
     count = len(editor.directions)
     return f"{count} slider{'' if count == 1 else 's'}"
+
+
+def megabytes_of(name: str) -> float:
+    """What is to be fetched before a model can be used."""
+    return sum(find_network(part).megabytes for part in missing(name))
+
+
+def in_a_line(name: str) -> str:
+    """A model's name, what its pictures show, and what is to be fetched."""
+    shows = generator_spec(name).about.rpartition(", ")[2].removeprefix(f"{name} ")
+    size = megabytes_of(name)
+    return f"{name}: {shows}" + (f", {size:.0f} MB to fetch" if size else "")
 
 
 def ready_message(editor: Editor) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from demo import keeping, views
-from demo.callbacks import EDITED, Callbacks, new_directions, part_names, recipe_pictures
+from demo.callbacks import CARD, EDITED, Callbacks, new_directions, part_names, recipe_pictures
 from demo.components import Updates
 from demo.face import Amounts, Display, Face, History, Now, moved
 from demo.gpu import LentEditor
@@ -36,21 +36,9 @@ NO_NUDGE = Nudge()
 ROW = 8  # random faces to choose from
 REFINED = ("rebuilt", "note", "inversion_facts", "refined")  # what `refine` changes
 NEW_FACE = (  # what the callbacks that open a face change
-    *(
-        *EDITED,
-        *REFINED,
-        "face",
-        "start",
-        "inversion",
-        "dressed",
-        "aligned_photo",
-        "display",
-        "seed",
-        "truncation",
-        "waiting",
-    ),
-    *("group", "sliders", "card_title", "mute", "ends", "layers", "recipes"),
-    *("photo_panel", "faces", "aligned", "nudges", "tune", "upload"),
+    *(*EDITED, *REFINED, *(name for name in CARD if name not in EDITED)),
+    *("face", "start", "inversion", "dressed", "aligned_photo", "display", "seed", "truncation", "waiting"),
+    *("recipes", "photo_panel", "faces", "aligned", "nudges", "tune", "upload"),
 )
 MODEL = ("model", "model_panel", "model_info", "model_button", "model_timer", "face", "sliders")  # `model_status`
 
@@ -70,7 +58,7 @@ class Opening:
         view = SWIPE if amounts else views.EDITED
         updates = self.face_of_seed(nobody, seed, None, Display(view, True, callbacks.protects), None, amounts)
         face, shown = updates["face"], updates["swipe" if amounts else "picture"]["value"]
-        same = ("face", "history", "group", "query", "meter", "note", "start", "card_title")
+        same = ("face", "history", "group", "query", "meter", "note", "start", "card_title", "card_facts")
         return {name: updates[name] for name in same} | {
             "swipe" if amounts else "picture": shown,
             "view_name": view,
@@ -235,24 +223,26 @@ class Opening:
         self.callbacks.close_small_pictures(request.session_hash)
         self.callbacks.inversions.close(request.session_hash)
         self.callbacks.searches.close(request.session_hash)
+        self.callbacks.paused.pop(request.session_hash, None)
 
     # ------------------------------------------------------------------------------------------ random faces
 
     def random_face(
-        self, request: gr.Request, face: Face, seed: float | None, truncation: float | None, display: Display
+        self, request: gr.Request, now: Now, seed: float | None, truncation: float | None, lock: bool
     ) -> Updates:
-        """Show the face of a seed, with all sliders at 0. UserError for what is no seed."""
+        """Show the face of a seed, with all sliders at 0 or locked where they are. UserError for what is no seed."""
         if (number := keeping.whole(seed)) is None:
             given = "nothing" if seed is None else f"{seed:g}" if isinstance(seed, float) else seed
             raise UserError(f"A seed is a whole number from 0 to {MAX_SEED}; this is {given}.")
         self.callbacks.inversions.close(request.session_hash)
-        return self.face_of_seed(request, number, truncation, display, face.session)
+        amounts = now.amounts if lock else None
+        return self.face_of_seed(request, number, truncation, now.display, now.face.session, amounts) | {"seed": number}
 
-    def random_clear_face(self, request: gr.Request, face: Face, truncation: float | None, display: Display) -> Updates:
+    def random_clear_face(self, request: gr.Request, now: Now, truncation: float | None, lock: bool) -> Updates:
         """Show a random frontal, well-lit face."""
         self.callbacks.inversions.close(request.session_hash)
-        seed = self.callbacks.editor(face).find_clear_seed(np.random.default_rng())
-        return self.random_face(request, face, seed, truncation, display) | {"seed": seed}
+        seed = self.callbacks.editor(now.face).find_clear_seed(np.random.default_rng())
+        return self.random_face(request, now, seed, truncation, lock)
 
     def row_of_faces(self, request: gr.Request, face: Face, truncation: float | None) -> Iterator[Updates]:
         """Random faces to choose from, as they are found."""
@@ -264,11 +254,10 @@ class Opening:
             yield {"row": gr.update(value=row, visible=True, selected_index=None)}
 
     def choose_random(
-        self, event: gr.SelectData, request: gr.Request, face: Face, truncation: float | None, display: Display
+        self, event: gr.SelectData, request: gr.Request, now: Now, truncation: float | None, lock: bool
     ) -> Updates:
         """Show one of the random faces."""
-        seed = int(event.value["caption"])
-        return self.random_face(request, face, seed, truncation, display) | {"seed": seed}
+        return self.random_face(request, now, int(event.value["caption"]), truncation, lock)
 
     def face_of_seed(
         self,
@@ -369,7 +358,8 @@ class Opening:
         editor, seed = manager.editor(model), opening_seed(model)
         first = Face(editor.random_face(seed))
         if face.detected is None:
-            updates = self.random_face(request, first, seed, None, display) | {"seed": seed}
+            self.callbacks.inversions.close(request.session_hash)
+            updates = self.face_of_seed(request, seed, None, display, first.session) | {"seed": seed}
         else:
             detected, options = editor.detect(face.detected.photo), InversionOptions(closeness=closeness)
             updates = self.open_detected(request, replace(first, detected=detected, options=options), display, {})

@@ -98,9 +98,25 @@ def describe_place(place: int, seconds: float) -> str:
     return f"{others} before yours; it starts in {time}."
 
 
+def describe_card(directions: Sequence[Direction]) -> str:
+    """What was measured of the sliders of a card, a line each."""
+    return "\n\n".join(f"**{in_plain_words(each.name)}** ({each.kind}): {describe_facts(each)}" for each in directions)
+
+
+def describe_facts(direction: Direction) -> str:
+    """The score of a direction with its interval, its area, gain and range; unknown ones are left out."""
+    text, parts = "", " and ".join(direction.parts)
+    if direction.score is not None:
+        interval = direction.facts.get("interval")
+        between = f" ({interval[0]:.0%} to {interval[1]:.0%}, 95 % interval)" if interval else ""
+        text = f"{direction.score:.0%}{between} of its change stays inside {parts}"
+        text += "" if direction.area is None else f", {direction.area:.1%} of the picture"
+        text += "" if direction.gain is None else f"; gain {direction.gain:.0f}"
+        text += ". "
+    low, high = direction.ends
+    return f"{text}Amounts go from {direction.low:.1f} ({low}) to {direction.high:.1f} ({high})."
+
+
 def describe_direction(direction: Direction) -> str:
     """That a direction is a slider now, and how local it is."""
-    return (
-        f"**{direction.name}** is now a slider on the Edit tab: {direction.score:.0%} of its change stays inside "
-        f"{' and '.join(direction.parts)}, which cover {direction.area:.1%} of the picture."
-    )
+    return f"**{direction.name}** is now a slider on the Edit tab. {describe_facts(direction)}"

@@ -77,6 +77,7 @@ class Visitor:
             "waiting": None,
             "truncation": None,
             "seed": 45,
+            "lock": False,
             "upload": None,
             "kept": None,
             "model": session.generator,

@@ -212,3 +212,57 @@ def test_a_direction_is_saved_and_added_again_as_a_file(visitor, editor, tmp_pat
     (tmp_path / "bad.safetensors").write_text("nothing")
     with pytest.raises(UserError, match=r"bad\.safetensors"):
         visitor.does(visitor.discovering.load_direction, direction_file=str(tmp_path / "bad.safetensors"))
+
+
+def test_a_stopped_search_goes_on_where_it_was(visitor):
+    whole = search(visitor, ["eyes"], 4)["found"][0].vector
+    visitor.values["found"] = ()
+    steps = visitor.steps(visitor.discovering.discover, parts=["eyes"], steps=4, search_seed=1)
+    while not visitor.found:
+        next(steps)
+    visitor.does(visitor.discovering.stop_search)
+    *_, last = steps
+    assert last["continue_search"]["interactive"]
+    assert len(last["curve"]) < 4, "it was stopped"
+    updates = visitor.does(visitor.discovering.continue_search)
+    assert list(updates["curve"]["step"]) == [1, 2, 3, 4]
+    assert visitor.found[0].vector.tolist() == whole.tolist()
+    assert not updates["continue_search"]["interactive"]
+    with pytest.raises(UserError, match="no search of this model to continue"):
+        visitor.does(visitor.discovering.continue_search)
+
+
+def test_a_new_search_and_a_closed_page_forget_the_stopped_one(visitor):
+    for forget in (lambda: search(visitor, ["mouth"], 1), lambda: visitor.opening.page_closed(visitor.request)):
+        visitor.values["found"] = ()
+        steps = visitor.steps(visitor.discovering.discover, parts=["eyes"], steps=4, search_seed=1)
+        while not visitor.found:
+            next(steps)
+        visitor.does(visitor.discovering.stop_search)
+        list(steps)
+        assert visitor.callbacks.paused
+        forget()
+        assert not visitor.callbacks.paused
+
+
+def test_of_many_stopped_searches_the_latest_are_kept(visitor, monkeypatch):
+    monkeypatch.setattr("demo.discover_tab.LINE", 2)
+    for name in "abc":
+        visitor.discovering.pause(name, name)
+    assert list(visitor.callbacks.paused) == ["b", "c"]
+
+
+def test_a_slider_gets_another_name_and_stays_where_it_is(visitor, editor, tmp_path):
+    direction = replace(editor.directions[0], vector=-editor.directions[0].vector, name="mine")
+    direction.save(tmp_path / "mine.safetensors")
+    visitor.does(visitor.discovering.load_direction, direction_file=str(tmp_path / "mine.safetensors"))
+    visitor.moves(mine=40)
+    updates = visitor.does(visitor.discovering.rename_direction, saved_direction="mine", new_name="  ours ")
+    assert visitor.face.session.directions[-1].name == "ours"
+    assert set(visitor.amounts) == {"ours"}
+    assert set(visitor.history.current) == {"ours"}
+    assert updates["kept"]["found"]
+    assert "**Ours**" in updates["card_facts"]
+    for name, new, message in (("ours", "smile", "is taken"), ("ours", " ", "Write the new"), ("smile", "x", "stay")):
+        with pytest.raises(UserError, match=message):
+            visitor.does(visitor.discovering.rename_direction, saved_direction=name, new_name=new)

@@ -276,3 +276,14 @@ def test_a_visit_with_hostile_values_opens_the_page(visitor):
     visitor.does(visitor.opening.page_opened)
     high = next(d.high for d in visitor.face.session.directions if d.name == "mouth")
     assert visitor.amounts in ({}, {"mouth": high})
+
+
+def test_locked_sliders_stay_for_the_next_random_face(visitor):
+    visitor.moves(smile=40)
+    before = visitor.amounts
+    visitor.does(visitor.opening.random_clear_face)
+    assert visitor.amounts == {}
+    visitor.moves(smile=40)
+    visitor.does(visitor.opening.random_clear_face, lock=True)
+    assert visitor.amounts == pytest.approx(before)
+    assert visitor.history.current == pytest.approx(before)
