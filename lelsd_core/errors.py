@@ -15,6 +15,10 @@ class UserError(ValueError):
     """An error that the user can fix; the page and the command line show its message without a traceback."""
 
 
+class RefusedError(ValueError):
+    """A file that is not read, or not used; the text says why, and goes on after "because"."""
+
+
 def check_folder(target: Path) -> None:
     """UserError if the folder that `target` would be written to does not exist."""
     if not target.resolve().parent.is_dir():
@@ -37,6 +41,29 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as problem:
         raise UserError(f"{os.fspath(path)} cannot be written: {problem.strerror or problem}.") from None
+
+
+@contextmanager
+def reading(name: str, expected: str) -> Iterator[None]:
+    """Turn every exception while a file is read into a UserError with its name and what was expected.
+
+    What other libraries say is left out: it speaks of their own functions, not of the file.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except RefusedError as problem:
+        raise UserError(f"{name} was refused because {problem}; {expected}.") from None
+    except KeyError as problem:
+        raise UserError(f"{name} is incomplete, {printable(problem.args[0])!r} is missing; {expected}.") from None
+    except Exception:  # a damaged file can break a reader anywhere
+        raise UserError(f"{name} is damaged, incomplete or foreign; {expected}.") from None
+
+
+def printable(text: object) -> str:
+    """The start of a text from a file, in one line and without control characters."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(text)[:60])
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import TypeVar
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from lelsd_core.errors import RefusedError
 
 EPS = 1e-5  # torch's default for BatchNorm2d, which all networks in this project use
 Module = TypeVar("Module", bound=nn.Module)
@@ -30,11 +33,11 @@ def fold(
 
     Raises:
         KeyError: a tensor is missing.
-        ValueError: the weight is not that of a 2D convolution.
+        RefusedError: the weight is not that of a 2D convolution.
     """
     weight, bias = tensors[f"{conv}.weight"].float(), tensors.get(f"{conv}.bias")
     if weight.ndim != 4:
-        raise ValueError(f"{conv}.weight has shape {tuple(weight.shape)}")
+        raise RefusedError(f"its tensor {conv}.weight has shape {tuple(weight.shape)}")
     if norm is not None:
         scale = tensors[f"{norm}.weight"].float() * (tensors[f"{norm}.running_var"].float() + EPS).rsqrt()
         shift = tensors[f"{norm}.bias"].float() - tensors[f"{norm}.running_mean"].float() * scale
@@ -69,6 +72,22 @@ class Normalise(nn.Module):
             image = nn.functional.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
         x = ((image + 1) / 2 - self.mean) / self.std
         return (x.flip(1) if self.flip else x).contiguous(memory_format=torch.channels_last)
+
+
+def run_on_shapes(network: Callable[[Tensor], Any], *size: int) -> Any:
+    """Run a network once with shapes only: tensors that do not fit together raise, at no cost in memory."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # loads a good part of torch; shipped files need it not
+
+    logging.getLogger(FakeTensorMode.__module__).disabled = True  # it writes a traceback before it raises
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        return network(torch.zeros(size))
+
+
+def owned(module: Module) -> Module:
+    """The module with copies of its tensors, made one by one: they outlive the file that they may be views of."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone()
+    return module
 
 
 def sharing(module: Module, **buffers: Tensor) -> Module:

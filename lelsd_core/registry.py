@@ -33,8 +33,9 @@ from lelsd_core.weights.checkpoints import (
     use_half,
     weights_file,
 )
+from lelsd_core.weights.classes import Choice
 from lelsd_core.weights.hub import Bar, ensure, fetch
-from lelsd_core.weights.safetensors import is_ours, load_tensors, read_safetensors
+from lelsd_core.weights.safetensors import is_safetensors, load_tensors, read_safetensors
 
 if TYPE_CHECKING:  # these load OpenCV, which a generator does not need
     from lelsd_core.editor import Editor
@@ -102,12 +103,21 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu",
     """
     file = find_weights("generator", name_or_path)
     build, is_shipped = (file.network.build, bool(file.network.shipped)) if file.network else ({}, False)
-    checkpoint, chosen = read_checkpoint(file.path), Options(**{**build, **options})
+    given = {name: value for name, value in options.items() if value is not None}
+    checkpoint, chosen = read_checkpoint(file.path), Options(**{**build, **given})
     generator = frozen(build_generator(checkpoint, chosen, known=is_shipped), device)
     if generator.device.type != "cpu":
         use_half(generator, dtype_on(generator.device, checkpoint.config, chosen.dtype))
     generator.name, generator.sha256 = file.name, file.sha256
     return generator
+
+
+def classes_of(name_or_path: str | Path) -> tuple[str, ...]:
+    """Names of a generator's classes, one of which is chosen when it is loaded; none if it has no classes.
+
+    Where the file knows no names, they are its numbers. Arguments and errors as for `load_generator`.
+    """
+    return read_checkpoint(find_weights("generator", name_or_path).path).classes
 
 
 def load_segmenter(
@@ -163,7 +173,7 @@ def load_inverter(
             raise UserError(f"{SEARCH!r} searches among a generator's own samples; give it a generator.")
         return SampleInverter(generator)
     file = find_weights("inverter", name_or_path, weights)
-    architecture = file.network.architecture if file.network else "encoder" if is_ours(file.path) else "e4e"
+    architecture = file.network.architecture if file.network else "encoder" if is_safetensors(file.path) else "e4e"
     return INVERTERS[architecture](file, generator, device)
 
 
@@ -204,6 +214,7 @@ def load_editor(
     directions: str | Path | None = None,
     segmenter: str | None = None,
     dtype: str = AUTO,
+    class_index: Choice | None = None,
 ) -> Editor:
     """Load a generator with everything that belongs to it, ready to edit.
 
@@ -215,7 +226,7 @@ def load_editor(
         directions: a folder, a file, or OWNER/NAME on the Hub; None = those that ship, are published, or were found
             on this machine.
         segmenter: name or file; None = the catalogue's for the generator.
-        dtype: see `weights.checkpoints.Options`.
+        dtype, class_index: see `weights.checkpoints.Options`.
 
     Raises:
         UserError: unknown name, a file that is damaged or cannot be had, directions of another generator, or no
@@ -234,7 +245,7 @@ def load_editor(
         generator = inverter.generator
         generator.name = name
     else:
-        generator = load_generator(name, device, dtype=dtype)
+        generator = load_generator(name, device, dtype=dtype, class_index=class_index)
         inverter = load_inverter(network.inverter or SEARCH, generator)
     segmenter = load_segmenter(segmenter, device, generator=generator)
     for direction in gallery.directions if gallery else ():  # before equal names get numbers

@@ -112,8 +112,25 @@ CALLS: dict[str, Callable[[Path], bytes]] = {
     "huge memo": lambda mark: b"\x80\x04Nr\xff\xff\xff\x7f.",
     "huge string": lambda mark: b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"x.",
     "huge frame": lambda mark: b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b".",
+    "huge bytearray": lambda mark: b"\x80\x05\x96" + struct.pack("<Q", 2**36) + b"x.",
+    "long line": lambda mark: b"\x80\x02c" + b"x" * 2**20,
+    "getattr of a module": lambda mark: b"\x80\x04cbuiltins\ngetattr\n(cos\n__dict__\nX\x06\0\0\0system\x86tR.",
+    "SETITEM on a function": lambda mark: b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nK\x01K\x02s.",
+    "APPEND to a function": lambda mark: b"\x80\x02ccollections\nOrderedDict\nK\x01a.",
+    "a stand-in is called": lambda mark: b"\x80\x02cos\nsystem\n)R(S'" + shell(mark).encode() + b"'\ntR.",
+    "a dtype is called": lambda mark: b"\x80\x02ctorch\nFloatStorage\n)R.",
+    "an array of objects": lambda mark: named("numpy", "ndarray", (2**40,)),
+    "a dtype of objects": lambda mark: named("numpy", "dtype", "O8", False, True),
+    "bytes by number": lambda mark: named("builtins", "bytes", 2**40),
+    "a range": lambda mark: named("builtins", "list", range(3)),
     "deep": lambda mark: b"\x80\x04" + b"]" * 200_000 + b"a" * 199_999 + b".",
 }
+
+
+BROKEN = (  # of these, the pickle itself cannot be followed to its end
+    *("nested legacy", "copyreg", "huge string", "huge frame", "huge bytearray", "long line"),
+    *("SETITEM on a function", "APPEND to a function"),
+)
 
 
 def as_torch_zip(payload: bytes) -> bytes:

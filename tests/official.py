@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lelsd_core.weights.layouts import find_network
+from lelsd_core.weights.pickles import read_pickled
 from tests.data.golden import golden
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -121,21 +123,36 @@ def stylegan3(_: Path) -> Path:
     return GOLDEN / "nv3t_64.pkl"
 
 
-def nvidia(path: Path, tensors: dict[str, Tensor], attributes: dict[str, dict[str, Any]]) -> Path:
-    """A .pkl as NVIDIA's code writes it: modules as persistent objects, by the names that code has."""
+def nvidia(
+    path: Path,
+    tensors: dict[str, Tensor],
+    attributes: dict[str, dict[str, Any]],
+    *,
+    beside: dict[str, Any] | None = None,
+    protocol: int = 4,
+) -> Path:
+    """A .pkl as NVIDIA's code writes it: modules as persistent objects, by the names that code has.
+
+    `beside`: other entries than the G_ema.
+    """
     home = ModuleType("torch_utils.persistence")
     home._reconstruct_persistent_obj = Module  # pickled by reference, and the reference is what the format is
     before = Module.__module__, Module.__qualname__
     Module.__module__, Module.__qualname__ = home.__name__, "_reconstruct_persistent_obj"
     sys.modules["torch_utils"], sys.modules[home.__name__] = ModuleType("torch_utils"), home
     try:
-        path.write_bytes(
-            pickle.dumps({"G": None, "D": None, "G_ema": Module.tree(tensors, attributes, "")}, protocol=4)
-        )
+        content = {**(beside or {"G": None, "D": None}), "G_ema": Module.tree(tensors, attributes, "")}
+        path.write_bytes(pickle.dumps(content, protocol))
     finally:
         del sys.modules["torch_utils"], sys.modules[home.__name__]
         Module.__module__, Module.__qualname__ = before
     return path
+
+
+def record(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """Tensors and attributes of the G_ema in an NVIDIA .pkl."""
+    found = find_network(read_pickled(path), ["mapping.w_avg"])
+    return found.tensors, dict(found.attributes)
 
 
 class Module:

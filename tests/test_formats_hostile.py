@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 
 from lelsd_core import load_generator
 from lelsd_core.__main__ import main
+from lelsd_core.weights.checkpoints import read_checkpoint
 from lelsd_core.weights.safetensors import read_safetensors
 from tests import official
-from tests.hostile import BOMBS, CALLS, CONTAINERS, as_torch_legacy, named, refusal
+from tests.hostile import BOMBS, BROKEN, CALLS, CONTAINERS, as_torch_legacy, named, refusal
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -44,12 +45,34 @@ def test_tensorflow_networks_are_named(tmp_path: Path) -> None:
     assert "TensorFlow" in refusal(path)
 
 
-def test_a_hidden_call_behind_a_real_network_is_not_run(tmp_path: Path) -> None:
-    mark, path = tmp_path / "ran", tmp_path / "model.pkl"
-    real = official.stylegan2(tmp_path).read_bytes()
-    path.write_bytes(CALLS["os.system"](mark)[:-1] + b"0" + real[2:])
-    refusal(path)
+@pytest.mark.parametrize("name", CALLS)
+def test_hostile_objects_beside_a_network_are_inert(name: str, tmp_path: Path) -> None:
+    """A real file's pickle goes on with one of `CALLS`, and drops what that makes; some make no object at all."""
+    mark, keep, path = tmp_path / "ran", tmp_path / "keep" / "file", tmp_path / "model.pkl"
+    keep.parent.mkdir()
+    keep.touch()
+    real = official.stylegan2(tmp_path)
+    path.write_bytes(real.read_bytes()[:-1] + CALLS[name](mark)[:-1] + b"0.")
+    before = set(sys.modules)
+    if name in BROKEN:
+        refusal(path)
+    else:
+        assert read_checkpoint(path).fingerprint == read_checkpoint(real).fingerprint
     assert not mark.exists()
+    assert keep.exists()
+    assert not {"antigravity", "webbrowser", "runpy"} & (set(sys.modules) - before)
+
+
+def test_modules_that_hold_each_other_end(tmp_path: Path) -> None:
+    """32 levels, each with its next level twice: 2³² modules, if they were walked one by one; and a circle."""
+    inner: dict[str, object] = {"_parameters": {}, "_buffers": {}, "_modules": {}}
+    for _ in range(32):
+        inner = {"_parameters": {}, "_buffers": {}, "_modules": {"a": inner, "b": inner}}
+    circle: dict[str, object] = {"_parameters": {}, "_buffers": {}}
+    circle["_modules"] = {"a": circle}
+    for content in (inner, circle):
+        torch.save(content, tmp_path / "x.pt")
+        assert "more than 5000 modules" in refusal(tmp_path / "x.pt")
 
 
 def test_a_real_networks_own_source_code_is_not_run(tmp_path: Path) -> None:
@@ -89,7 +112,7 @@ def test_compressed_archives_are_refused(tmp_path: Path) -> None:
 def test_script_archives_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "script.pt"
     torch.jit.save(torch.jit.script(torch.nn.ReLU()), str(path))
-    assert "not of weights" in refusal(path)
+    assert "TorchScript program, not weights" in refusal(path)
 
 
 @pytest.mark.parametrize("length", [2**63, 10**9, 2**22 + 1])
@@ -132,7 +155,7 @@ def test_refusing_a_bomb_takes_little_memory(tmp_path: Path) -> None:
     """Peak memory of a fresh process that is offered each bomb, over one that is not."""
     for name, content in BOMBS.items():
         (tmp_path / f"{name}.pt").write_bytes(as_torch_legacy(content))
-    for name in ("huge memo", "huge string", "huge frame"):
+    for name in ("huge memo", "huge string", "huge frame", "huge bytearray", "bytes by number", "an array of objects"):
         (tmp_path / f"{name}.pkl").write_bytes(CALLS[name](tmp_path / "ran"))
     code = """
 import resource, sys

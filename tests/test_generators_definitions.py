@@ -17,18 +17,12 @@ from lelsd_core import UserError, load_generator
 from lelsd_core.generators import DCGAN
 from lelsd_core.generators.biggan import statistic
 from lelsd_core.generators.stylegan1 import StyleGAN1
-from lelsd_core.weights.classes import class_number, class_weights
-from lelsd_core.weights.nvidia import read_nvidia
+from lelsd_core.weights.classes import class_names, class_number, class_weights
 from tests import official
 from tests.bench.generators import passes, random_stylegan2
 
 Record = tuple[dict[str, Tensor], dict[str, dict[str, Any]]]
-
-
-def record(path: Path) -> Record:
-    """Tensors and attributes of an NVIDIA .pkl."""
-    with open(path, "rb") as file:
-        return read_nvidia(file, path.stat().st_size)
+IMAGENET = class_names(1000, {})
 
 
 def close(ours: Tensor, theirs: Tensor) -> None:
@@ -45,7 +39,7 @@ def test_styles_on_activations_equal_styles_on_weights() -> None:
 
 
 def test_clamped_networks_are_clamped(tmp_path: Path) -> None:
-    tensors, attributes = record(official.stylegan2(tmp_path))
+    tensors, attributes = official.record(official.stylegan2(tmp_path))
     attributes["synthesis.b4.conv1"]["conv_clamp"] = 0.5
     clamped = load_generator(official.nvidia(tmp_path / "clamped.pkl", tensors, attributes))
     made = clamped.synthesize(clamped.sample([0]), "Z", keep=clamped.layers)
@@ -53,7 +47,7 @@ def test_clamped_networks_are_clamped(tmp_path: Path) -> None:
 
 
 def test_other_kinds_of_stylegan2_are_named(tmp_path: Path) -> None:
-    tensors, attributes = record(official.stylegan2(tmp_path))
+    tensors, attributes = official.record(official.stylegan2(tmp_path))
     attributes["synthesis.b4"]["architecture"] = "resnet"
     with pytest.raises(UserError, match="'resnet' kind"):
         load_generator(official.nvidia(tmp_path / "resnet.pkl", tensors, attributes))
@@ -61,7 +55,7 @@ def test_other_kinds_of_stylegan2_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["nv2_64", "nv3t_64"])
 def test_a_class_is_chosen_when_a_conditional_network_is_loaded(case: str, tmp_path: Path) -> None:
-    tensors, attributes = record(official.GOLDEN / f"{case}.pkl")
+    tensors, attributes = official.record(official.GOLDEN / f"{case}.pkl")
     generator = torch.Generator().manual_seed(0)
     tensors["mapping.embed.weight"] = torch.randn(64, 5, generator=generator)
     tensors["mapping.embed.bias"] = torch.randn(64, generator=generator)
@@ -163,7 +157,7 @@ def rotation_equivariant(tensors: dict[str, Tensor], attributes: dict[str, dict[
 
 @pytest.mark.parametrize("kind", ["t", "r", "turned"])
 def test_stylegan3_equals_its_definition(kind: str, tmp_path: Path) -> None:
-    tensors, attributes = record(official.stylegan3(tmp_path))
+    tensors, attributes = official.record(official.stylegan3(tmp_path))
     if kind == "r":
         tensors, attributes = rotation_equivariant(tensors, attributes)
     if kind == "turned":
@@ -337,18 +331,18 @@ def test_the_shipped_dcgan_renders_faces_of_64_pixels() -> None:
 
 
 def test_classes_have_imagenets_names_where_there_are_a_thousand() -> None:
-    assert class_number("golden retriever", 1000, {}) == 207
-    assert class_number("Golden Retriever", 1000, {}) == 207
-    assert class_number("1", 1000, {}) == 1
-    assert class_number("dog", 3, {"0": "cat", "2": "dog"}) == 2
+    assert class_number("golden retriever", IMAGENET) == 207
+    assert class_number("Golden Retriever", IMAGENET) == 207
+    assert class_number("1", IMAGENET) == 1
+    assert class_number("dog", class_names(3, {"0": "cat", "2": "dog"})) == 2
     with pytest.raises(UserError, match="golden retriever"):
-        class_number("goldn retriever", 1000, {})
+        class_number("goldn retriever", IMAGENET)
 
 
 def test_shares_of_classes_sum_to_one() -> None:
-    weights = class_weights({"tench": 1, 207: 3}, 1000, {})
+    weights = class_weights({"tench": 1, 207: 3}, IMAGENET)
     assert weights[0] == 0.25
     assert weights[207] == 0.75
     assert weights.sum() == 1
     with pytest.raises(UserError, match="must be positive"):
-        class_weights({1: -1.0}, 10, {})
+        class_weights({1: -1.0}, class_names(10, {}))

@@ -92,7 +92,7 @@ def load_networks(
     segmenter = load_segmenter(name, device, weights=options.segmenter_weights)
     config = spec.discover.with_values(**given)
     segmenter.parts.channels(config.parts)
-    generator = load_generator(options.generator, device)
+    generator = load_generator(options.generator, device, class_index=options.class_index)
     preset = options.preset or usual_preset(config.parts, spec.shaped)
     if not options.preset and given.keys() & {"local", "around", "box", "start"}:
         preset = "shape"

@@ -103,7 +103,8 @@ class PhotoEditor:
         device: str,
     ) -> None:
         self.options, self.inversion, self.amounts, self.layers = options, inversion, amounts, layers
-        networks = {"directions": options.directions, "segmenter": options.segmenter}
+        names = ("directions", "segmenter", "class_index")
+        networks = {name: getattr(options, name) for name in names}
         self.editor = load_editor(options.generator, device, **networks)
         self.editor.check(inversion)
         self.editor.check_edit(amounts | ({options.strip: 1.0} if options.strip else {}), layers)

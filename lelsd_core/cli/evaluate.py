@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     columns = "direction    part          score 95 % interval   area   gain    low   high        change         LPIPS"
     print(f"{columns}  kind, what moves in %")
     rows, result = [], {}
-    build = partial(evaluator, options.generator, segmenter, full, ())
+    build = partial(evaluator, options.generator, options.class_index, segmenter, full, ())
     for row in spread(build, directions, workers=options.workers, device=device):
         rows.append(checked(row))
         print(
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if full:
         print("\n".join(["", *figures(directions, rows), "", *independence_table(rows)]))
     if photos:
-        build = partial(evaluator, options.generator, segmenter, True, photos)
+        build = partial(evaluator, options.generator, options.class_index, segmenter, True, photos)
         photo_rows = [checked(row) for row in spread(build, directions, workers=options.workers, device=device)]
         print("\n".join(["", f"On {len(photos)} photos:", "", *on_photos(rows, photo_rows)]))
         result["photos"] = [asdict(row) for row in photo_rows]
@@ -83,18 +83,20 @@ def in_words(row: Row) -> str:
     return f" {row.about} {low:+.1f} {high:+.1f}"
 
 
-def evaluator(generator: str, segmenter: str, identity: bool, photos: Sequence[Path], device: str) -> Evaluator:
+def evaluator(
+    generator: str, class_index: str | None, segmenter: str, identity: bool, photos: Sequence[Path], device: str
+) -> Evaluator:
     """Load the networks by name, for evaluating one direction after another, on samples or on photos.
 
     UserError for a file that is no photo, or without a face.
     """
     if photos:
-        editor = load_editor(generator, device, segmenter=segmenter)
+        editor = load_editor(generator, device, segmenter=segmenter, class_index=class_index)
         sessions = [editor.open(photo) for photo in photos]
         codes = torch.cat([session.codes for session in sessions]).float()
         samples = HeldOut(editor.generator, editor.segmenter, sessions[0].space, codes)
         return Evaluator(editor.generator, editor.segmenter, (), editor.aligner, identity=identity, samples=samples)
-    network, spec = load_generator(generator, device), spec_of(generator)
+    network, spec = load_generator(generator, device, class_index=class_index), spec_of(generator)
     aligner = load_aligner(build_frame(spec, network.resolution)) if spec.shows_faces else None
     seeds, parts = (
         held_out_seeds(network, FULL if identity else LARGE_SAMPLES),

@@ -54,6 +54,7 @@ examples:
   %(prog)s fetch ffhq-1024
   %(prog)s verify
   %(prog)s convert stylegan2-ffhq-config-f.pt ffhq-1024.safetensors
+  %(prog)s convert biggan-deep-256/ dogs.safetensors --class 207
   %(prog)s push-directions me/my-directions --dry-run
 """
 BENCH = """Time this machine against floors measured in the same run; the ratios are what counts.
@@ -75,9 +76,16 @@ examples:
 
 
 def add_networks(parser: argparse.ArgumentParser, default: str | None = GENERATOR, shown: str = GENERATOR) -> None:
-    """Add --generator and --segmenter; `shown` is the default that the help names."""
+    """Add --generator, --segmenter and --class; `shown` is the default that the help names."""
     parser.add_argument("--generator", default=default, help=f"registry name, file or folder [{shown}]")
     parser.add_argument("--segmenter", help="name, or a file of any kind [the generator's own]")
+    add_class(parser)
+
+
+def add_class(parser: argparse.ArgumentParser) -> None:
+    """Add --class."""
+    about = "of a generator with classes: a number or a name [the one that its file keeps]"
+    parser.add_argument("--class", dest="class_index", metavar="CLASS", help=about)
 
 
 def add_batch(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +154,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     names = "fetch, verify: names of networks; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub"
     add("action", help="list, fetch, verify, convert or push-directions")
     add("names", nargs="*", metavar="NAME", help=names)
+    add_class(parser)
     add("--only", action="store_true", help="fetch: the named files, without what belongs to them")
     add("--generator", default=GENERATOR, help="push-directions: whose directions [%(default)s]")
     add("--directions", help="push-directions: folder with them [the generator's own]")

@@ -36,7 +36,7 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
     source = weights_file(original)
     if target.exists() and target.samefile(source):
         raise UserError(f"{target.name} would overwrite itself; choose another name.")
-    facts = convert_checkpoint(source, target, sha256_of(source))
+    facts = convert_checkpoint(source, target, sha256_of(source), options.class_index)
     print(f"{target}: {facts['architecture']}, {facts['resolution']} pixels, from {facts['source']}.")
     return {"out": str(target), "sha256": sha256_of(target), **facts}
 

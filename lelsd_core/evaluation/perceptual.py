@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lelsd_core.errors import UserError
-from lelsd_core.weights.layouts import state_dict_of
-from lelsd_core.weights.torchfile import as_user_error, is_torch_file, read_torch
+from lelsd_core.errors import UserError, reading
+from lelsd_core.weights.layouts import weights_of
+from lelsd_core.weights.pickles import read_pickled
+from lelsd_core.weights.safetensors import is_safetensors
 
 if TYPE_CHECKING:
     from lpips import LPIPS
@@ -83,18 +84,19 @@ def load_lpips(backbone: Path, device: str | torch.device = "cpu") -> LPIPS:
     """
     import lpips  # slow to import
 
-    with as_user_error(backbone.name, EXPECTED), open(backbone, "rb") as file:
-        if is_torch_file(file.read(512)):
-            tensors = state_dict_of(read_torch(file, backbone.stat().st_size, mapped=backbone))[0]
-        else:
-            tensors = load_file(backbone)
+    with reading(backbone.name, EXPECTED):
+        tensors = load_file(backbone) if is_safetensors(backbone) else weights_of(read_pickled(backbone)).tensors
         tensors = {name: tensor.float().clone() for name, tensor in tensors.items() if name.startswith(FEATURES)}
     kind = "vgg" if sum(tensor.ndim == 4 for tensor in tensors.values()) == 13 else "alex"
     with warnings.catch_warnings(), torch.device("meta"):  # the weights are loaded below
         warnings.simplefilter("ignore")  # torchvision's, about deprecated arguments that lpips uses
         network = lpips.LPIPS(net=kind, pnet_rand=True, pretrained=False, verbose=False)
     heads = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{kind}.pth"
-    network.load_state_dict(torch.load(heads, map_location="cpu", weights_only=True), strict=False, assign=True)
+    network.load_state_dict(
+        {name: tensor.clone() for name, tensor in weights_of(read_pickled(heads)).tensors.items()},
+        strict=False,
+        assign=True,
+    )
     try:
         convolutions = {name: tensors[FEATURES + name.split(".", 1)[1]] for name in network.net.state_dict()}
         network.net.load_state_dict(convolutions, assign=True)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.errors import RefusedError, UserError, unknown_name
 from lelsd_core.latents import LatentSpace
 
 LARGEST = 4096  # pixels: files that declare more are refused
@@ -97,6 +97,7 @@ class Generator(nn.Module, ABC):
         fingerprint: of the weights, the same from any file, see `weights.checkpoints.Checkpoint`; "" if there is none.
         sha256: of the file, by which older directions name their generator; "" if there is none.
         relatives: both of other generators whose codes and directions it shares: its base, and earlier files of it.
+        classes: names of its classes, of which one was chosen; numbers where its file has no names; () if it has none.
         resolution: picture size in pixels.
         spaces: latent spaces, coarse to fine; the last one feeds the steps.
         layers: feature maps by name, in synthesis order.
@@ -110,6 +111,7 @@ class Generator(nn.Module, ABC):
     fingerprint: str = ""
     sha256: str = ""
     relatives: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
     resolution: int
     spaces: tuple[LatentSpace, ...]
     layers: Mapping[str, Layer]
@@ -366,10 +368,10 @@ def patched(layer: Layer, state: State, patches: Sequence[Patch]) -> State:
 
 
 def check_sizes(sizes: Iterable[int]) -> None:
-    """ValueError for layer sizes, in pixels, outside 1 to `LARGEST`, before memory is allocated for them."""
+    """RefusedError for layer sizes, in pixels, outside 1 to `LARGEST`, before memory is allocated for them."""
     for size in sizes:
         if not 1 <= size <= LARGEST:
-            raise ValueError(f"a layer would be {size} pixels across; 1 to {LARGEST} can be")
+            raise RefusedError(f"a layer would be {size} pixels across; 1 to {LARGEST} can be")
 
 
 def normal_rows(seeds: Sequence[int], width: int) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lelsd_core.device import placed_like
+from lelsd_core.errors import RefusedError
 from lelsd_core.generators.base import Generator, normal_rows
 from lelsd_core.latents import LatentSpace, Slot
 
@@ -36,6 +37,8 @@ class MappingNetwork(nn.Module):
     def __init__(self, weights: Mapping[str, Tensor], rate: float, label: Tensor | None = None) -> None:
         super().__init__()
         self.depth = next(i for i in count() if f"fc{i}.weight" not in weights)
+        if not self.depth:
+            raise RefusedError("it lacks its mapping network")
         for i in range(self.depth):
             weight, bias = weights[f"fc{i}.weight"].float(), weights[f"fc{i}.bias"].float()
             weight, bias = weight * (SQRT2 * rate / weight.shape[1] ** 0.5), bias * (SQRT2 * rate)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lelsd_core.errors import RefusedError
 from lelsd_core.generators.base import Layer, State, Step, below, channels_last, check_sizes, per_channel, scaled
 from lelsd_core.generators.style import SLOPE, SQRT2, MappingNetwork, StyleGenerator, fixed_noise
 from lelsd_core.networks import sharing
@@ -52,6 +53,7 @@ class StyleGAN2(StyleGenerator):
         unsorted = {prefix.removeprefix("synthesis.b"): below(weights, prefix) for prefix in prefixes}
         parts = {name: unsorted[name] for name in sorted(unsorted, key=lambda name: (size_of(name), name))}
         check_sizes(size_of(name) for name in parts)
+        check_parts(parts, weights["synthesis.b4.const"])
         rows = [0]  # of W+ that each part reads: a toRGB shares its row with the convolution after it
         for name in parts:
             rows.append(rows[-1] + (not name.endswith("torgb")))
@@ -109,6 +111,23 @@ class StyleGAN2(StyleGenerator):
         twin.parts = nn.ModuleDict({**self.parts, **{key(name): part for name, part in parts.items()}})
         twin._lay_out()
         return twin
+
+
+def check_parts(parts: Mapping[str, Mapping[str, Tensor]], const: Tensor) -> None:
+    """RefusedError unless all layers are there, and pictures are square and have three channels."""
+    largest, layers = max(map(size_of, parts)), ["4.conv1", "4.torgb"]
+    for power in range(3, largest.bit_length()):
+        layers += [f"{2**power}.{name}" for name in ("conv0", "conv1", "torgb")]
+    missing = [name for name in layers if name not in parts]
+    for name in parts:
+        needed = ("weight", "bias", "affine.bias", *["noise_strength"] * (not name.endswith("torgb")))
+        missing += [f"{name}.{tensor}" for tensor in needed if tensor not in parts[name]]
+    if missing:
+        raise RefusedError(f"it lacks {', '.join(missing[:6])} among its layers up to {largest} pixels")
+    if const.shape[-2] != const.shape[-1]:
+        raise RefusedError(f"its pictures are not square: they grow from {const.shape[-2]} × {const.shape[-1]} pixels")
+    if (channels := len(parts["4.torgb"]["weight"])) != 3:
+        raise RefusedError(f"the number of its pictures' channels is {channels}, not 3 for red, green and blue")
 
 
 class StyledConv(nn.Module):

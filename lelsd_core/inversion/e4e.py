@@ -10,7 +10,6 @@ Each BatchNorm after a convolution is folded into it; the one before a padded co
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lelsd_core.errors import RefusedError, printable, reading
 from lelsd_core.generators import Generator
-from lelsd_core.networks import EPS, fold
+from lelsd_core.generators.base import below
+from lelsd_core.networks import EPS, fold, owned, run_on_shapes
 from lelsd_core.weights.checkpoints import Options, build_generator, to_checkpoint
-from lelsd_core.weights.layouts import Extra, describe_foreign, describe_start, state_dict_of
-from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch, run_on_shapes
+from lelsd_core.weights.layouts import describe_foreign, fields_of, find_network
+from lelsd_core.weights.pickles import read_pickled
 
 UNITS = (3, 4, 14, 3)  # residual units of each stage; the first unit of a stage halves the size
 TAPPED = (6, 20, 23)  # units whose outputs the styles read
@@ -32,20 +33,17 @@ Tensors = dict[str, Tensor]
 
 
 class E4EEncoder(nn.Module):
-    """Encoder4Editing with all offsets.
-
-    `tensors` is the state dict below "encoder."; most are removed from it, so that they are not held twice.
-    """
+    """Encoder4Editing with all offsets, from the state dict below "encoder."."""
 
     def __init__(self, tensors: Tensors) -> None:
         super().__init__()
         self.input = fold(tensors, "input_layer.0", "input_layer.1")
         self.register_buffer("input_slope", tensors["input_layer.2.weight"].float())
         strides = [stride for count in UNITS for stride in (2, *[1] * (count - 1))]
-        self.body = nn.ModuleList(Unit(pop_tensors(tensors, f"body.{i}"), stride) for i, stride in enumerate(strides))
+        self.body = nn.ModuleList(Unit(below(tensors, f"body.{i}"), stride) for i, stride in enumerate(strides))
         self.lateral = nn.ModuleList(fold(tensors, f"latlayer{i}") for i in (1, 2))
         count = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("styles."))
-        self.styles = nn.ModuleList(Style(pop_tensors(tensors, f"styles.{i}")) for i in range(count))
+        self.styles = nn.ModuleList(Style(below(tensors, f"styles.{i}")) for i in range(count))
 
     def forward(self, view: Tensor) -> Tensor:
         """(B, 3, h, w) in [-1, 1] → (B, L, 512), offsets from the mean W."""
@@ -115,12 +113,6 @@ class Style(nn.Module):
         return F.linear(x.flatten(1), self.weight, self.bias)
 
 
-def pop_tensors(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors below a prefix, without the prefix; they are removed from `tensors`."""
-    names = [name for name in tensors if name.startswith(f"{prefix}.")]
-    return {name[len(prefix) + 1 :]: tensors.pop(name) for name in names}
-
-
 EXPECTED = "an e4e file was expected, such as e4e_ffhq_encode.pt"
 SQUARE, CAR = (256, 256), (192, 256)  # height and width of the pictures that the encoders were trained with
 CAR_ROWS = 16  # rows of W+ in the published encoder for cars, should its file not say what it was trained with
@@ -142,34 +134,24 @@ def read_e4e(path: Path, *, generator: bool = True) -> E4EFile:
     Raises:
         UserError: damaged, foreign, another kind of encoder, or tensors that do not fit together.
     """
-    with as_user_error(path.name, EXPECTED):
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            start = file.read(512)
-            if not is_torch_file(start):
-                raise RefusedError(f"it is {describe_start(start)}")
-            content = read_torch(file, size)
-        tensors, mean = state_dict_of(content)
-        if MARKER not in tensors:
-            raise RefusedError(describe_foreign(tensors, "encoder"))
-        options = content.get("opts")
-        options = options if isinstance(options, Mapping) else {}
-        del content
+    with reading(path.name, EXPECTED):
+        content = read_pickled(path)
+        found = find_network(content, [MARKER])
+        if found is None:
+            raise RefusedError(describe_foreign(content, "encoder"))
+        fields = fields_of(content)
+        options, mean = fields_of(fields.get("opts")), fields.get("latent_avg")
         kind = options.get("encoder_type", "Encoder4Editing")  # pSp's and ReStyle's have tensors of the same names
         if kind != "Encoder4Editing":
-            raise RefusedError(f"its encoder is a {kind}, not e4e's Encoder4Editing")
-        encoder = pop_tensors(tensors, "encoder")
-        checkpoint = to_checkpoint(tensors, Extra(mean=mean), size) if generator else None
-        del tensors
-        network = E4EEncoder(encoder).eval()
-        del encoder
-        decoder = build_generator(checkpoint, Options()) if checkpoint else None
+            raise RefusedError(f"its encoder is a {printable(kind)}, not e4e's Encoder4Editing")
+        network = owned(E4EEncoder(below(found.tensors, "encoder")).eval())
+        decoder = build_generator(to_checkpoint(content, path), Options()) if generator else None
         rows, domain = len(network.styles), options.get("dataset_type")
         view = CAR if (rows == CAR_ROWS if domain is None else "car" in str(domain)) else SQUARE
         run_on_shapes(network, 1, 3, *view)
-        if mean is None and decoder is not None:
+        if not isinstance(mean, Tensor) and decoder is not None:
             mean = decoder.mean
-        if mean is None:
+        if not isinstance(mean, Tensor):
             raise RefusedError("it holds no latent_avg")
         mean = mean.float().reshape(-1, mean.shape[-1])
         if len(mean) not in (1, rows):

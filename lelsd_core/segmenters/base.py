@@ -11,7 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.errors import RefusedError, UserError, unknown_name
 from lelsd_core.generators.base import Generator, Synthesis
 
 SURROUNDINGS = ("background", "clothes")  # parts of a photo that are not the person
@@ -58,6 +58,13 @@ class Parts(tuple[str, ...]):
         if not channels:
             raise UserError(f"No part was chosen; choose at least one of {', '.join(self.names)}.")
         return channels
+
+
+def check_labels(count: int, labels: Sequence[str]) -> None:
+    """RefusedError unless a network with `count` outputs can have these labels: others would be named wrongly."""
+    if count != len(labels):
+        first = ", ".join(labels[:3])
+        raise RefusedError(f"it tells {count} classes apart, and its label set ({first} ...) has {len(labels)}")
 
 
 class Segmenter(nn.Module):

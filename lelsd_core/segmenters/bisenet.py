@@ -14,10 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lelsd_core.errors import RefusedError, printable
 from lelsd_core.networks import IMAGENET, Normalise, fold
-from lelsd_core.segmenters.base import Parts, Segmenter
+from lelsd_core.segmenters.base import Parts, Segmenter, check_labels
 
 MARKER = "cp.resnet.conv1.weight"  # a tensor that only this layout has
+LAST = "conv_out.conv_out.weight"  # (labels, 256, 1, 1)
+PLACES = ("cp.", "ffm.", "conv_out.", "conv_out16.", "conv_out32.")  # where its tensors are; others have a spatial path
 LABELS = (
     *("background", "skin", "left brow", "right brow", "left eye", "right eye", "glasses", "left ear", "right ear"),
     *("earrings", "nose", "inner mouth", "upper lip", "lower lip", "neck", "necklace", "clothes", "hair", "hat"),
@@ -108,6 +111,9 @@ class FaceSegmenter(Segmenter):
 
     def __init__(self, tensors: Mapping[str, Tensor], *, merged: bool = True) -> None:
         super().__init__()
+        check_labels(len(tensors[LAST]), LABELS)
+        if others := [name for name in tensors if not name.startswith(PLACES)]:
+            raise RefusedError(f"it is a BiSeNet of another kind, with tensors such as {printable(others[0])}")
         part_of = {label: part for part, labels in JOINED.items() for label in labels} if merged else {}
         channels: dict[str, list[int]] = {}  # by part
         for channel, label in enumerate(LABELS):

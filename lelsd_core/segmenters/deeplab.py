@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lelsd_core.errors import UserError
+from lelsd_core.errors import RefusedError
 from lelsd_core.networks import IMAGENET, Normalise, fold
-from lelsd_core.segmenters.base import Segmenter
+from lelsd_core.segmenters.base import Segmenter, check_labels
 from lelsd_core.segmenters.coco import COCO_STUFF, OBJECTS, ClassSegmenter
 
 MARKER_V2, MARKER_V3 = "base.layer1.conv1.conv.weight", "classifier.4.weight"  # tensors that only these layouts have
@@ -40,7 +40,7 @@ class DeepLabV3(nn.Module):
         mobile = "backbone.0.0.weight" in tensors
         name = "deeplabv3_mobilenet_v3_large" if mobile else BACKBONES.get(len(blocks))
         if name is None:
-            raise ValueError(f"its ResNet has {len(blocks)} blocks in the third stage; 6 or 23 were expected")
+            raise RefusedError(f"its ResNet has {len(blocks)} blocks in the third stage; 6 or 23 were expected")
         state = {name: tensor for name, tensor in tensors.items() if not name.startswith("aux_classifier.")}
         with torch.device("meta"):  # skips the random initialisation
             build_network, classes = getattr(segmentation, name), len(tensors[MARKER_V3])
@@ -110,7 +110,6 @@ def build_deeplabv2(tensors: Mapping[str, Tensor]) -> Segmenter:
 
 
 def build(network: nn.Module, last: Tensor, normalise: Normalise, classes: tuple[str, ...]) -> Segmenter:
-    """The segmenter. UserError if the weight of the last layer has another number of outputs than class names."""
-    if len(last) != len(classes):
-        raise UserError(f"These weights have {len(last)} classes; a file with {len(classes)} was expected.")
+    """The segmenter. RefusedError if the weight of the last layer has another number of outputs than class names."""
+    check_labels(len(last), classes)
     return ClassSegmenter(network, normalise, classes)

@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
-from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.errors import RefusedError, UserError, reading, unknown_name
+from lelsd_core.networks import owned, run_on_shapes
 from lelsd_core.segmenters import bisenet, deeplab, maskformer
 from lelsd_core.segmenters.features import build_feature_segmenter
 from lelsd_core.segmenters.unet import UNetSegmenter
 from lelsd_core.weights.catalogue import Network
-from lelsd_core.weights.layouts import describe_foreign, describe_start, state_dict_of
-from lelsd_core.weights.safetensors import read_any_safetensors, read_safetensors
-from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch, run_on_shapes
+from lelsd_core.weights.layouts import describe_foreign, find_network
+from lelsd_core.weights.pickles import read_pickled
+from lelsd_core.weights.safetensors import is_safetensors, read_any_safetensors, read_safetensors
 
 EXPECTED = "a segmenter was expected: one of this project's .safetensors, BiSeNet's 79999_iter.pth, or a DeepLab .pth"
 
@@ -48,34 +49,32 @@ def read_segmenter(path: Path, network: Network | None = None) -> nn.Module:
     file is damaged, foreign or of another architecture, or if its tensors do not fit together.
     """
     required = PUBLISHED.get(network.architecture) if network else None
-    with as_user_error(path.name, EXPECTED):
-        tensors, facts = read_tensors(path)
+    with reading(path.name, EXPECTED):
+        content, facts = read_content(path)
         if facts is not None:
             method = facts.get("method", "parts")
             if required:
                 raise UserError(f"{path.name} holds this project's {method!r}, not {required.about}.")
             if method not in METHODS:
                 raise UserError(unknown_name("kind of segmenter", method, METHODS))
-            return METHODS[method](tensors, facts)
-        layout = next((layout for layout in PUBLISHED.values() if layout.marker in tensors), None)
-        if layout is None:
-            raise RefusedError(describe_foreign(tensors, "segmenter"))
+            return METHODS[method](content, facts)
+        found = find_network(content, [layout.marker for layout in PUBLISHED.values()])
+        if found is None:
+            raise RefusedError(describe_foreign(content, "segmenter"))
+        tensors = found.tensors
+        layout = next(layout for layout in PUBLISHED.values() if layout.marker in tensors)
         if required and layout is not required:
             raise UserError(f"{path.name} holds {layout.about}, not {required.about}.")
         if layout.reads_folder:
-            return layout.build(tensors, path)
+            return owned(layout.build(tensors, path))
         segmenter = layout.build(tensors, **(network.build if network else {}))
         run_on_shapes(segmenter.network, 1, 3, 128, 128)
-        return segmenter
+        return owned(segmenter)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Tensors of a file by name, and the facts of its header if it is one of this project's."""
-    with open(path, "rb") as file:
-        start = file.read(512)
-        if is_torch_file(start):
-            return state_dict_of(read_torch(file, path.stat().st_size))[0], None
-    if start[8:9] != b"{":
-        raise RefusedError(f"it is {describe_start(start)}")
+def read_content(path: Path) -> tuple[Any, dict[str, Any] | None]:
+    """What a file holds, and the facts of its header if it is one of this project's."""
+    if not is_safetensors(path):
+        return read_pickled(path), None
     tensors, facts = read_any_safetensors(path)
     return (tensors, None) if facts is None else read_safetensors(path, "segmenter")

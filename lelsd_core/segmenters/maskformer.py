@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
 from lelsd_core.networks import IMAGENET, Normalise
-from lelsd_core.segmenters.base import Segmenter
+from lelsd_core.segmenters.base import Segmenter, check_labels
 from lelsd_core.segmenters.coco import ClassSegmenter
 
 MARKER = "class_predictor.weight"  # a tensor that only this layout has
@@ -47,6 +47,7 @@ def build_maskformer(tensors: Mapping[str, Tensor], file: Path) -> Segmenter:
     UserError if transformers is not installed, the files are of another model, or two classes share a name.
     """
     config, classes = read_config(file.with_name("config.json"))
+    check_labels(len(tensors[MARKER]) - 1, classes)  # one more is "no object"
     try:
         import transformers  # seconds to import, and only this network needs it
     except ImportError:

@@ -6,7 +6,7 @@ file or folder  --read as data-->  Checkpoint (architecture, config, tensors)  -
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,20 @@ import torch
 from torch import Tensor
 
 from lelsd_core.device import AUTO
-from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.errors import RefusedError, UserError, printable, reading, unknown_name
 from lelsd_core.generators import ARCHITECTURES, Generator
+from lelsd_core.networks import run_on_shapes
 from lelsd_core.weights.cache import add_to_record, read_record, sha256_at, sha256_of
-from lelsd_core.weights.classes import Choice, class_weights
-from lelsd_core.weights.layouts import LAYOUTS, Extra, describe_foreign, describe_start, state_dict_of
-from lelsd_core.weights.nvidia import read_nvidia
-from lelsd_core.weights.safetensors import read_any_safetensors, read_safetensors, unpacked, write_safetensors
-from lelsd_core.weights.torchfile import RefusedError, as_user_error, is_torch_file, read_torch, run_on_shapes
+from lelsd_core.weights.classes import Choice, class_names, class_weights
+from lelsd_core.weights.layouts import find_generator
+from lelsd_core.weights.pickles import read_pickled
+from lelsd_core.weights.safetensors import (
+    is_safetensors,
+    read_any_safetensors,
+    read_safetensors,
+    unpacked,
+    write_safetensors,
+)
 
 FORMATS = "rosinality .pt, NVIDIA .pkl, StyleGAN1 .pt, a BigGAN folder, a DCGAN, or .safetensors"
 WEIGHTS_IN_FOLDER = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
@@ -51,10 +57,10 @@ class Checkpoint:
         return digest.hexdigest()
 
     @property
-    def class_count(self) -> int:
-        """Classes of a conditional model, 0 for others."""
+    def classes(self) -> tuple[str, ...]:
+        """Names of a conditional model's classes, their numbers where the file has no names; none for others."""
         embedding = self.tensors.get("embeddings.weight", self.tensors.get("mapping.embed.weight"))
-        return 0 if embedding is None else embedding.shape[1]
+        return () if embedding is None else class_names(embedding.shape[1], self.config.get("class_names") or {})
 
 
 @dataclass(frozen=True)
@@ -70,31 +76,22 @@ class Options:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """A generator file as data, from any official format. UserError with one sentence if it is something else."""
-    with as_user_error(path.name, f"a generator was expected: {FORMATS}"), open(path, "rb") as file:
-        length, start = path.stat().st_size, file.read(512)
-        if start[8:9] == b"{":  # safetensors: this project's, or a BigGAN's beside its config.json
-            tensors, facts = read_any_safetensors(path)
-            if facts is None:
-                return to_checkpoint(tensors, Extra(folder=path.parent), length)
-            tensors, facts = read_safetensors(path, "generator")
-            architecture, config = facts.get("architecture"), facts.get("config", {})
-            if architecture not in ARCHITECTURES or not isinstance(config, dict):
-                raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
-            base = read_base(path, facts["base"]) if "base" in facts else None
-            tensors = unpacked(tensors, base.tensors) if base else tensors
-            tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned: sums come out the same
-            relatives = (base.fingerprint, str(facts["base"]["sha256"])) if base else ()
-            relatives += tuple(map(str, facts.get("formerly", ())))
-            return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), relatives)
-        if is_torch_file(start):  # mapped: other parts of the file, such as an encoder, are never in memory
-            tensors, mean = state_dict_of(read_torch(file, length, mapped=path))
-            checkpoint = to_checkpoint(tensors, Extra(mean=mean, folder=path.parent), length)
-            return replace(checkpoint, tensors={name: tensor.clone() for name, tensor in checkpoint.tensors.items()})
-        if not (start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")):  # a pickle
-            raise RefusedError(f"it is {describe_start(start)}")
-        file.seek(0)
-        tensors, attributes = read_nvidia(file, length)
-        return to_checkpoint(tensors, Extra(attributes=attributes), length)
+    with reading(path.name, f"a generator was expected: {FORMATS}"):
+        if not is_safetensors(path):
+            return to_checkpoint(read_pickled(path), path)
+        tensors, facts = read_any_safetensors(path)
+        if facts is None:  # such as a BigGAN's, beside its config.json
+            return to_checkpoint(tensors, path)
+        tensors, facts = read_safetensors(path, "generator")
+        architecture, config = facts.get("architecture"), facts.get("config", {})
+        if architecture not in ARCHITECTURES or not isinstance(config, dict):
+            raise UserError(unknown_name("generator architecture", architecture, ARCHITECTURES))
+        base = read_base(path, facts["base"]) if "base" in facts else None
+        tensors = unpacked(tensors, base.tensors) if base else tensors
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # aligned: sums come out the same
+        relatives = (base.fingerprint, str(facts["base"]["sha256"])) if base else ()
+        relatives += tuple(map(str, facts.get("formerly", ())))
+        return Checkpoint(architecture, config, tensors, str(facts.get("source", path.name)), relatives)
 
 
 def read_base(path: Path, facts: Any) -> Checkpoint:
@@ -115,21 +112,21 @@ def read_base(path: Path, facts: Any) -> Checkpoint:
     return read_checkpoint(base)
 
 
-def to_checkpoint(tensors: dict[str, Tensor], extra: Extra, length: int) -> Checkpoint:
-    """Renames tensors from the official layout that they are in.
+def to_checkpoint(content: Any, path: Path) -> Checkpoint:
+    """The generator in a file's content, renamed from the official layout that it is in.
 
     Args:
-        tensors: by official name.
-        extra: what the file says beside them.
-        length: of the file, in bytes.
+        content: from `read_pickled`, or a dict of tensors.
+        path: of the file.
+
+    Raises:
+        RefusedError: there is no generator in it.
     """
-    if sum(tensor.nbytes for tensor in tensors.values()) > 2 * length:
+    layout, config, tensors = find_generator(content, path.parent)
+    if sum(tensor.nbytes for tensor in tensors.values()) > 2 * path.stat().st_size:
         raise RefusedError("its tensors repeat the same numbers over and over")
-    for layout in LAYOUTS:
-        if layout.marker in tensors:
-            config, renamed = layout.rename(tensors, extra)
-            return Checkpoint(layout.architecture, config, renamed, layout.about)
-    raise RefusedError(describe_foreign(tensors, "generator"))
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # they outlive the file
+    return Checkpoint(layout.architecture, config, tensors, layout.about)
 
 
 def weights_file(path: Path) -> Path:
@@ -154,31 +151,34 @@ def build_generator(checkpoint: Checkpoint, options: Options, *, known: bool = F
         UserError: options that the network does not take, or tensors that do not fit together.
     """
     architecture = ARCHITECTURES[checkpoint.architecture]
-    check_options(options, checkpoint.architecture)
     try:
+        if options.class_index is not None and not checkpoint.classes:
+            raise UserError(f"This {checkpoint.architecture} has no classes; leave the class out.")
+        check_options(options, checkpoint.architecture)
         arguments = {name: getattr(options, name) for name in architecture.load_options}
-        config = dict(checkpoint.config)
-        names, count = dict(config.pop("class_names", None) or {}), checkpoint.class_count
+        config, classes = dict(checkpoint.config), checkpoint.classes
+        config.pop("class_names", None)
+        kept = config.pop("class_index", None)  # by `convert_checkpoint`
         if "class_index" in arguments:
-            index = arguments.pop("class_index")
-            if index is not None and not count:
-                raise UserError("This model has no classes; leave class_index out.")
-            arguments["label"] = class_weights(index, count, names) if count else None
+            chosen = kept if arguments.pop("class_index") is None else options.class_index
+            arguments["label"] = class_weights(chosen, classes) if classes else None
         generator = architecture(checkpoint.tensors, **config, **arguments)
         if not known:
             first, side = generator.spaces[0], generator.resolution
             image = run_on_shapes(lambda codes: generator.synthesize(codes, first.name).image, 1, first.width)
             if image.shape != (1, 3, side, side):
-                raise ValueError(f"its pictures would be {tuple(image.shape[1:])}")
+                raise RefusedError(f"its pictures would be {tuple(image.shape[1:])}")
     except UserError:
         raise
     except Exception as problem:  # missing tensors, wrong shapes, absurd sizes: all are faults of the file
-        reason = " ".join(str(problem).split())[:160]
-        raise UserError(
-            f"The weights look like {checkpoint.architecture} ({checkpoint.about}), but they are incomplete or do not "
-            f"fit together ({type(problem).__name__}: {reason})."
-        ) from None
+        looks = f"The weights look like {checkpoint.architecture} ({checkpoint.about}), but"
+        if isinstance(problem, RefusedError):
+            raise UserError(f"{looks} cannot be used because {problem}.") from None
+        if isinstance(problem, KeyError):
+            raise UserError(f"{looks} are incomplete: {printable(problem.args[0])!r} is missing.") from None
+        raise UserError(f"{looks} their tensors do not fit together.") from None
     generator.fingerprint, generator.relatives = checkpoint.fingerprint, checkpoint.relatives
+    generator.classes = checkpoint.classes
     return generator
 
 
@@ -213,19 +213,24 @@ def use_half(generator: Generator, dtype: str | None) -> None:
                 setattr(module, name, buffer.to(half, memory_format=torch.channels_last))
 
 
-def convert_checkpoint(source: Path, target: Path, sha256: str) -> dict[str, Any]:
-    """Write a generator file as this project's safetensors; the facts in its header."""
+def convert_checkpoint(source: Path, target: Path, sha256: str, class_index: Choice | None = None) -> dict[str, Any]:
+    """Write a generator file as this project's safetensors; the facts in its header.
+
+    `class_index` is the class of a conditional model that is used where nobody chooses another; None = there is none.
+    """
     checkpoint = read_checkpoint(source)
-    generator = build_generator(checkpoint, Options(class_index=0 if checkpoint.class_count else None))
+    chosen = 0 if checkpoint.classes and class_index is None else class_index
+    generator = build_generator(checkpoint, Options(class_index=chosen))
+    kept = {} if class_index is None else {"class_index": class_index}
     facts = {
         "kind": "generator",
         "architecture": checkpoint.architecture,
-        "config": checkpoint.config,
+        "config": checkpoint.config | kept,
         "name": target.stem,
         "resolution": generator.resolution,
         "spaces": {space.name: space.width for space in generator.spaces},
         "layers": list(generator.layers),
-        "classes": checkpoint.class_count,
+        "classes": len(checkpoint.classes),
         "source": checkpoint.about,
         "source_file": source.name,
         "source_sha256": sha256,

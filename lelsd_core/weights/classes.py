@@ -5,7 +5,7 @@ Names are ImageNet's for a model of 1000 classes whose file holds no names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,37 +17,48 @@ IMAGENET = Path(__file__).with_name("imagenet_classes.txt")
 Choice = int | str | Mapping[int | str, float]
 
 
-def class_weights(choice: Choice | None, count: int, names: Mapping[str, str]) -> Tensor:
-    """Weights (count,) that sum to 1.
+def class_names(count: int, names: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of all classes in order, their numbers where there are none.
+
+    `names`: number (as text) → name, as in the model's file; may be empty.
+    """
+    if not names and count == 1000:
+        return tuple(IMAGENET.read_text(encoding="utf-8").splitlines())
+    return tuple(str(names.get(str(number), number)) for number in range(count))
+
+
+def class_weights(choice: Choice | None, names: Sequence[str]) -> Tensor:
+    """Weights (classes,) that sum to 1.
 
     Args:
         choice: a class's number or name, or shares of several: {"golden retriever": 0.5, 207: 0.5}.
-        count: how many classes the model has.
-        names: number (as text) → name, as in the model's file; may be empty.
+        names: of all classes of the model, see `class_names`.
 
     Raises:
         UserError: no class was chosen, there is no such class, or the shares are not positive.
     """
     if choice is None:
-        raise UserError(f"This model has {count} classes; choose one when loading: class_index=0 to {count - 1}.")
+        last = len(names) - 1
+        raise UserError(
+            f"This model has {last + 1} classes; choose one by its number, 0 to {last}, or its name: --class in the "
+            "shell, class_index in a program."
+        )
     shares = choice if isinstance(choice, Mapping) else {choice: 1.0}
-    weights = torch.zeros(count)
+    weights = torch.zeros(len(names))
     for each, share in shares.items():
-        weights[class_number(each, count, names)] += float(share)
+        weights[class_number(each, names)] += float(share)
     if not shares or (weights < 0).any() or weights.sum() <= 0:
         raise UserError(f"Shares of classes must be positive, got {dict(shares)}.")
     return weights / weights.sum()
 
 
-def class_number(choice: int | str, count: int, names: Mapping[str, str]) -> int:
+def class_number(choice: int | str, names: Sequence[str]) -> int:
     """The number of a class. UserError if it has none."""
-    text = str(choice)
+    text, count = str(choice), len(names)
     if text.isdecimal() and int(text) < count:
         return int(text)
-    if not names and count == 1000:
-        names = {str(number): name for number, name in enumerate(IMAGENET.read_text(encoding="utf-8").splitlines())}
-    known = {name.casefold(): int(number) for number, name in reversed(list(names.items()))}
-    if isinstance(choice, str) and text.casefold() in known and known[text.casefold()] < count:
+    known = {name.casefold(): number for number, name in reversed(list(enumerate(names))) if not name.isdecimal()}
+    if isinstance(choice, str) and text.casefold() in known:
         return known[text.casefold()]
     if isinstance(choice, str) and known:
         raise UserError(unknown_name("class", choice, known))

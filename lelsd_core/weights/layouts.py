@@ -2,15 +2,15 @@
 
     {official name: Tensor} + other content of the file  -->  architecture, config, {our name: Tensor}
 
-A layout is recognised by one tensor's name. Our names are NVIDIA's for StyleGAN2 and 3, and the official ones for the
-other architectures.
+A layout is recognised by one tensor's name, in the content of the file or one level down. Our names are NVIDIA's for
+StyleGAN2 and 3, and the official ones for the other architectures.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lelsd_core.generators.base import below
-from lelsd_core.weights.torchfile import RefusedError
+from lelsd_core.errors import RefusedError, printable
+from lelsd_core.weights.pickles import Array, Unknown
 
 Tensors = dict[str, Tensor]
 Config = dict[str, Any]
+Attributes = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +32,14 @@ class Extra:
     """What a file holds beside its tensors."""
 
     mean: Tensor | None = None  # the mean W, where it is stored beside the state dict
-    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by module name (NVIDIA)
+    attributes: Attributes = field(default_factory=dict)  # by module name (NVIDIA)
     folder: Path = Path()  # of the file
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One official layout: the tensor that it is recognised by, architecture, name in messages, renaming."""
+    """One official layout: architecture, name in messages, renaming."""
 
-    marker: str
     architecture: str
     about: str
     rename: Callable[[Tensors, Extra], tuple[Config, Tensors]]
@@ -72,7 +72,7 @@ def rosinality_name(name: str) -> str:
     if number:
         owners = {"convs": convolution(int(number)), "to_rgbs": f"b{8 * 2 ** int(number)}.torgb"}
     if kind not in owners:
-        raise RefusedError(f"it holds a tensor named {name!r}, which a StyleGAN2 does not have")
+        raise RefusedError(f"it holds a tensor named {printable(name)!r}, which a StyleGAN2 does not have")
     inside = ".".join(rest)
     names = {"conv.modulation": "affine", "conv.weight": "weight", "noise.weight": "noise_strength"}
     for theirs, ours in (names | {"activate.bias": "bias"}).items():
@@ -85,16 +85,12 @@ def convolution(number: int) -> str:
     return f"b{8 * 2 ** (number // 2)}.conv{number % 2}" if number >= 0 else "b4.conv1"
 
 
-def e4e(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
-    """The decoder in a file of encoder4editing: rosinality's names behind a prefix."""
-    return rosinality(below(tensors, "decoder"), extra)
-
-
 def nvidia_stylegan2(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     """StyleGAN2-ADA's G_ema; also that of StyleGAN3's code base in its StyleGAN2 configuration."""
     first = extra.attributes.get("synthesis.b4", {})
     if first.get("architecture", "skip") != "skip":
-        raise RefusedError(f"it is a StyleGAN2 of the {first['architecture']!r} kind; only 'skip' networks can be read")
+        kind = printable(first["architecture"])
+        raise RefusedError(f"it is a StyleGAN2 of the {kind!r} kind; only 'skip' networks can be read")
     clamp = extra.attributes.get("synthesis.b4.conv1", {}).get("conv_clamp")
     renamed = {name: tensor for name, tensor in tensors.items() if not name.endswith("resample_filter")}
     filters = [tensor for name, tensor in tensors.items() if name.endswith("resample_filter")]
@@ -106,6 +102,8 @@ def nvidia_stylegan2(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
 
 def nvidia_stylegan3(tensors: Tensors, extra: Extra) -> tuple[Config, Tensors]:
     """StyleGAN3's G_ema, -t and -r alike."""
+    if "synthesis.input" not in extra.attributes:
+        raise RefusedError("it is a StyleGAN3 without its sizes and rates, which NVIDIA's .pkl holds")
     network, inputs = extra.attributes["synthesis"], extra.attributes["synthesis.input"]
     layers = {name: extra.attributes[f"synthesis.{name}"] for name in network["layer_names"]}
     sizes = {"size": "out_size", "rate": "out_sampling_rate", "up": "up_factor", "down": "down_factor"}
@@ -160,51 +158,131 @@ def dcgan(tensors: Tensors, _: Extra) -> tuple[Config, Tensors]:
     return {}, {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
-LAYOUTS: tuple[Layout, ...] = (
-    Layout("conv1.conv.weight", "stylegan2", "rosinality StyleGAN2", rosinality),
-    Layout("decoder.conv1.conv.weight", "stylegan2", "the StyleGAN2 inside an e4e file", e4e),
-    Layout("synthesis.b4.const", "stylegan2", "NVIDIA StyleGAN2-ADA", nvidia_stylegan2),
-    Layout("synthesis.input.freqs", "stylegan3", "NVIDIA StyleGAN3", nvidia_stylegan3),
-    Layout("g_synthesis.blocks.4x4.const", "stylegan1", "StyleGAN1 in PyTorch", stylegan1),
-    Layout("generator.gen_z.bias", "biggan", "Hugging Face BigGAN-deep", biggan),
-    Layout("main.0.weight", "dcgan", "DCGAN of the PyTorch tutorial", dcgan),
-)
-STARTS = {  # how files that hold no weights begin, and what they are
-    b"": "an empty file",
-    b"<": "a web page, perhaps of a failed download",
-    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"\x1f\x8b": "a gzip archive; unpack it first",
-    b"\x89HDF": "a Keras or HDF5 file",
-    b"\x93NUMPY": "a numpy array",
-    b"GGUF": "a language model",
-    b"\x08": "an ONNX model",
+LAYOUTS: Mapping[str, Layout] = {  # by the name of a tensor that only this layout has
+    "conv1.conv.weight": Layout("stylegan2", "rosinality StyleGAN2", rosinality),
+    "synthesis.b4.const": Layout("stylegan2", "NVIDIA StyleGAN2-ADA", nvidia_stylegan2),
+    "synthesis.input.freqs": Layout("stylegan3", "NVIDIA StyleGAN3", nvidia_stylegan3),
+    "g_synthesis.blocks.4x4.const": Layout("stylegan1", "StyleGAN1 in PyTorch", stylegan1),
+    "generator.gen_z.bias": Layout("biggan", "Hugging Face BigGAN-deep", biggan),
+    "main.0.weight": Layout("dcgan", "DCGAN of the PyTorch tutorial", dcgan),
 }
-WRAPPERS = ("g_ema", "netG_state_dict", "state_dict")  # keys that may hold the state dict, in order
+AVERAGED = re.compile(r"ema|avg|average|smooth|running|shadow", re.IGNORECASE)  # in the names of averaged networks
+DISCRIMINATOR = re.compile(r"(net_?)?d(_ema|_state_dict)?|.*discriminator.*", re.IGNORECASE)
+MOST_MODULES = 5000  # in one network
 
 
-def state_dict_of(content: Any) -> tuple[Tensors, Tensor | None]:
-    """The state dict in what a torch file holds, and the mean W beside it."""
-    if not isinstance(content, Mapping):
-        raise RefusedError(f"it holds a {type(content).__name__}, no tensors by name")
-    mean = content.get("latent_avg")
-    inside = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    tensors = {str(name).removeprefix("module."): t for name, t in inside.items() if isinstance(t, Tensor)}
-    if any(t.layout != torch.strided or t.device.type != "cpu" or t.is_complex() for t in tensors.values()):
-        raise RefusedError("its tensors are not plain arrays of numbers")
-    return tensors, mean if isinstance(mean, Tensor) else None
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Tensors of a network by name, and plain attributes by module where the file holds modules."""
+
+    tensors: Tensors
+    attributes: Attributes = field(default_factory=dict)
+
+    def parts(self) -> dict[str, Weights]:
+        """Those below each first part of their names, by that part."""
+        parts: dict[str, Weights] = {}
+        for kind in ("tensors", "attributes"):
+            for name, value in getattr(self, kind).items():
+                head, dot, rest = name.partition(".")
+                if dot:
+                    getattr(parts.setdefault(head, Weights({}, {})), kind)[rest] = value
+        return parts
 
 
-def describe_start(start: bytes) -> str:
-    """What kind of file starts with these bytes, if it holds no weights."""
-    kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
-    return next(kinds, "a file of an unknown kind")
+def networks_in(content: Any) -> Iterator[Weights]:
+    """What may be networks in a file's content: itself, what its keys hold, and what these hold below a prefix.
+
+    Averaged networks come before others of the same level, and discriminators are left out.
+    """
+    inside = fields_of(content)
+    for value in (content, *(inside[key] for key in likeliest(inside))):
+        whole = weights_of(value)
+        yield whole
+        parts = whole.parts()
+        yield from (parts[name] for name in likeliest(parts))
 
 
-def describe_foreign(tensors: Mapping[str, Tensor], expected: str) -> str:
-    """What a file's tensors are instead of the expected "generator", "segmenter" or "encoder"."""
-    for layout in LAYOUTS:
-        if layout.marker in tensors:
-            return f"it holds a generator, {layout.about}"
-    return f"its tensors ({', '.join(list(tensors)[:3]) or 'none'}) are those of no {expected} known here"
+def likeliest(names: Iterable[Any]) -> list[Any]:
+    """The names, without discriminators, those of averaged networks first."""
+    kept = [name for name in names if not DISCRIMINATOR.fullmatch(str(name))]
+    return sorted(kept, key=lambda name: not AVERAGED.search(str(name)))
+
+
+def fields_of(value: Any) -> Mapping[Any, Any]:
+    """What a dict, or an object of an unknown class, holds by name."""
+    if isinstance(value, Unknown):
+        return {**value.items, **(value.state if isinstance(value.state, Mapping) else {})}
+    return value if isinstance(value, Mapping) else {}
+
+
+def weights_of(value: Any) -> Weights:
+    """Tensors of a state dict, or of a module with all modules in it, without the prefix of parallel training."""
+    tensors: Tensors = {}
+    attributes: dict[str, Mapping[str, Any]] = {}
+    pending = [("", fields_of(value))]
+    while pending:
+        prefix, found = pending.pop()
+        if "_modules" not in found:
+            numbers = found
+        else:
+            numbers = {**found["_parameters"], **found["_buffers"]}
+            plain = {name: value for name, value in found.items() if not str(name).startswith("_")}
+            plain = {name: value.value if isinstance(value, Array) else value for name, value in plain.items()}
+            attributes[prefix.removesuffix(".")] = plain
+            pending += [(f"{prefix}{name}.", fields_of(inner)) for name, inner in found["_modules"].items()]
+            if len(attributes) + len(pending) > MOST_MODULES:
+                raise RefusedError(f"it holds more than {MOST_MODULES} modules in one network")
+        tensors |= {prefix + str(name): tensor for name, tensor in numbers.items() if is_plain(tensor)}
+    return Weights({name.removeprefix("module."): tensor for name, tensor in tensors.items()}, attributes)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is a tensor of real numbers."""
+    return isinstance(value, Tensor) and not value.is_complex()
+
+
+def find_network(content: Any, markers: Collection[str]) -> Weights | None:
+    """The first of `networks_in` that has one of these tensors; None if none has."""
+    return next((weights for weights in networks_in(content) if not weights.tensors.keys().isdisjoint(markers)), None)
+
+
+def find_generator(content: Any, folder: Path) -> tuple[Layout, Config, Tensors]:
+    """The layout of the generator in a file's content, its config and its tensors by our names.
+
+    Args:
+        content: from `read_pickled`, or a dict of tensors.
+        folder: of the file.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    found = find_network(content, LAYOUTS.keys())
+    if found is None:
+        raise RefusedError(describe_foreign(content, "generator"))
+    layout = next(layout for marker, layout in LAYOUTS.items() if marker in found.tensors)
+    mean = fields_of(content).get("latent_avg")
+    extra = Extra(mean if isinstance(mean, Tensor) else None, found.attributes, folder)
+    return layout, *layout.rename(found.tensors, extra)
+
+
+def describe_foreign(content: Any, expected: str) -> str:
+    """What a file holds instead of the expected "generator", "segmenter" or "encoder"."""
+    if found := find_network(content, LAYOUTS.keys()):
+        about = next(layout.about for marker, layout in LAYOUTS.items() if marker in found.tensors)
+        return f"it holds a generator, {about}"
+    objects = content if isinstance(content, tuple | list) else (content,)
+    if any(isinstance(each, Unknown) and each.name.startswith("dnnlib.tflib.") for each in objects):
+        return "it is a TensorFlow network of NVIDIA's, which its legacy.py turns into a PyTorch one"
+    fields = fields_of(content)
+    if tensors := [name for name, value in fields.items() if isinstance(value, Tensor)]:
+        return f"its tensors ({listed(tensors)}) are those of no {expected} known here"
+    if fields:
+        return f"what it holds ({listed(fields)}) is no {expected} known here"
+    kind = content.name if isinstance(content, Unknown) else type(content).__name__
+    return f"it holds a {printable(kind)}, no weights"
+
+
+def listed(names: Iterable[Any]) -> str:
+    """The first names of a file's content, in print."""
+    names = [printable(name) for name in names]
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -97,7 +97,7 @@ def load_tensors(network: Network, tensors: Mapping[str, Tensor], what: str) -> 
     return network.to(memory_format=torch.channels_last)
 
 
-def is_ours(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
     """Whether a file begins as a safetensors file does."""
     with open(path, "rb") as file:
         return file.read(9)[8:] == b"{"
