@@ -20,10 +20,12 @@ from lelsd_core.device import placed_like
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.local import EditedCodes, LocalMove
+from lelsd_core.segmenters.features import FeatureSegmenter, build_feature_segmenter
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 NO_WORDS = ("less", "more")  # ends that nobody has named
-VERSION = 2  # of the files; those of version 1 say none, and have no local moves
+VERSION = 3  # of the files; those of version 1 say none, and have no local moves; before version 3 no regions
+REGION = "region."  # before the names of a region's tensors
 FIELDS = ("name", "generator", "fingerprint", "space", "parts", "ends", "low", "high", "score", "area", "gain")
 
 
@@ -45,6 +47,7 @@ class Direction:
     gain: float | None = None  # locality gain: odds of the score over odds of the area
     layers: tuple[str, ...] = ()  # it acts on these layers only: names, "coarse", "middle" or "fine"; () = on all
     local: LocalMove | None = None  # where it is let in; None = in the whole picture, a global move
+    region: FeatureSegmenter | None = None  # finds the part that it changes, if that is a region of one's own
     facts: Mapping[str, Any] = field(default_factory=dict)  # how it was found: segmenter, seeds, steps, date ...
 
     def __post_init__(self) -> None:
@@ -97,9 +100,14 @@ class Direction:
         """Write the direction as safetensors."""
         facts = {name: getattr(self, name) for name in (*FIELDS, "layers")}
         facts |= {"facts": dict(self.facts), "kind": "direction"}
+        tensors = {"vector": self.vector.float()}
         if self.local:  # others stay readable for earlier versions
-            facts |= {"local": asdict(self.local), "version": VERSION}
-        write_safetensors(path, {"vector": self.vector.float()}, facts)
+            facts |= {"local": asdict(self.local), "version": 2}
+        if self.region:
+            region, about = self.region.content()
+            tensors |= {REGION + name: tensor for name, tensor in region.items()}
+            facts |= {"region": about, "version": VERSION}
+        write_safetensors(path, tensors, facts)
 
     @classmethod
     def load(cls, path: str | Path) -> Direction:
@@ -115,6 +123,9 @@ class Direction:
             fields["layers"] = facts.get("layers", ())  # older files have none
             fields |= {name: tuple(fields[name]) for name in ("parts", "ends", "layers")}
             fields["local"] = LocalMove.from_facts(facts["local"]) if facts.get("local") else None
+            if facts.get("region"):
+                region = {name.removeprefix(REGION): each for name, each in tensors.items() if name != "vector"}
+                fields["region"] = build_feature_segmenter(region, facts["region"])
             direction = cls(vector=(vector := tensors["vector"].float()), **fields)
             usable = direction.low < 0 < direction.high and len(direction.ends) == 2
             usable = usable and vector.ndim == 1 and bool(vector.isfinite().all())

@@ -258,8 +258,8 @@ def test_a_file_carries_the_place_and_older_and_newer_ones_are_known(tmp_path, g
         assert Direction.load(path).local == place
         assert Direction.load(path).kind == "shape"
     tensors, facts = read_safetensors(path, "direction")
-    write_safetensors(path, tensors, facts | {"version": 3})
-    with pytest.raises(UserError, match=r"of version 3; this program reads versions up to 2\. Update it"):
+    write_safetensors(path, tensors, facts | {"version": 4})
+    with pytest.raises(UserError, match=r"of version 4; this program reads versions up to 3\. Update it"):
         Direction.load(path)
     for broken in ({"layer": "x"}, {**facts["local"], "dilate": 9}, {**facts["local"], "painted": [[0]]}, 5):
         write_safetensors(path, tensors, facts | {"local": broken})

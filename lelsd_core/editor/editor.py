@@ -41,7 +41,7 @@ from lelsd_core.local import EditedCodes
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.paste import PASTE, USUAL
 from lelsd_core.seeds import FACES
-from lelsd_core.segmenters import Segmenter, adapt
+from lelsd_core.segmenters import Segmenter, adapt, split_by
 
 if TYPE_CHECKING:
     from lpips import LPIPS
@@ -97,7 +97,13 @@ class Editor:
         self.metric_networks = metric_networks or MetricNetworks()
         self.measured = measured
         self.refinement_steps, self.preview_size = refinement_steps, preview
-        self.renderer = Renderer(generator, self.segmenter, preview)
+        self.whole_parts = self.segmenter  # without regions, for photos
+        self._find_regions(directions)
+
+    def _find_regions(self, directions: Sequence[Direction]) -> None:
+        """Know the regions of some directions, with a renderer and samples that do so, too."""
+        self.segmenter = split_by(self.segmenter, [each.region for each in directions if each.region])
+        self.renderer = Renderer(self.generator, self.segmenter, self.preview_size)
         self.samples = LatestSamples()
 
     def __repr__(self) -> str:
@@ -110,6 +116,17 @@ class Editor:
             direction.check(self.generator)
         editor = copy(self)
         editor.directions = (*self.directions, *directions)
+        return editor.knowing(directions)
+
+    def knowing(self, directions: Sequence[Direction]) -> Editor:
+        """An editor that knows the regions of some directions: this one if it does, else another one with its models.
+
+        UserError for two different regions of one name.
+        """
+        if split_by(self.segmenter, [each.region for each in directions if each.region]) is self.segmenter:
+            return self
+        editor = copy(self)
+        editor._find_regions(directions)
         return editor
 
     def update_session(self, session: Session) -> Session:
@@ -221,7 +238,7 @@ class Editor:
         """Better and better codes for a face (1, 3, R, R), their tuning, and whether they are the last ones."""
         guess = self.inverter.encode(target)
         surroundings = 1.0 if self.perceptual is None else SURROUNDINGS_WEIGHT
-        weights, size = likeness_weights(self.segmenter, target, surroundings), self.refinement_size
+        weights, size = likeness_weights(self.whole_parts, target, surroundings), self.refinement_size
         steps = self.steps_of(options)
         every = min(REPORT_EVERY, max(1, steps // 4))
         yield guess, None, not steps and not options.tune
@@ -362,9 +379,10 @@ class Editor:
         if isinstance(edited, Edit):
             edited, parts = edited.picture, edited.locality.parts if edited.locality else parts
         mask = None
-        if how == "replace" and not self.segmenter.needs:
-            probabilities = self.segmenter.segment(to_tensor(edited).to(self.generator.device))
-            mask = face_mask(probabilities, self.segmenter.parts, parts)
+        if how == "replace" and not self.whole_parts.needs:
+            probabilities = self.whole_parts.segment(to_tensor(edited).to(self.generator.device))
+            parts = [part for part in parts if part in self.whole_parts.parts]
+            mask = face_mask(probabilities, self.whole_parts.parts, parts)
         image = photo.photo if isinstance(photo, DetectedPhoto) else to_photo(photo)
         return PASTE[how](image, session.original, edited, session.matrix, mask)
 

@@ -253,7 +253,8 @@ MEASURES: Mapping[str, Measure] = {
 
 def see(aligner: FaceAligner, pictures: Tensor, probabilities: Tensor, parts: Sequence[str]) -> Faces:
     """The faces of aligned pictures (B, 3, R, R) in [-1, 1], with a segmenter's probabilities (B, P, h, w) of parts."""
-    masks = {part: part_mask(probabilities, parts, part, soft=True).float().cpu() for part in parts}
+    names = getattr(parts, "names", parts)  # groups, too
+    masks = {part: part_mask(probabilities, parts, part, soft=True).float().cpu() for part in names}
     small = resized_mask((pictures.clamp(-1, 1).float() + 1) / 2, probabilities.shape[-2:]).cpu()
     return Faces(aligner.mesh(pictures) / pictures.shape[-1], masks, small)
 

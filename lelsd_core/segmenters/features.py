@@ -151,12 +151,24 @@ class FeatureSegmenter(Segmenter):
         classifier = self.embed, self.weight, self.bias
         return FeatureSegmenter(*classifier, tuple(rows), self.made_for, self.method, tuple(rows.values()))
 
+    def equals(self, other: FeatureSegmenter) -> bool:
+        """Whether another one finds the same parts."""
+        tensors, facts = self.content()
+        others, other_facts = other.content()
+        same = all(tensors[name].shape == others[name].shape for name in tensors)
+        return facts == other_facts and same and all(tensors[name].equal(others[name]) for name in tensors)
+
+    def content(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its tensors by name, and the other facts that `build_feature_segmenter` builds it from."""
+        facts = {"about": self.method, "parts": list(self.parts), "members": [list(rows) for rows in self.members]}
+        facts |= {"layers": self.embed.layers, "size": self.embed.size}
+        facts |= {"generator": self.made_for[0], "fingerprint": self.made_for[1]}
+        return {"weight": self.weight.cpu(), "bias": self.bias.cpu(), "scale": self.embed.scale.cpu()}, facts
+
     def save(self, path: str | Path) -> None:
         """Writes a .safetensors file that `load_segmenter` reads."""
-        facts = {"kind": "segmenter", "method": "features", "about": self.method, "parts": list(self.parts)}
-        facts |= {"members": self.members, "layers": self.embed.layers, "size": self.embed.size}
-        facts |= {"generator": self.made_for[0], "fingerprint": self.made_for[1]}
-        write_safetensors(path, {"weight": self.weight, "bias": self.bias, "scale": self.embed.scale}, facts)
+        tensors, facts = self.content()
+        write_safetensors(path, tensors, {"kind": "segmenter", "method": "features"} | facts)
 
 
 def build_feature_segmenter(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> FeatureSegmenter:
