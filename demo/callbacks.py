@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import gradio as gr
@@ -25,11 +26,12 @@ from demo.models import ModelManager
 from demo.running import Running
 from demo.views import PART, SWIPE, TITLES, WHOLE
 from demo.words import describe_card, describe_edit, group_of, in_plain_words, percent_of, slider_properties
-from lelsd_core.directions import Direction
+from lelsd_core.directions import Direction, regions_in
 from lelsd_core.editor import Editor, Locality, Session
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.identity import SAME_PERSON
 from lelsd_core.images import MAX_BYTES
+from lelsd_core.segmenters import FeatureSegmenter
 
 SHOWN = ("picture", "swipe")  # what `preview` changes
 EDITED = (*SHOWN, "meter", "history", "past", "undo", "redo", "cards", "kept", "query")  # what `show` changes
@@ -59,7 +61,9 @@ class Callbacks:
 
     def editor(self, face: Face | None = None) -> Editor:
         """The models of a face, or those that the page opens with."""
-        return self.manager.editor(face.session.generator if face else self.manager.first)
+        editor = self.manager.editor(face.session.generator if face else self.manager.first)
+        regions = regions_in(face.session.directions) if face else ()
+        return knowing(editor, regions) if regions else editor
 
     # ---------------------------------------------------------------------------------------------- pictures
 
@@ -346,6 +350,12 @@ class Callbacks:
             for direction, value in zip(directions, values, strict=True)
         ]
         return used + [gr.update(visible=False, value=0.0)] * (self.slider_count - len(used))
+
+
+@lru_cache(maxsize=LINE)
+def knowing(editor: Editor, regions: tuple[FeatureSegmenter, ...]) -> Editor:
+    """The editor that knows the regions of a visitor's directions; the same one from event to event."""
+    return editor.knowing(regions)
 
 
 def card_title(group: str) -> str:

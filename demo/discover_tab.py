@@ -19,6 +19,7 @@ from demo.face import Face, Now
 from demo.gpu import LentEditor
 from demo.keeping import file_of
 from demo.lanes import Ticket
+from demo.regions import CLICKED, NEXT, PANELS, PARTS, Painting, Regions, region_panels
 from demo.views import before_and_after
 from demo.words import (
     describe_direction,
@@ -99,6 +100,7 @@ class DiscoverCallbacks:
 
     def __init__(self, callbacks: Callbacks) -> None:
         self.callbacks = callbacks
+        self.regions = Regions(callbacks)
 
     def show_recipe(self, face: Face, parts: list[str], recipe: str) -> Updates:
         """Offer the number of steps that a recipe has, and the starts that shapes can have."""
@@ -129,6 +131,11 @@ class DiscoverCallbacks:
         recipe: str | None = None,
         named_start: str = NO_START,
         count: float = 1,
+        where: str = PARTS,
+        region_name: str = "",
+        mask: str = "",
+        paintings: tuple[Painting, ...] = (),
+        chosen_clusters: tuple[int, ...] = (),
     ) -> Iterator[Updates]:
         """Search for directions; yields status, curve, preview on the current face, and the directions so far.
 
@@ -136,6 +143,15 @@ class DiscoverCallbacks:
         """
         editor, count = self.callbacks.editor(face), int(min(max(count or 1, 1), MAX_COUNT))
         self.check_room(face, count)
+        if where != PARTS:
+            yield {"status": "Learning where that is on other faces."} | buttons(searching=True, paused=False)
+            try:
+                region = self.regions.region(face, where, region_name, mask, paintings, chosen_clusters)
+                editor = editor.knowing([region])
+            except UserError:
+                yield {"status": "Nothing is searched for."} | buttons()
+                raise
+            parts = [region.parts[0]]
         recipe = recipe or usual_preset(parts, editor.shaped)
         config = replace(
             editor.config_for(parts or (), recipe),
@@ -224,7 +240,7 @@ class DiscoverCallbacks:
         return {}
 
     def strip(self, face: Face, directions: Sequence[Direction]) -> Image.Image:
-        """The face with each of some directions at the low end, at 0 and at the high end."""
+        """The face, which has some directions, with each of them at the low end, at 0 and at the high end."""
         session, editor, rows = face.session, self.callbacks.editor(face), []
         for direction in directions:
             ends = [editor.render(session, {direction.name: amount}) for amount in (direction.low, direction.high)]
@@ -238,8 +254,9 @@ class DiscoverCallbacks:
             raise UserError("There is no direction yet; press Start first.")
         self.check_room(now.face, len(found))
         yield {"status": f"Measuring how far it can be moved, on {len(CALIBRATION_SEEDS)} faces.", **buttons()}
+        editor = self.callbacks.editor(now.face.with_session(now.face.session.with_directions(found)))
         try:
-            calibrated = [self.callbacks.editor(now.face).calibrate(each, CALIBRATION_SEEDS) for each in found]
+            calibrated = [editor.calibrate(each, CALIBRATION_SEEDS) for each in found]
         except UserError:
             yield buttons(found=True)
             raise
@@ -353,6 +370,13 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any]) -> dict[str, Any]:
     for name, begin in (("start_search", discover.discover), ("continue_search", discover.continue_search)):
         begun = event(begin, named, SEARCH)
         components[name].click(**begun, show_progress="hidden", trigger_mode="once", **searching)
+    regions, c = discover.regions, components
+    c["where"].input(**event(regions.choose_where, named, PANELS), **unqueued)
+    for button, callback in (("paint_this", regions.paint_this), ("paint_another", regions.paint_another)):
+        again = c[button].click(**event(callback, named, NEXT), **unqueued)
+        again.success(None, None, None, js="() => window.lelsd.clearPaint()", **unqueued)
+    c["find_clusters"].click(**event(regions.find_clusters, named, CLICKED), **searching)
+    c["cluster_map"].select(**event(regions.click_cluster, named, CLICKED), **unqueued)
     components["stop"].click(**event(discover.stop_search, named), **unqueued)
     components["parts"].change(**event(discover.choose_recipe, named, RECIPE), **unqueued)
     chosen = components["recipe"].input(lambda: True, None, components["recipe_chosen"], **unqueued)
@@ -376,7 +400,7 @@ def discover_tab(callbacks: Callbacks, edit: dict[str, Any]) -> dict[str, Any]:
 def search_options(callbacks: Callbacks) -> dict[str, Any]:
     """Which parts should change, the recipe and the length of the search."""
     editor, usual_parts = callbacks.editor(), ["mouth"]
-    parts = gr.CheckboxGroup(part_names(editor), value=usual_parts, label="What should change", elem_id="parts")
+    places = region_panels(callbacks, part_names(editor), usual_parts)
     usual, usual_steps = usual_preset(usual_parts, editor.shaped), editor.config_for(usual_parts).steps
     about_steps = "More steps, more local; 0 takes a named start as it is."
     steps = gr.Slider(0, 1200, usual_steps, step=20, label="Steps", info=about_steps, elem_id="steps")
@@ -400,8 +424,7 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
         start = gr.Button("Start searching", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
         goes_on = gr.Button("Continue", interactive=False, elem_id="continue", min_width=80)
-    chosen = {
-        "parts": parts,
+    chosen = places | {
         "recipe": recipe,
         "named_start": named_start,
         "steps": steps,

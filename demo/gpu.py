@@ -11,7 +11,7 @@ message of every error but Gradio's own, so a `UserError` is returned as a resul
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from inspect import isgeneratorfunction
 from typing import Any
@@ -26,6 +26,7 @@ from PIL import Image
 from lelsd_core.device import report_out_of_memory
 from lelsd_core.editor import Edit, Editor, Session
 from lelsd_core.errors import UserError
+from lelsd_core.segmenters import FeatureSegmenter
 
 Duration = float | Callable[..., float]
 SECONDS: Mapping[str, Duration] = {  # upper estimates, which a visitor's quota must still hold
@@ -102,6 +103,12 @@ class LentEditor(Editor):
         self.seed, self.first = seed, first
         for name in SECONDS.keys() - {"edit", "paste", "random_face"}:
             setattr(self, name, self.remote[name])
+
+    def knowing(self, regions: Sequence[FeatureSegmenter]) -> Editor:
+        """See `Editor.knowing`. UserError for any regions, which would be fitted on the lent GPU."""
+        if regions:
+            raise UserError("Regions of one's own are not to be had here, where the GPU is lent; duplicate the Space.")
+        return self
 
     def edit(self, session: Session, amounts: Mapping[str, float], *, protect: float = 0.0) -> Edit:
         """See `Editor.edit`; amounts of 0 need no network."""

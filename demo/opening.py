@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from demo import keeping, views
-from demo.callbacks import CARD, EDITED, Callbacks, new_directions, part_names, recipe_pictures
+from demo.callbacks import CARD, EDITED, Callbacks, knowing, new_directions, part_names, recipe_pictures
 from demo.components import Updates
 from demo.face import Amounts, Display, Face, History, Now, moved
 from demo.gpu import LentEditor
@@ -224,6 +224,7 @@ class Opening:
         self.callbacks.inversions.close(request.session_hash)
         self.callbacks.searches.close(request.session_hash)
         self.callbacks.paused.pop(request.session_hash, None)
+        knowing.cache_clear()  # what others need of it is made anew
 
     # ------------------------------------------------------------------------------------------ random faces
 

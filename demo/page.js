@@ -103,6 +103,7 @@
     all('#sliders input[type=range]').forEach(dressSlider);
     for (const [id, name] of [['examples', 'Example'], ['cards', 'Part'], ['recipes', 'Look'], ['ends', 'End'],
       ['past', 'Step'], ['row', 'Random face'], ['faces', 'Face']]) nameButtons(id, name);
+    placeLayer();
     all('.empty[aria-label]:not([role])').forEach((place) => place.setAttribute('role', 'img'));
     all('.prose pre:not([tabindex])').forEach((text) => { text.tabIndex = 0; });
     for (const id of ['meter', 'note', 'status']) find(`#${id}`)?.setAttribute('aria-live', 'polite');
@@ -143,6 +144,60 @@
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== 'z' || event.target.matches('input[type=text], textarea')) return;
     event.preventDefault();
     click(event.shiftKey ? 'redo' : 'undo');
+  });
+
+  // ------------------------------------------------------------------------------------- a region that is painted
+  const layer = Object.assign(document.createElement('canvas'), {id: 'paint', width: 128, height: 128, tabIndex: 0});
+  layer.setAttribute('role', 'application');
+  layer.setAttribute('aria-label', 'Paint: arrows move the brush, Space paints');
+  const pen = layer.getContext('2d'), ring = document.createElement('span');
+  ring.id = 'brush-ring';
+  let at = [64, 64], drawing = false, erasing = false;
+  const brush = () => Number(find('#brush')?.value ?? 9);
+  const sendMask = () => {
+    const box = find('#mask textarea, #mask input');
+    if (!box) return;
+    const empty = !pen.getImageData(0, 0, 128, 128).data.some((each, i) => i % 4 === 3 && each > 127);
+    box.value = empty ? '' : layer.toDataURL('image/png');
+    box.dispatchEvent(new Event('input', {bubbles: true}));
+  };
+  window.lelsd.clearPaint = () => pen.clearRect(0, 0, 128, 128);
+  const placeLayer = () => {
+    const picture = find('#canvas img');
+    if (!picture) return;
+    const frame = picture.parentElement;
+    if (layer.parentElement !== frame) { frame.style.position = 'relative'; frame.append(layer, ring); }
+    if (layer.dataset.face !== picture.src) { layer.dataset.face = picture.src; window.lelsd.clearPaint(); }
+    const place = {left: picture.offsetLeft, top: picture.offsetTop, width: picture.offsetWidth, height: picture.offsetHeight};
+    for (const [name, value] of Object.entries(place)) layer.style[name] = `${value}px`;
+    const scale = place.width / 128, size = 2 * brush() * scale;
+    Object.assign(ring.style, {left: `${place.left + at[0] * scale - size / 2}px`, top: `${place.top + at[1] * scale - size / 2}px`,
+      width: `${size}px`, height: `${size}px`});
+  };
+  const dab = (to) => {
+    pen.globalCompositeOperation = erasing ? 'destination-out' : 'source-over';
+    pen.strokeStyle = '#7c3aed'; pen.lineWidth = 2 * brush(); pen.lineCap = pen.lineJoin = 'round';
+    pen.beginPath(); pen.moveTo(...at); pen.lineTo(...to); pen.stroke();
+    at = to;
+  };
+  const pointed = (event) => [event.offsetX, event.offsetY].map((each, i) => 128 * each / [layer.offsetWidth, layer.offsetHeight][i]);
+  layer.addEventListener('pointerdown', (event) => {
+    layer.setPointerCapture(event.pointerId);
+    drawing = true; at = pointed(event); dab(at); placeLayer();
+  });
+  layer.addEventListener('pointermove', (event) => { if (drawing) dab(pointed(event)); else at = pointed(event); placeLayer(); });
+  layer.addEventListener('pointerup', () => { drawing = false; sendMask(); });
+  layer.addEventListener('keydown', (event) => {
+    const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+    if (step) at = at.map((each, i) => Math.min(Math.max(each + step[i] * brush() / 2, 0), 128));
+    else if (event.key === ' ') { dab(at); sendMask(); } else return;
+    event.preventDefault(); placeLayer();
+  });
+  document.addEventListener('click', ({target}) => {
+    if (target.id === 'clear-paint') { window.lelsd.clearPaint(); sendMask(); }
+    if (target.id !== 'erase') return;
+    erasing = !erasing;
+    target.setAttribute('aria-pressed', erasing);
   });
 
   // ------------------------------------------------------------------------- photos from the clipboard and a camera

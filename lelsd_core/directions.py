@@ -146,6 +146,11 @@ def load_directions(path: str | Path) -> tuple[Direction, ...]:
     return tuple(Direction.load(path) for path in paths)
 
 
+def regions_in(directions: Iterable[Direction]) -> tuple[FeatureSegmenter, ...]:
+    """The regions of some directions, each object once."""
+    return tuple(dict.fromkeys(each.region for each in directions if each.region))
+
+
 def free_name(name: str, taken: Collection[str]) -> str:
     """The name itself, or the first of name-2, name-3 ... that is not taken; upper and lower case are the same."""
     number, candidate, taken = 2, name, {other.casefold() for other in taken}

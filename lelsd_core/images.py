@@ -81,6 +81,15 @@ def spotlight(picture: Image.Image, mask: np.ndarray) -> Image.Image:
     return Image.fromarray((share * pixels + (1 - share) * dim).clip(0, 255).astype(np.uint8))
 
 
+def outlines(picture: Image.Image, labels: np.ndarray) -> Image.Image:
+    """A picture with white lines where labels (h, w) of its places change."""
+    numbers = Image.fromarray(labels.astype(np.int32)).resize(picture.size, Image.Resampling.NEAREST)
+    large, line = np.asarray(numbers), np.zeros((picture.height, picture.width), bool)
+    line[1:] |= large[1:] != large[:-1]
+    line[:, 1:] |= large[:, 1:] != large[:, :-1]
+    return Image.fromarray(np.where(line[..., None], np.uint8(255), np.asarray(picture)))
+
+
 def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2) -> Image.Image:
     """Pictures of one size in rows and columns, on white, `gap` pixels apart."""
     width, height = rows[0][0].size

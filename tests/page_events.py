@@ -86,6 +86,11 @@ class Visitor:
             "recipe": None,
             "named_start": "anything",
             "recipe_chosen": False,
+            "where": "parts",
+            "region_name": "",
+            "mask": "",
+            "paintings": (),
+            "chosen_clusters": (),
         }
 
     def __getattr__(self, name: str) -> Any:

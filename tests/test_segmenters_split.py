@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lelsd_core.directions import Direction
+from lelsd_core.directions import Direction, regions_in
 from lelsd_core.discovery.config import DiscoverConfig
 from lelsd_core.discovery.search import discover
 from lelsd_core.editor import Editor
@@ -110,10 +110,10 @@ def test_a_damaged_region_is_told(editor, region, tmp_path):
 def test_an_edit_is_measured_in_the_region_and_others_are_as_before(editor, region, options):
     direction = replace(found(editor, region, **options), name="chin")
     session = editor.random_face(45).with_directions([direction])
-    knowing = editor.knowing(session.directions)
+    knowing = editor.knowing(regions_in(session.directions))
     assert knowing is not editor
-    assert knowing.knowing(session.directions) is knowing
-    assert editor.knowing(editor.directions) is editor
+    assert knowing.knowing([region]) is knowing
+    assert editor.knowing(()) is editor
     locality = knowing.edit(session, {"chin": direction.high}).locality
     assert locality.parts == ("left chin",)
     assert 0 < locality.area < 0.2

@@ -20,7 +20,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from lelsd_core.directions import Direction, check_reach, clamp_amounts, edited_codes, limited, moved_parts
+from lelsd_core.directions import (
+    Direction,
+    check_reach,
+    clamp_amounts,
+    edited_codes,
+    limited,
+    moved_parts,
+    regions_in,
+)
 from lelsd_core.discovery.config import PRESETS, DiscoverConfig, usual_preset
 from lelsd_core.discovery.samples import LatestSamples
 from lelsd_core.discovery.search import Progress, discover
@@ -41,7 +49,7 @@ from lelsd_core.local import EditedCodes
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.paste import PASTE, USUAL
 from lelsd_core.seeds import FACES
-from lelsd_core.segmenters import Segmenter, adapt, split_by
+from lelsd_core.segmenters import FeatureSegmenter, Segmenter, adapt, split_by
 
 if TYPE_CHECKING:
     from lpips import LPIPS
@@ -98,11 +106,11 @@ class Editor:
         self.measured = measured
         self.refinement_steps, self.preview_size = refinement_steps, preview
         self.whole_parts = self.segmenter  # without regions, for photos
-        self._find_regions(directions)
+        self._find(regions_in(directions))
 
-    def _find_regions(self, directions: Sequence[Direction]) -> None:
-        """Know the regions of some directions, with a renderer and samples that do so, too."""
-        self.segmenter = split_by(self.segmenter, [each.region for each in directions if each.region])
+    def _find(self, regions: Sequence[FeatureSegmenter]) -> None:
+        """Know some regions, with a renderer and samples that do so, too."""
+        self.segmenter = split_by(self.segmenter, regions)
         self.renderer = Renderer(self.generator, self.segmenter, self.preview_size)
         self.samples = LatestSamples()
 
@@ -116,17 +124,17 @@ class Editor:
             direction.check(self.generator)
         editor = copy(self)
         editor.directions = (*self.directions, *directions)
-        return editor.knowing(directions)
+        return editor.knowing(regions_in(directions))
 
-    def knowing(self, directions: Sequence[Direction]) -> Editor:
-        """An editor that knows the regions of some directions: this one if it does, else another one with its models.
+    def knowing(self, regions: Sequence[FeatureSegmenter]) -> Editor:
+        """An editor that knows some regions: this one if it does, else another one with the same models.
 
-        UserError for two different regions of one name.
+        UserError for two different regions of one name, or the name of a part.
         """
-        if split_by(self.segmenter, [each.region for each in directions if each.region]) is self.segmenter:
+        if split_by(self.segmenter, regions) is self.segmenter:
             return self
         editor = copy(self)
-        editor._find_regions(directions)
+        editor._find(regions)
         return editor
 
     def update_session(self, session: Session) -> Session:
