@@ -12,23 +12,33 @@ from lelsd_core import UserError
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.generators import Generator
-from lelsd_core.methods import NAMES, candidates, ganspace, random, sefa
+from lelsd_core.methods import NAMES, candidates, ganspace, interfacegan, lowrank, random, sefa, stylespace
 from lelsd_core.methods.base import METHODS, Wanted, find_directions
+from lelsd_core.methods.probes import probe
+from lelsd_core.seeds import TRAINING
+from tests import planted
 from tests.test_generators_contract import FILES, load
 from tests.toy import Blind, Halves, Painter, PictureHalves, inside
 
 LEFT = Wanted(parts=("left",))
-PARTLESS = ("ganspace", "sefa", "random")  # methods that find candidates
+RANKED = ("stylespace", "ganspace", "sefa", "interfacegan", "lowrank", "ganalyze", "random")  # by their scores
 
 
 @pytest.fixture
 def few_candidates(monkeypatch) -> None:
-    """Two candidates of each kind, compared on four samples, for networks whose answer is not known."""
-    monkeypatch.setattr(ganspace, "COMPONENTS", 2)
-    monkeypatch.setattr(ganspace, "SAMPLES", 32)
-    monkeypatch.setattr(sefa, "VECTORS", 2)
-    monkeypatch.setattr(random, "CANDIDATES", 2)
-    monkeypatch.setattr(candidates, "MOST_SAMPLES", 4)
+    """One or two candidates of each kind, compared on two samples at any change: for answers that are not known."""
+    smaller = {
+        candidates: {"MOST_SAMPLES": 2, "LEAST_SAMPLES": 2, "TRIES": 1, "LEAST": 0.0},
+        stylespace: {"CHANNELS": 2},
+        ganspace: {"COMPONENTS": 1, "SAMPLES": 32},
+        sefa: {"VECTORS": 1},
+        interfacegan: {"COLOURS": {"light": interfacegan.COLOURS["light"]}},
+        lowrank: {"DIMENSIONS": 4, "SPREAD_SAMPLES": 32, "SHARES": (0.5,), "VECTORS": 1},
+        random: {"CANDIDATES": 2},
+    }
+    for module, values in smaller.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -105,8 +115,121 @@ def test_random_is_the_same_for_a_seed_and_better_with_more_candidates():
     assert many.facts["candidates"] == 64
 
 
-@pytest.mark.parametrize("method", PARTLESS)
-def test_candidates_are_given_with_the_amount_that_changes_pictures_as_wanted(method):
+def test_probes_estimate_the_squared_change_inside_and_outside(monkeypatch):
+    generator, shares = Painter(), []
+    probes = probe(generator, Halves(), ("left",), "Z", TRAINING[:8], 512, report=shares.append)
+    jacobian = (generator.turn @ generator.patterns.flatten(1)).unflatten(1, generator.patterns.shape[1:])  # (6, ...)
+    for gradients, columns in ((probes.inside, slice(0, 4)), (probes.outside, slice(4, 8))):
+        wanted = jacobian[..., columns].flatten(1)
+        wanted = wanted @ wanted.T
+        assert torch.allclose(lowrank.gram(gradients).float(), wanted, atol=0.1 * float(wanted.max()))
+    assert torch.equal(probes.area, torch.full((8,), 0.5))
+    assert shares == [1.0]
+
+
+def test_stylespace_finds_channels_of_the_half():
+    generator = planted.planted()
+    for side, channels in zip(planted.SIDES, (("0", "1"), ("2", "3")), strict=True):  # of every slot
+        wanted = Wanted(side, count=4, samples=32)
+        found = find_directions("stylespace", generator, PictureHalves(), wanted)
+        assert all(direction.facts["channel"].endswith(channels) for direction in found)
+        assert all(int((direction.vector != 0).sum()) == 1 for direction in found)
+        assert all(direction.facts["overlap"] > 0.9 and direction.facts["consistency"] > 0.9 for direction in found)
+
+
+def test_silent_channels_have_no_overlap():
+    generator = planted.planted()
+    probes = probe(generator, PictureHalves(), ("left",), "S", TRAINING[:4], 2, report=lambda share: None)
+    overlaps, consistency = stylespace.channel_overlaps(probes)
+    first = generator.space("S").split(overlaps)[[slot.name for slot in generator.space("S").slots].index("4.conv1")]
+    assert overlaps.isfinite().all()
+    assert not first[6:10].any(), "channels without a map"
+    assert not consistency[overlaps == 0].any()
+
+
+def test_low_rank_directions_keep_the_rest_still():
+    for part, factors in (("left", (0, 1)), ("right", (2, 3))):
+        found = only("lowrank", Painter(), Wanted(part))
+        assert inside(found.vector, *factors) > 0.99, part
+
+
+def test_a_null_space_holds_its_share_of_what_changes_the_rest():
+    inside_part, outside = (
+        torch.diag(torch.tensor([1.0, 3.0, 2.0, 9.0])),
+        torch.diag(torch.tensor([0.0, 0.01, 4.0, 6.0])),
+    )
+    few, all_but_one = (lowrank.local_vectors(inside_part.double(), outside.double(), s) for s in (0.01, 0.45))
+    assert few.abs().tolist() == [[0, 1, 0, 0], [1, 0, 0, 0]]
+    assert all_but_one.abs().tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
+
+
+def test_the_boundary_is_across_what_the_number_follows():
+    codes = torch.randn(400, 5, generator=torch.Generator().manual_seed(0))
+    normal = interfacegan.boundary(codes, codes @ torch.tensor([3.0, 0, -4, 0, 0]))
+    assert torch.allclose(normal, torch.tensor([0.6, 0, -0.8, 0, 0]), atol=0.1)
+    assert interfacegan.boundary(codes, torch.ones(400)) is None
+    few = torch.where(torch.arange(400) < 31, codes[:, 0], torch.nan)
+    assert interfacegan.boundary(codes, few) is None
+
+
+class Brightness:
+    """A score of pictures: how much there is of a painter's pattern."""
+
+    def __init__(self, factor: int) -> None:
+        self.pattern = Painter().patterns[factor]
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        return (pictures * self.pattern).mean((1, 2, 3))
+
+
+def test_interfacegan_follows_a_scorer():
+    generator, scorer = Painter(), Brightness(0)
+    found = only("interfacegan", generator, replace(LEFT, scorer=scorer))
+    slope = generator.turn @ torch.stack([scorer(pattern[None])[0] for pattern in generator.patterns])
+    assert float(slope @ found.vector / slope.norm()) > 0.95
+    assert found.facts["number"] == "score"
+
+
+def test_conditional_normals_keep_the_other_numbers(monkeypatch):
+    kept = []
+    monkeypatch.setattr(interfacegan, "best", lambda *args: kept.extend(args[3]) or args[3][:1])
+    only("interfacegan", Painter())
+    normals = {each.facts["number"]: each.vector for each in kept if "stay" not in each.facts}
+    conditional = [each for each in kept if "stay" in each.facts]
+    assert {each.facts["number"] for each in conditional} <= normals.keys() == {"light", "red", "blue"}
+    assert conditional, "the halves always cover the same area, so that three numbers are left"
+    for each in conditional:
+        assert all(abs(float(each.vector @ normals[other])) < 1e-5 for other in each.facts["stay"])
+
+
+def test_interfacegan_uses_the_numbers_of_faces(editor, monkeypatch):
+    monkeypatch.setattr(candidates, "MOST_SAMPLES", 4)
+    wanted = Wanted("mouth", samples=48, aligner=editor.aligner)
+    found = only("interfacegan", editor.generator, wanted, editor.segmenter)
+    assert found.facts["number"] in ("mouth-open", "mouth-width", "smile", "lips", "lip-colour")
+
+
+@pytest.mark.parametrize("factor", [1, 4])
+def test_ganalyze_raises_the_score_by_what_is_asked_for(factor):
+    generator, scorer = Painter(), Brightness(factor)
+    found = only("ganalyze", generator, replace(LEFT, scorer=scorer))
+    codes = generator.sample(TRAINING[:400])
+    before, after = (
+        scorer(generator.synthesize(codes + amount * found.vector, "Z").image)
+        for amount in (0.0, found.facts["deviation"])
+    )
+    assert float((after - before).mean() / before.std()) == pytest.approx(1, rel=0.1)
+
+
+def test_ganalyze_has_a_direction_for_each_number_of_a_part():
+    found = find_directions("ganalyze", Painter(), Halves(), replace(LEFT, count=3, steps=8))
+    assert {direction.facts["score"] for direction in found} == {"light", "red", "blue"}
+
+
+@pytest.mark.parametrize("method", RANKED)
+def test_ranked_directions_have_the_amount_that_changes_pictures_as_wanted(method):
+    if METHODS[method].refuses(Painter()):
+        method = "random"
     found = only(method, Painter())
     samples = candidates.samples_for(Painter(), Halves(), ("left",))
     change = samples.effect(found, found.facts["amounts"][1]).change.mean()
@@ -114,7 +237,7 @@ def test_candidates_are_given_with_the_amount_that_changes_pictures_as_wanted(me
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_finds_usable_directions_on_every_architecture(generator, method, few_candidates, few_held_out):
+def test_every_method_finds_a_usable_direction_on_every_architecture(generator, method, few_candidates):
     if reason := METHODS[method].refuses(generator):
         assert generator.name in reason
         assert reason.endswith(".")
@@ -122,17 +245,23 @@ def test_every_method_finds_usable_directions_on_every_architecture(generator, m
             find_directions(method, generator, PictureHalves(), LEFT)
         return
     shares: list[float] = []
-    wanted = Wanted("left", count=2, steps=2, samples=8 if method == "ganspace" else 2)
-    found = find_directions(method, generator, PictureHalves(), wanted, progress=shares.append)
-    assert [direction.name for direction in found] == ["left", "left-2"]
+    wanted = Wanted("left", steps=2, samples={"ganspace": 8, "interfacegan": 32}.get(method, 4))
+    found = only(method, generator, wanted, PictureHalves(), progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    for direction in found:
-        direction.check(generator)
-        assert direction.vector.norm() == pytest.approx(1, abs=1e-4)
-        assert direction.parts == ("left",)
-        assert direction.facts["method"] == method
-        assert 0 < direction.facts["amounts"][1] < float("inf")
+    found.check(generator)
+    assert found.name == "left"
+    assert found.vector.norm() == pytest.approx(1, abs=1e-4)
+    assert found.parts == ("left",)
+    assert found.facts["method"] == method
+    assert 0 < found.facts["amounts"][1] < float("inf")
+
+
+def test_several_directions_have_names_of_their_own():
+    found = find_directions("random", Painter(), Halves(), replace(LEFT, count=3))
+    assert [direction.name for direction in found] == ["left", "left-2", "left-3"]
+    scores = [direction.facts["training_score"] for direction in found]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_a_group_of_layers_is_a_candidate_where_the_space_enters_it(generator):
@@ -162,6 +291,9 @@ def test_a_found_direction_can_be_calibrated_saved_and_read(tmp_path):
         ("random", replace(LEFT, count=0), "count is 0; it must be at least 1"),
         ("ganspace", replace(LEFT, samples=0), "samples is 0; it must be at least 1"),
         ("lelsd", replace(LEFT, steps=0), "steps is 0; it must be at least 1"),
+        ("ganalyze", replace(LEFT, count=4), "count is 4; GANalyze finds at most 3 here, in Z"),
+        ("ganalyze", replace(LEFT, count=2, scorer=Brightness(0)), "count is 2; GANalyze finds at most 1 here, in Z"),
+        ("stylespace", LEFT, "StyleSpace needs the channels of a style space S; painter has Z"),
     ],
 )
 def test_what_cannot_be_found_is_refused_before_any_rendering(method, wanted, message, monkeypatch):
@@ -170,10 +302,34 @@ def test_what_cannot_be_found_is_refused_before_any_rendering(method, wanted, me
         find_directions(method, Painter(), Halves(), wanted)
 
 
-@pytest.mark.parametrize("method", PARTLESS)
+@pytest.mark.parametrize("method", RANKED)
 def test_a_part_that_no_sample_shows_is_told(method):
-    with pytest.raises(UserError, match="None of 16 samples of painter shows left"):
-        find_directions(method, Painter(), Blind(), LEFT)
+    generator, none = Painter(), "samples of painter shows left|No number of left is seen|none has it"
+    if not METHODS[method].refuses(generator):
+        with pytest.raises(UserError, match=none):
+            find_directions(method, generator, Blind(), LEFT)
+
+
+def test_channels_that_are_nowhere_dense_are_none():
+    class Whole(PictureHalves):
+        def segment(self, image, features=None) -> Tensor:
+            left = torch.ones(len(image), 1, *image.shape[-2:])
+            return torch.cat([left, 0 * left], 1)
+
+    with pytest.raises(UserError, match="0 channels of planted change left more than the rest; 1 were wanted"):
+        find_directions("stylespace", planted.planted(), Whole(), Wanted("left", samples=4))
+
+
+def test_scores_that_ganalyze_cannot_follow_are_told():
+    with pytest.raises(UserError, match="follows the gradient of a score, and this scorer has none"):
+        find_directions("ganalyze", Painter(), Halves(), replace(LEFT, scorer=lambda x: x.detach().mean((1, 2, 3))))
+    with pytest.raises(UserError, match="The score is the same on all samples"):
+        find_directions("ganalyze", Painter(), Halves(), replace(LEFT, scorer=lambda x: 0 * x.mean((1, 2, 3))))
+
+
+def test_a_score_that_does_not_vary_has_no_boundary():
+    with pytest.raises(UserError, match="No number of left is seen in enough of 512 samples and varies"):
+        find_directions("interfacegan", Painter(), Halves(), replace(LEFT, scorer=lambda x: 0 * x.mean((1, 2, 3))))
 
 
 def test_candidates_that_change_nothing_are_none():

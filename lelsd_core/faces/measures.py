@@ -150,9 +150,7 @@ class Colour(Measure):
     def of(self, faces: Faces) -> Tensor:
         if (mask := faces.mask(self.parts)) is None or faces.picture is None:
             return unknown(faces)
-        image = (faces.picture * torch.tensor(self.weights)[:, None, None]).sum(1, keepdim=True)
-        mean = (image * mask).mean((1, 2, 3)) / (area := mask.mean((1, 2, 3)))
-        return mean.where(area > SEEN, torch.nan)
+        return mean_colour(faces.picture, mask, self.weights)
 
 
 @dataclass(frozen=True)
@@ -184,6 +182,19 @@ class Outlines(Measure):
         shown = [faces.inside(faces.luma, box)[:, None] for box in self.boxes]
         blurred = [F.avg_pool2d(each, BLUR, 1, BLUR // 2, count_include_pad=False) for each in shown]
         return torch.stack([(a - b).abs().mean((1, 2, 3)) for a, b in zip(shown, blurred, strict=True)]).mean(0)
+
+
+def mean_colour(picture: Tensor, mask: Tensor, weights: Sequence[float]) -> Tensor:
+    """The mean (B,) of a weighted sum of red, green and blue in a part; NaN where the part is not seen.
+
+    Args:
+        picture: (B, 3, h, w).
+        mask: (B, 1, h, w) in [0, 1].
+        weights: of red, green and blue.
+    """
+    image = (picture * picture.new_tensor(weights)[:, None, None]).sum(1, keepdim=True)
+    area = mask.mean((1, 2, 3))
+    return ((image * mask).mean((1, 2, 3)) / area.clamp_min(SEEN)).where(area > SEEN, torch.nan)
 
 
 def both_sides(*boxes: Box) -> tuple[Box, ...]:

@@ -4,7 +4,11 @@ NAMES = (  # of `base.METHODS`, for a command line that loads no torch
     "lelsd",
     "lelsd-local",
     "lelsd-paper",
+    "stylespace",
     "ganspace",
     "sefa",
+    "interfacegan",
+    "lowrank",
+    "ganalyze",
     "random",
 )

@@ -16,7 +16,7 @@ import lelsd_core
 from lelsd_core.directions import Direction, named_apart
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
-from lelsd_core.methods import ganspace, lelsd, random, sefa
+from lelsd_core.methods import ganalyze, ganspace, interfacegan, lelsd, lowrank, random, sefa, stylespace
 from lelsd_core.methods.wanted import Report, Wanted
 from lelsd_core.segmenters import Segmenter, adapt
 
@@ -78,6 +78,14 @@ METHODS: Mapping[str, Method] = {
         ),
         Method("lelsd-paper", "LELSD, as published", LELSD, lelsd.search_paper, lelsd.paper_spaces, takes=("steps",)),
         Method(
+            "stylespace",
+            "StyleSpace",
+            "Wu, Lischinski, Shechtman, CVPR 2021",
+            stylespace.search,
+            lambda generator: tuple(name for name in generator.space_names if name == "S"),
+            needs="the channels of a style space S",
+        ),
+        Method(
             "ganspace",
             "GANSpace",
             "Härkönen et al., NeurIPS 2020",
@@ -92,6 +100,24 @@ METHODS: Mapping[str, Method] = {
             lambda generator: sampled_spaces(generator)[:1] if generator.entry_weights() else (),
             needs="the weights that a code enters the network through",
             takes=(),
+        ),
+        Method(
+            "interfacegan",
+            "InterFaceGAN",
+            "Shen et al., CVPR 2020",
+            interfacegan.search,
+            sampled_spaces,
+            takes=("samples", "aligner", "scorer"),
+        ),
+        Method("lowrank", "Low-rank Jacobian", "Zhu et al., NeurIPS 2021, ICML 2022", lowrank.search, sampled_spaces),
+        Method(
+            "ganalyze",
+            "GANalyze",
+            "Goetschalckx et al., ICCV 2019",
+            ganalyze.search,
+            sampled_spaces,
+            takes=("samples", "steps", "scorer"),
+            room=ganalyze.room,
         ),
         Method("random", "Random", "unit vectors from a seed", random.search, every_space),
     )

@@ -100,9 +100,9 @@ def best(
 
 
 def samples_for(generator: Generator, segmenter: Segmenter, parts: Sequence[str]) -> HeldOut:
-    """Training samples that candidates are compared on. UserError if none shows the parts."""
+    """Training samples that candidates are compared on, and nothing is fitted to. UserError if none shows the parts."""
     count = max(LEAST_SAMPLES, how_many(PIXELS, generator.resolution**2, MOST_SAMPLES))
-    samples = held_out(generator, segmenter, TRAINING[:count])
+    samples = held_out(generator, segmenter, TRAINING[-count:])
     samples.check_shows(parts)
     return samples
 
