@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from demo.callbacks import CARD, LINE, Callbacks, part_names
+from demo.callbacks import CARD, LAYERS, LINE, Callbacks, part_names
 from demo.components import InlineImage, Updates, data_url, event
 from demo.edit_tab import HOUR
 from demo.face import Face, Now
@@ -44,6 +44,7 @@ MAX_NAME = 24  # letters of a direction's name
 CALIBRATION_SEEDS = HELD_OUT[:64]  # enough for a slider's range, and fast
 STRIP_SIZE = 256  # pixels of each picture in a preview
 RECIPES = {"look": "Look", "shape": "Shape", "paper": "The paper's"}  # preset -> its words
+USUAL = "usual"  # space and layers, those of the recipe
 NO_START = "anything"  # for a search that starts anywhere
 INTERVAL = 0.3  # least time in seconds between two updates of a running search
 STOPPED = "Stopped. If there is a direction already, name it and add it to your sliders; or continue, or start again."
@@ -108,6 +109,10 @@ class DiscoverCallbacks:
         visible = has_named_starts(editor, recipe)
         return {"steps": editor.config_for(parts, recipe).steps, "named_start": gr.update(visible=visible)}
 
+    def show_spaces(self, face: Face) -> Updates:
+        """Offer the latent spaces of the model that is used now."""
+        return {"search_space": gr.update(choices=space_names(self.callbacks.editor(face)), value=USUAL)}
+
     def choose_recipe(self, face: Face, parts: list[str], recipe: str, recipe_chosen: bool) -> Updates:
         """Change to the recipe that suits the parts, unless a person chose one."""
         suited = usual_preset(parts, self.callbacks.editor(face).shaped)
@@ -131,6 +136,8 @@ class DiscoverCallbacks:
         recipe: str | None = None,
         named_start: str = NO_START,
         count: float = 1,
+        search_space: str = USUAL,
+        search_layers: str = USUAL,
         where: str = PARTS,
         region_name: str = "",
         mask: str = "",
@@ -160,6 +167,10 @@ class DiscoverCallbacks:
             start=(named_start,) if named_start in NAMED and has_named_starts(editor, recipe) else (),
             count=count,
         )
+        if search_space != USUAL:
+            config = config.with_values(space=search_space)
+        if search_layers != USUAL:
+            config = config.with_values(slots=(search_layers,))
         editor.segmenter.parts.channels(config.parts)  # checks the names, before anybody waits
         self.callbacks.paused.pop(request.session_hash, None)
         search = Search(editor.generator.name, config, editor.discover(face.session, config))
@@ -343,6 +354,11 @@ def buttons(*, searching: bool = False, found: bool = False, paused: bool | None
     return {"start_search": start, "stop": stop, "add": add} | goes_on
 
 
+def space_names(editor: Editor) -> list[tuple[str, str]]:
+    """The latent spaces that a search can be in, after the usual one, as words and names."""
+    return [(USUAL.capitalize(), USUAL), *((name, name) for name in editor.generator.space_names)]
+
+
 def has_named_starts(editor: Editor, recipe: str) -> bool:
     """Whether a search by a recipe can start from a name: shapes of faces, whose landmarks are measured."""
     return recipe == "shape" and editor.aligner.frame.faces
@@ -402,8 +418,6 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     editor, usual_parts = callbacks.editor(), ["mouth"]
     places = region_panels(callbacks, part_names(editor), usual_parts)
     usual, usual_steps = usual_preset(usual_parts, editor.shaped), editor.config_for(usual_parts).steps
-    about_steps = "More steps, more local; 0 takes a named start as it is."
-    steps = gr.Slider(0, 1200, usual_steps, step=20, label="Steps", info=about_steps, elem_id="steps")
     info = (
         "Look: light and colour. Shape: form and size, let in only around the part. The paper's compares feature maps "
         "of all layers: it takes many times as long."
@@ -416,12 +430,20 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
     named_start = gr.Dropdown(
         starts, value=NO_START, label="What should move", info=info, visible=visible, elem_id="named-start"
     )
-    info = "Another number finds another direction."
-    seed = gr.Number(1, label="Seed", info=info, precision=0, elem_id="discover-seed")
-    info = "As unlike each other as they can be."
-    count = gr.Slider(1, MAX_COUNT, 1, step=1, label="How many directions", info=info, elem_id="count")
+    with gr.Accordion("More settings", open=False, elem_id="search-settings"):
+        info = "More steps, more local; 0 takes a named start as it is."
+        steps = gr.Slider(0, 1200, usual_steps, step=20, label="Steps", info=info, elem_id="steps")
+        info = "As unlike each other as they can be."
+        count = gr.Slider(1, MAX_COUNT, 1, step=1, label="How many directions", info=info, elem_id="count")
+        info = "Another number finds another direction."
+        seed = gr.Number(1, label="Seed", info=info, precision=0, elem_id="discover-seed")
+        info = "Whose codes are moved; the usual one depends on the kind of change."
+        space = gr.Dropdown(space_names(editor), value=USUAL, label="Latent space", info=info, elem_id="search-space")
+        info = "Coarse ones hold the shape of things, fine ones colour; not all spaces have layers."
+        choices = [(name.capitalize(), name) for name in (USUAL, *LAYERS)]
+        slots = gr.Radio(choices, value=USUAL, label="Layers that it may move", info=info, elem_id="search-layers")
+    start = gr.Button("Start searching", variant="primary", elem_id="start")
     with gr.Row():
-        start = gr.Button("Start searching", variant="primary", elem_id="start", min_width=120)
         stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
         goes_on = gr.Button("Continue", interactive=False, elem_id="continue", min_width=80)
     chosen = places | {
@@ -430,6 +452,8 @@ def search_options(callbacks: Callbacks) -> dict[str, Any]:
         "steps": steps,
         "search_seed": seed,
         "count": count,
+        "search_space": space,
+        "search_layers": slots,
     }
     return chosen | {"start_search": start, "stop": stop, "continue_search": goes_on}
 

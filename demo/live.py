@@ -32,6 +32,8 @@ STATES = ("face", "group", "history")  # of `Now`, which the server keeps for a 
 SPLASH = """<style>
 #splash {{ position: fixed; inset: 0; z-index: 9999; overflow: hidden; background: #fafafa; color: #27272a;
   padding: 34px 32px; font-family: ui-sans-serif, system-ui, sans-serif; }}
+#splash {{ pointer-events: none; animation: leave 0s 30s forwards; }}
+@keyframes leave {{ to {{ visibility: hidden; }} }}
 #splash > * {{ max-width: var(--wide, 100%); margin: 0 auto; box-sizing: border-box; }}
 #splash h1 {{ height: 139px; padding: 0 14px; font-size: 1.5rem; line-height: 31px; letter-spacing: -.02em; }}
 #splash div {{ display: grid; justify-items: center; }}

@@ -56,6 +56,7 @@
     if (picture?.src === shown && moves === settling) picture.src = gradios;
   };
   window.lelsd = {save, copyLink, say, follow, settled};
+  Promise.resolve(pictureInSight()?.decode()).catch(() => {}).then(() => find('#splash')?.remove());
 
   // ------------------------------------------------------------------------------ one picture over the other
   const before = find('#before');
@@ -79,6 +80,61 @@
     before.addEventListener('keydown', (event) => { if ([' ', 'Enter'].includes(event.key)) { event.preventDefault(); hold(true); } });
     before.addEventListener('keyup', () => hold(false));
   }
+
+  // ------------------------------------------------------------------------------------- a region that is painted
+  const layer = Object.assign(document.createElement('canvas'), {id: 'paint', width: 128, height: 128, tabIndex: 0});
+  layer.setAttribute('role', 'application');
+  layer.setAttribute('aria-label', 'Paint: arrows move the brush, Space paints');
+  const pen = layer.getContext('2d'), ring = document.createElement('span');
+  ring.id = 'brush-ring';
+  let at = [64, 64], drawing = false, erasing = false;
+  const brush = () => Number(find('#brush')?.value ?? 9);
+  const sendMask = () => {
+    const box = find('#mask textarea, #mask input');
+    if (!box) return;
+    const empty = !pen.getImageData(0, 0, 128, 128).data.some((each, i) => i % 4 === 3 && each > 127);
+    box.value = empty ? '' : layer.toDataURL('image/png');
+    box.dispatchEvent(new Event('input', {bubbles: true}));
+  };
+  window.lelsd.clearPaint = () => pen.clearRect(0, 0, 128, 128);
+  const placeLayer = () => {
+    const picture = find('#canvas img');
+    if (!picture) return;
+    const frame = picture.parentElement;
+    if (layer.parentElement !== frame) { frame.style.position = 'relative'; frame.append(layer, ring); }
+    if (layer.dataset.face !== picture.src) { layer.dataset.face = picture.src; window.lelsd.clearPaint(); }
+    const place = {left: picture.offsetLeft, top: picture.offsetTop, width: picture.offsetWidth, height: picture.offsetHeight};
+    for (const [name, value] of Object.entries(place)) layer.style[name] = `${value}px`;
+    const scale = place.width / 128, size = 2 * brush() * scale;
+    Object.assign(ring.style, {left: `${place.left + at[0] * scale - size / 2}px`, top: `${place.top + at[1] * scale - size / 2}px`,
+      width: `${size}px`, height: `${size}px`});
+  };
+  const dab = (to) => {
+    pen.globalCompositeOperation = erasing ? 'destination-out' : 'source-over';
+    pen.strokeStyle = pen.fillStyle = '#7c3aed'; pen.lineWidth = 2 * brush(); pen.lineCap = pen.lineJoin = 'round';
+    pen.beginPath(); pen.moveTo(...at); pen.lineTo(...to); pen.stroke();
+    pen.beginPath(); pen.arc(...to, brush(), 0, 2 * Math.PI); pen.fill();  // a line to itself is not drawn
+    at = to;
+  };
+  const pointed = (event) => [event.offsetX, event.offsetY].map((each, i) => 128 * each / [layer.offsetWidth, layer.offsetHeight][i]);
+  layer.addEventListener('pointerdown', (event) => {
+    layer.setPointerCapture(event.pointerId);
+    drawing = true; at = pointed(event); dab(at); placeLayer();
+  });
+  layer.addEventListener('pointermove', (event) => { if (drawing) dab(pointed(event)); else at = pointed(event); placeLayer(); });
+  layer.addEventListener('pointerup', () => { drawing = false; sendMask(); });
+  layer.addEventListener('keydown', (event) => {
+    const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+    if (step) at = at.map((each, i) => Math.min(Math.max(each + step[i] * brush() / 2, 0), 128));
+    else if (event.key === ' ') { dab(at); sendMask(); } else return;
+    event.preventDefault(); placeLayer();
+  });
+  document.addEventListener('click', ({target}) => {
+    if (target.id === 'clear-paint') { window.lelsd.clearPaint(); sendMask(); }
+    if (target.id !== 'erase') return;
+    erasing = !erasing;
+    target.setAttribute('aria-pressed', erasing);
+  });
 
   // ---------------------------------------------------------------------------------------------- sliders
   const dressSlider = (range) => {
@@ -112,8 +168,6 @@
   new MutationObserver(() => { planned ||= setTimeout(() => { planned = 0; dress(); }, 100); }).observe(
     document.body, {childList: true, subtree: true, attributes: true, attributeFilter: ['style', 'value']});
   dress();
-  const awaited = pictureInSight();
-  Promise.resolve(awaited?.decode()).catch(() => {}).then(() => find('#splash')?.remove());
   document.addEventListener('input', ({target}) => {
     if (target.matches('#sliders input[type=range]')) { move(); dressSlider(target); }
     else if (target.matches('#sliders input[type=number]')) setTimeout(move, 30);  // until Gradio has moved the slider
@@ -144,60 +198,6 @@
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== 'z' || event.target.matches('input[type=text], textarea')) return;
     event.preventDefault();
     click(event.shiftKey ? 'redo' : 'undo');
-  });
-
-  // ------------------------------------------------------------------------------------- a region that is painted
-  const layer = Object.assign(document.createElement('canvas'), {id: 'paint', width: 128, height: 128, tabIndex: 0});
-  layer.setAttribute('role', 'application');
-  layer.setAttribute('aria-label', 'Paint: arrows move the brush, Space paints');
-  const pen = layer.getContext('2d'), ring = document.createElement('span');
-  ring.id = 'brush-ring';
-  let at = [64, 64], drawing = false, erasing = false;
-  const brush = () => Number(find('#brush')?.value ?? 9);
-  const sendMask = () => {
-    const box = find('#mask textarea, #mask input');
-    if (!box) return;
-    const empty = !pen.getImageData(0, 0, 128, 128).data.some((each, i) => i % 4 === 3 && each > 127);
-    box.value = empty ? '' : layer.toDataURL('image/png');
-    box.dispatchEvent(new Event('input', {bubbles: true}));
-  };
-  window.lelsd.clearPaint = () => pen.clearRect(0, 0, 128, 128);
-  const placeLayer = () => {
-    const picture = find('#canvas img');
-    if (!picture) return;
-    const frame = picture.parentElement;
-    if (layer.parentElement !== frame) { frame.style.position = 'relative'; frame.append(layer, ring); }
-    if (layer.dataset.face !== picture.src) { layer.dataset.face = picture.src; window.lelsd.clearPaint(); }
-    const place = {left: picture.offsetLeft, top: picture.offsetTop, width: picture.offsetWidth, height: picture.offsetHeight};
-    for (const [name, value] of Object.entries(place)) layer.style[name] = `${value}px`;
-    const scale = place.width / 128, size = 2 * brush() * scale;
-    Object.assign(ring.style, {left: `${place.left + at[0] * scale - size / 2}px`, top: `${place.top + at[1] * scale - size / 2}px`,
-      width: `${size}px`, height: `${size}px`});
-  };
-  const dab = (to) => {
-    pen.globalCompositeOperation = erasing ? 'destination-out' : 'source-over';
-    pen.strokeStyle = '#7c3aed'; pen.lineWidth = 2 * brush(); pen.lineCap = pen.lineJoin = 'round';
-    pen.beginPath(); pen.moveTo(...at); pen.lineTo(...to); pen.stroke();
-    at = to;
-  };
-  const pointed = (event) => [event.offsetX, event.offsetY].map((each, i) => 128 * each / [layer.offsetWidth, layer.offsetHeight][i]);
-  layer.addEventListener('pointerdown', (event) => {
-    layer.setPointerCapture(event.pointerId);
-    drawing = true; at = pointed(event); dab(at); placeLayer();
-  });
-  layer.addEventListener('pointermove', (event) => { if (drawing) dab(pointed(event)); else at = pointed(event); placeLayer(); });
-  layer.addEventListener('pointerup', () => { drawing = false; sendMask(); });
-  layer.addEventListener('keydown', (event) => {
-    const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
-    if (step) at = at.map((each, i) => Math.min(Math.max(each + step[i] * brush() / 2, 0), 128));
-    else if (event.key === ' ') { dab(at); sendMask(); } else return;
-    event.preventDefault(); placeLayer();
-  });
-  document.addEventListener('click', ({target}) => {
-    if (target.id === 'clear-paint') { window.lelsd.clearPaint(); sendMask(); }
-    if (target.id !== 'erase') return;
-    erasing = !erasing;
-    target.setAttribute('aria-pressed', erasing);
   });
 
   // ------------------------------------------------------------------------- photos from the clipboard and a camera

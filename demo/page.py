@@ -154,5 +154,6 @@ def connect_models(opening: Opening, c: dict[str, Any], page: gr.Blocks) -> None
     changed = dict.fromkeys([*NEW_FACE, *MODEL, "parts"])
     used = c["model_button"].click(**event(opening.use_model, c, changed), show_progress_on=[c["note"]], **FACES)
     discover = DiscoverCallbacks(opening.callbacks)
+    used.success(**event(discover.show_spaces, c, ["search_space"]), **QUIET)
     suited = used.success(**event(discover.choose_recipe, c, RECIPE), **QUIET)
     suited.then(**event(discover.show_recipe, c, RECIPE[1:]), **QUIET)  # steps differ from model to model

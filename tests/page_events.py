@@ -86,6 +86,8 @@ class Visitor:
             "recipe": None,
             "named_start": "anything",
             "recipe_chosen": False,
+            "search_space": "usual",
+            "search_layers": "usual",
             "where": "parts",
             "region_name": "",
             "mask": "",

@@ -123,7 +123,7 @@ def test_a_photo_is_edited_and_a_new_slider_is_found_used_and_kept(opened, edito
     page.get_by_role("tab", name="Discover a new direction").click()
     expect(page.locator("#keep")).to_be_disabled()
     expect(page.locator("#stop")).to_be_disabled()
-    page.get_by_label("number input for Steps").fill("20")
+    set_steps(page, 20)
     page.locator("#start").click()
     expect(page.locator("#status")).to_contain_text(re.compile("Step 20 of 20"), timeout=SLOW)
     expect(page.locator("#strip img")).to_be_visible()
@@ -141,6 +141,12 @@ def test_a_photo_is_edited_and_a_new_slider_is_found_used_and_kept(opened, edito
     page.reload()
     expect(page.locator("#note")).to_contain_text(re.compile("A face that the generator made up"), timeout=SLOW)
     expect(slider(page, "My lips")).to_be_visible(timeout=SLOW)
+
+
+def set_steps(page, steps: int) -> None:
+    """Write the number of steps of a search."""
+    page.locator("#search-settings > button").click()
+    page.get_by_label("number input for Steps").fill(str(steps))
 
 
 def write_bad_files(folder: Path) -> dict[str, str]:
@@ -352,15 +358,71 @@ def test_a_discovery_can_be_stopped_and_kept(opened):
     page.locator("#stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped", timeout=SLOW)
     expect(page.locator("#stop")).to_be_disabled()
+    reached = page.locator("#status").inner_text()
+    page.locator("#continue").click()
+    expect(page.locator("#status")).to_contain_text("Step", timeout=SLOW)
+    assert "Stopped" in reached
+    page.locator("#stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped", timeout=SLOW)
     page.locator("#keep").click()
     expect(slider(page, "Mouth 2")).to_be_visible(timeout=SLOW)
+
+
+def test_a_region_is_painted_by_mouse_and_keyboard_and_searched_for(opened):
+    page = opened()
+    page.get_by_role("tab", name="Discover a new direction").click()
+    page.locator("#where label", has_text="What I paint").click()
+    layer = page.locator("#paint")
+    expect(layer).to_be_visible(timeout=SLOW)
+    page.locator("#start").click()
+    expect(page.locator(".toast-body")).to_contain_text("Nothing is painted yet", timeout=SLOW)
+    box = layer.bounding_box()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.85 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.85 * box["height"], steps=5)
+    page.mouse.up()
+    area = """() => document.querySelector('#paint').getContext('2d').getImageData(0, 0, 128, 128)
+      .data.filter((value, i) => i % 4 === 3 && value > 127).length"""
+    drawn = page.evaluate(area)
+    layer.focus()
+    for key in ("ArrowDown", "ArrowDown", " "):
+        page.keyboard.press(key)
+    assert (more := page.evaluate(area)) > drawn > 200
+    page.locator("#erase").click()
+    layer.focus()
+    page.keyboard.press(" ")
+    assert page.evaluate(area) < more
+    page.get_by_label("Its name").fill("chin")
+    set_steps(page, 20)
+    page.locator("#start").click()
+    expect(page.locator("#status")).to_contain_text("Step 20 of 20", timeout=SLOW)
+    page.locator("#keep").click()
+    expect(page.locator("#card-title")).to_contain_text("Chin", timeout=SLOW)
+    page.locator("#card-details > button").click()
+    expect(page.locator("#card-facts")).to_contain_text("inside chin")
+
+
+def test_clusters_are_clicked_in_the_face(opened):
+    page = opened()
+    page.get_by_role("tab", name="Discover a new direction").click()
+    page.locator("#where label", has_text="What I click").click()
+    page.locator("#find-clusters").click()
+    shown = page.locator("#cluster-map img")
+    expect(shown).to_be_visible(timeout=SLOW)
+    before = shown.get_attribute("src")
+    box = shown.bounding_box()
+    page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.78 * box["height"])
+    page.wait_for_function("src => document.querySelector('#cluster-map img').src !== src", arg=before, timeout=SLOW)
+    page.locator("#start").click()
+    expect(page.locator("#status")).to_contain_text("Step", timeout=SLOW)
+    page.locator("#stop").click()
 
 
 def test_a_search_of_one_visitor_blocks_nobody(opened):
     first, second = opened(), opened()
     for page in (first, second):
         page.get_by_role("tab", name="Discover a new direction").click()
-        page.get_by_label("number input for Steps").fill("400")
+        set_steps(page, 400)
         page.locator("#start").click()
     expect(first.locator("#status")).to_contain_text("Step", timeout=SLOW)
     expect(second.locator("#status")).to_contain_text("Another visitor's search is before yours", timeout=SLOW)
@@ -408,6 +470,10 @@ def test_axe_finds_nothing_serious(opened, size, theme):
     for tab in ("Discover a new direction", "About", "Edit"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(700)
+        if "Discover" in tab:
+            page.locator("#search-settings > button").click()
+            page.locator("#where label", has_text="What I paint").click()
+            expect(page.locator("#paint")).to_be_visible(timeout=SLOW)
         found = Axe().run(page).response["violations"]
         serious = [each for each in found if each["impact"] in ("serious", "critical")]
         assert not serious, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious]

@@ -266,3 +266,25 @@ def test_a_slider_gets_another_name_and_stays_where_it_is(visitor, editor, tmp_p
     for name, new, message in (("ours", "smile", "is taken"), ("ours", " ", "Write the new"), ("smile", "x", "stay")):
         with pytest.raises(UserError, match=message):
             visitor.does(visitor.discovering.rename_direction, saved_direction=name, new_name=new)
+
+
+def test_space_and_layers_of_a_search_can_be_chosen(visitor):
+    search(visitor, ["mouth"], 1)
+    usual = visitor.found[0]
+    search(visitor, ["mouth"], 1, recipe="look", search_space="S", search_layers="coarse")
+    generator = visitor.callbacks.editor().generator
+    (direction,) = visitor.found
+    moved = {slot.name for slot, part in zip(generator.space("S").slots, split(direction), strict=True) if part.any()}
+    assert (usual.space, direction.space) == ("Z", "S")
+    assert moved == set(generator.group_slots("coarse", "S"))
+    with pytest.raises(UserError, match="Space Z has no coarse layers"):
+        search(visitor, ["mouth"], 1, recipe="look", search_space="Z", search_layers="coarse")
+    choices = visitor.does(visitor.discovering.show_spaces)["search_space"]["choices"]
+    assert [name for _, name in choices] == ["usual", *generator.space_names]
+
+
+def split(direction):
+    """The vector of a direction in S of digiface-64, by slot."""
+    from lelsd_core.registry import load_generator
+
+    return load_generator("digiface-64").space("S").split(direction.vector[None])
