@@ -31,8 +31,8 @@ from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator
 from lelsd_core.images import outlines, spotlight
-from lelsd_core.segmenters import FeatureSegmenter, fit_clusters, fit_head, paint, segment_synthesis
-from lelsd_core.segmenters.features import REST
+from lelsd_core.segmenters import FeatureSegmenter, fit_clusters, fit_region
+from lelsd_core.segmenters.features import labels_of
 
 PARTS, PAINTED, CLUSTERS = "parts", "painted", "clusters"
 WHERE = (("A part", PARTS), ("What I paint", PAINTED), ("What I click", CLUSTERS))
@@ -139,9 +139,7 @@ class Regions:
         finest = generator.space_names[-1]
         lifted = [generator.lift(each.codes.to(generator.device), each.space, finest) for each in sessions]
         masks = torch.from_numpy(np.stack([each.mask for each in done]))
-        if len(done) == 1:
-            return paint(generator, lifted[0], finest, masks.float()[:, None], name)
-        return fit_head(generator, torch.cat(lifted), finest, (~masks).long(), (name, REST))
+        return fit_region(generator, torch.cat(lifted), finest, masks, name)
 
 
 @lru_cache(maxsize=4)
@@ -155,12 +153,9 @@ def joined(clusters: FeatureSegmenter, name: str, chosen: tuple[int, ...]) -> Fe
     return clusters.named({name: [clusters.parts[number] for number in chosen]})
 
 
-@torch.inference_mode()
 def labels_in(editor: Editor, session: Session, clusters: FeatureSegmenter) -> np.ndarray:
     """The number of the cluster, or part, of each place in a face, (h, w)."""
-    generator = editor.generator
-    synthesis = generator.synthesize(session.codes.to(generator.device), session.space, keep=clusters.needs)
-    return segment_synthesis(clusters, synthesis)[0].argmax(0).cpu().numpy()
+    return labels_of(editor.generator, clusters, session.codes, session.space)[0].cpu().numpy()
 
 
 def painted(paintings: tuple[Painting, ...], mask: str) -> tuple[Painting, ...]:

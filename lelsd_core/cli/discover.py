@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lelsd_core.cli.region import load_region
 from lelsd_core.device import choose_device
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import PRESETS, DiscoverConfig, usual_preset
@@ -21,7 +22,7 @@ from lelsd_core.errors import UserError, check_file, unknown_name
 from lelsd_core.evaluation import calibration
 from lelsd_core.generators.base import Generator
 from lelsd_core.registry import build_frame, load_aligner, load_generator, load_segmenter
-from lelsd_core.segmenters import Segmenter
+from lelsd_core.segmenters import Segmenter, split_by
 from lelsd_core.weights.catalogue import Network, segmenter_of, spec_of
 
 
@@ -90,6 +91,9 @@ def load_networks(
     given = {name: value for name, value in values.items() if value is not None}
     name = segmenter_of(options.generator, options.segmenter)
     segmenter = load_segmenter(name, device, weights=options.segmenter_weights)
+    if options.own:
+        region = load_region(options.own)
+        segmenter, given = split_by(segmenter, [region.to(device)]), {"parts": region.parts[:1]} | given
     config = spec.discover.with_values(**given)
     segmenter.parts.channels(config.parts)
     generator = load_generator(options.generator, device, class_index=options.class_index)

@@ -14,11 +14,12 @@ import torch
 from lelsd_core.cli.edit import photos_of
 from lelsd_core.cli.workers import check_workers, spread
 from lelsd_core.device import choose_device
-from lelsd_core.directions import Direction
+from lelsd_core.directions import Direction, regions_in
 from lelsd_core.errors import UserError
 from lelsd_core.evaluation.card import figures, independence_table, on_photos
 from lelsd_core.evaluation.heldout import LARGE_SAMPLES, Evaluator, HeldOut, Row, held_out_seeds
 from lelsd_core.registry import build_frame, directions_of, load_aligner, load_editor, load_generator, load_segmenter
+from lelsd_core.segmenters import FeatureSegmenter, split_by
 from lelsd_core.weights.catalogue import segmenter_of, spec_of
 
 FULL = 64  # samples, at least, of an evaluation for a card
@@ -37,7 +38,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     columns = "direction    part          score 95 % interval   area   gain    low   high        change         LPIPS"
     print(f"{columns}  kind, what moves in %")
     rows, result = [], {}
-    build = partial(evaluator, options.generator, options.class_index, segmenter, full, ())
+    names = options.generator, options.class_index, segmenter, regions_in(directions)
+    build = partial(evaluator, *names, full, ())
     for row in spread(build, directions, workers=options.workers, device=device):
         rows.append(checked(row))
         print(
@@ -49,7 +51,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if full:
         print("\n".join(["", *figures(directions, rows), "", *independence_table(rows)]))
     if photos:
-        build = partial(evaluator, options.generator, options.class_index, segmenter, True, photos)
+        build = partial(evaluator, *names, True, photos)
         photo_rows = [checked(row) for row in spread(build, directions, workers=options.workers, device=device)]
         print("\n".join(["", f"On {len(photos)} photos:", "", *on_photos(rows, photo_rows)]))
         result["photos"] = [asdict(row) for row in photo_rows]
@@ -84,22 +86,28 @@ def in_words(row: Row) -> str:
 
 
 def evaluator(
-    generator: str, class_index: str | None, segmenter: str, identity: bool, photos: Sequence[Path], device: str
+    generator: str,
+    class_index: str | None,
+    segmenter: str,
+    regions: Sequence[FeatureSegmenter],
+    identity: bool,
+    photos: Sequence[Path],
+    device: str,
 ) -> Evaluator:
     """Load the networks by name, for evaluating one direction after another, on samples or on photos.
+
+    The segmenter also finds the regions of the directions.
 
     UserError for a file that is no photo, or without a face.
     """
     if photos:
-        editor = load_editor(generator, device, segmenter=segmenter, class_index=class_index)
+        editor = load_editor(generator, device, segmenter=segmenter, class_index=class_index).knowing(regions)
         sessions = [editor.open(photo) for photo in photos]
         codes = torch.cat([session.codes for session in sessions]).float()
         samples = HeldOut(editor.generator, editor.segmenter, sessions[0].space, codes)
         return Evaluator(editor.generator, editor.segmenter, (), editor.aligner, identity=identity, samples=samples)
     network, spec = load_generator(generator, device, class_index=class_index), spec_of(generator)
     aligner = load_aligner(build_frame(spec, network.resolution)) if spec.shows_faces else None
-    seeds, parts = (
-        held_out_seeds(network, FULL if identity else LARGE_SAMPLES),
-        load_segmenter(segmenter, device, generator=network),
-    )
+    seeds = held_out_seeds(network, FULL if identity else LARGE_SAMPLES)
+    parts = split_by(load_segmenter(segmenter, device, generator=network), regions).to(device)
     return Evaluator(network, parts, seeds, aligner, identity=identity)

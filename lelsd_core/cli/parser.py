@@ -37,6 +37,15 @@ examples:
   %(prog)s lips.safetensors --parts mouth --preset paper
   %(prog)s new.safetensors --parts mouth --against lips.safetensors --checkpoint run.safetensors
 """
+REGION = """Make a part of your own: painted on one or several faces, or what belongs together at a place.
+
+The file is for `discover --own`. A mask is a picture of the aligned face (see `edit --crop`), white where the region
+is. Several faces with masks say more than one.
+
+examples:
+  %(prog)s chin.safetensors --on seed:3 --mask chin.png --preview chin-there.jpg
+  %(prog)s lips.safetensors --on photo.jpg --at 0.5,0.8
+"""
 EVALUATE = """Measure directions on held-out samples: score, area, range and locality gain of each.
 
 examples:
@@ -125,11 +134,23 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     add_batch(parser)
 
 
+def add_region(parser: argparse.ArgumentParser) -> None:
+    add, several = parser.add_argument, {"action": "append", "default": []}
+    add("out", help="file to write; its name is the region's")
+    add_networks(parser)
+    add("--on", metavar="FACE", help="seed:7 or a photo; may be repeated, each with its mask [seed:0]", **several)
+    add("--mask", metavar="PICTURE", help="the region on that aligned face, white on black", **several)
+    add("--at", metavar="X,Y", help="instead: what belongs together there, in shares of the face's frame", **several)
+    add("--name", help="of the region [the file's]")
+    add("--preview", metavar="PICTURE", help="also write where the region is on these faces")
+
+
 def add_discover(parser: argparse.ArgumentParser) -> None:
     """Flags of `discover`: one for each field of `DiscoverConfig`; the defaults depend on the generator."""
     parser.add_argument("out", help="file to write; further directions get -2, -3 ... before the ending")
     presets = "look: global moves; shape: local moves; paper: the paper's recipe; flags override it [by the parts]"
     add_networks(parser)
+    parser.add_argument("--own", metavar="FILE", help="a part of your own that `region` made, to be searched for")
     parser.add_argument("--segmenter-weights", metavar="FILE", help="weights of a segmenter named without a file")
     parser.add_argument("--preset", help=presets)
     for field in fields(DiscoverConfig):
@@ -176,6 +197,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "edit": (EDIT, add_edit),
+    "region": (REGION, add_region),
     "discover": (DISCOVER, add_discover),
     "evaluate": (EVALUATE, add_evaluate),
     "weights": (WEIGHTS, add_weights),

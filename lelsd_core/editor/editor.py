@@ -110,7 +110,7 @@ class Editor:
 
     def _find(self, regions: Sequence[FeatureSegmenter]) -> None:
         """Know some regions, with a renderer and samples that do so, too."""
-        self.segmenter = split_by(self.segmenter, regions)
+        self.segmenter = split_by(self.segmenter, regions).to(self.generator.device)
         self.renderer = Renderer(self.generator, self.segmenter, self.preview_size)
         self.samples = LatestSamples()
 

@@ -3,6 +3,6 @@
 from lelsd_core.segmenters.base import SURROUNDINGS, Parts, Segmenter, adapt, part_mask, segment_synthesis
 from lelsd_core.segmenters.combined import combine, region
 from lelsd_core.segmenters.features import FeatureSegmenter
-from lelsd_core.segmenters.fitting import fit_clusters, fit_head, paint, parts_like
+from lelsd_core.segmenters.fitting import fit_clusters, fit_head, fit_region, paint, parts_like
 from lelsd_core.segmenters.split import regions_of, split_by
 from lelsd_core.segmenters.unet import UNetSegmenter

@@ -96,6 +96,13 @@ def features_of(generator: Generator, codes: Tensor, space: str, layers: Sequenc
         yield {name: synthesis.features(name) for name in layers}
 
 
+@torch.no_grad()
+def labels_of(generator: Generator, segmenter: FeatureSegmenter, codes: Tensor, space: str) -> Tensor:
+    """The number of the part of each place in the pictures of codes (N, D), (N, h, w)."""
+    batches = features_of(generator, codes, space, segmenter.needs)
+    return torch.cat([segmenter.segment(None, features).argmax(1) for features in batches])
+
+
 class FeatureSegmenter(Segmenter):
     """A linear classifier on an embedding.
 

@@ -161,6 +161,24 @@ def least_squares(points: Tensor, shares: Tensor, ridge: float) -> tuple[Tensor,
     return weight, level - weight @ centre
 
 
+def fit_region(generator: Generator, codes: Tensor, space: str, masks: Tensor, name: str) -> FeatureSegmenter:
+    """Learns a region from where it is in 1 to 64 pictures; its parts are the region and "rest".
+
+    Args:
+        generator: the generator of the pictures.
+        codes: (N, D) latent codes of the pictures, in `space`.
+        space: name of the latent space.
+        masks: (N, h, w) of booleans, true in the region.
+        name: of the region.
+
+    Raises:
+        UserError: as for `paint` and `fit_head`.
+    """
+    if len(codes) == 1:
+        return paint(generator, codes, space, masks.float()[:, None], name)
+    return fit_head(generator, codes, space, (~masks).long(), (name, REST))
+
+
 @torch.no_grad()
 def paint(
     generator: Generator, codes: Tensor, space: str, mask: Tensor, name: str = "painted", layers: Sequence[str] = ()
