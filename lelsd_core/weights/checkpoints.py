@@ -125,7 +125,9 @@ def to_checkpoint(content: Any, path: Path) -> Checkpoint:
     layout, config, tensors = find_generator(content, path.parent)
     if sum(tensor.nbytes for tensor in tensors.values()) > 2 * path.stat().st_size:
         raise RefusedError("its tensors repeat the same numbers over and over")
-    tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # they outlive the file
+    del content
+    for name in tensors:  # they outlive the file; what was read is freed one by one
+        tensors[name] = tensors[name].clone()
     return Checkpoint(layout.architecture, config, tensors, layout.about)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,24 @@ def test_views_of_one_storage_are_read_as_such(tmp_path: Path) -> None:
         assert found.keys() == content.keys()
         assert all(torch.equal(found[name], tensor) for name, tensor in content.items())
         assert all(found[name].dtype == tensor.dtype for name, tensor in content.items())
+
+
+def test_what_is_not_used_is_never_in_memory(tmp_path: Path) -> None:
+    """Peak memory of a fresh process that reads a small generator beside 64 MB of other tensors."""
+    whole = torch.load(official.small_rosinality(tmp_path), weights_only=True)
+    path = save(whole | {"d": {"x": torch.ones(2**24)}}, tmp_path / "x.pt")
+    program = """
+import resource, sys
+from pathlib import Path
+from lelsd_core.weights.checkpoints import read_checkpoint
+read_checkpoint(Path(sys.argv[1]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_checkpoint(Path(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "small_rosinality.pt"), str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 10_000  # kB
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
