@@ -106,7 +106,7 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="not a whole checkpoint of a discovery: shapes"):
         next(discover(Painter(), Halves(), QUICK, checkpoint=file))
     file.write_bytes(b"not a checkpoint at all")
-    with pytest.raises(UserError, match="no safetensors file"):
+    with pytest.raises(UserError, match="a file of an unknown kind, not a discovery"):
         next(discover(Painter(), Halves(), QUICK, checkpoint=file))
     Direction("d", "painter", "a" * 64, "Z", torch.eye(6)[0]).save(file)
     with pytest.raises(UserError, match="is not a discovery of this project"):

@@ -66,6 +66,19 @@ examples:
   %(prog)s convert biggan-deep-256/ dogs.safetensors --class 207
   %(prog)s push-directions me/my-directions --dry-run
 """
+DIRECTIONS = """Import directions that others have published, or show what directions' files say.
+
+import FILE OUT.safetensors writes one direction, import FILE FOLDER several. FILE is encoder4editing's age.pt,
+smile.pt, pose.pt or a *_pca.pt of components, InterFaceGAN's boundary .npy, a SeFa factor .pt, LELSD's model.pth,
+StyleSpace's semantic_top_32, a vector of S, or a channel of S such as 6_113. Only the shapes of its numbers can be
+checked, so name the generator that they belong to. With --parts a range is measured; otherwise it is a guess.
+
+examples:
+  %(prog)s import smile.pt smile.safetensors --generator ffhq-1024 --parts mouth
+  %(prog)s import ffhq_pca.pt components/ --generator ffhq-1024 --pick eye_openness lipstick
+  %(prog)s import ffhq_pca.pt eyes.safetensors --generator ffhq-1024 --pick 54 --rows 7 8
+  %(prog)s show eyes.safetensors
+"""
 BENCH = """Time this machine against floors measured in the same run; the ratios are what counts.
 
 examples:
@@ -170,6 +183,19 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_batch(parser)
 
 
+def add_directions(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("action", help="import or show")
+    add("files", nargs="+", metavar="FILE", help="import: FILE and OUT; show: files or folders of directions")
+    add_networks(parser)
+    add("--name", default="", help="import: id of the direction [the output's, or FILE's]")
+    add("--pick", nargs="+", default=[], metavar="NAME", help="import: which of a file with several [the first 10]")
+    add("--parts", nargs="+", default=[], metavar="PART", help="import: what it changes; measure its range there")
+    add("--space", default="", help="import: Z or W, where the numbers fit both")
+    add("--rows", nargs=2, type=int, metavar=("FIRST", "END"), help="import: rows of W+ that a vector of W moves [all]")
+    add("--shorten", action="store_true", help="import: take a larger generator's first rows of W+")
+
+
 def add_weights(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     names = "fetch, verify: names of networks; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub"
@@ -200,6 +226,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = 
     "region": (REGION, add_region),
     "discover": (DISCOVER, add_discover),
     "evaluate": (EVALUATE, add_evaluate),
+    "directions": (DIRECTIONS, add_directions),
     "weights": (WEIGHTS, add_weights),
     "bench": (BENCH, add_bench),
     "doctor": (DOCTOR, lambda parser: None),

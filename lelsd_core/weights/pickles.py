@@ -278,7 +278,7 @@ class Reader(pickle._Unpickler):  # the C unpickler allocates memory for any mem
     }
 
 
-STARTS = {  # how files that are not pickled begin, and what they are
+STARTS = {  # how files begin, and what they are
     b"": "an empty file",
     b"<": "a web page, perhaps of a failed download",
     b"version https://git-lfs": "a Git LFS pointer, not the file itself",
@@ -289,11 +289,15 @@ STARTS = {  # how files that are not pickled begin, and what they are
     b"\x93NUMPY": "a numpy array",
     b"GGUF": "a language model",
     b"\x08": "an ONNX model",
+    ZIP: "a file of torch.save, or another archive",
+    b"\x80": "a pickled file, as of torch.save",
 }
 
 
-def describe_start(start: bytes) -> str:
-    """What kind of file starts with these bytes, if it is not pickled."""
+def describe_start(path: Path) -> str:
+    """What kind of file begins as this one does."""
+    with open(path, "rb") as file:
+        start = file.read(32)
     kinds = (kind for magic, kind in STARTS.items() if (start.startswith(magic) if magic else not start))
     return next(kinds, "a file of an unknown kind")
 
@@ -310,7 +314,7 @@ def read_pickled(path: Path) -> Any:
     with open(path, "rb") as file:
         start = file.read(512)
         if not (start.startswith(ZIP) or PICKLE.match(start)):
-            raise RefusedError(f"it is {describe_start(start)}")
+            raise RefusedError(f"it is {describe_start(path)}")
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
         return read_zip(file, content) if content[:4] == ZIP else read_stream(content)
 

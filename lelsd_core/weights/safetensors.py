@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lelsd_core.errors import UserError
+from lelsd_core.weights.pickles import describe_start
 
 Network = TypeVar("Network", bound=nn.Module)
 HEADER = "lelsd"
@@ -43,14 +44,19 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no file {path}; a {kind} in safetensors format was expected.")
+    if not is_safetensors(path):
+        hint = (
+            "; others' directions are imported with: python -m lelsd_core directions import"
+            if kind == "direction"
+            else ""
+        )
+        raise UserError(f"{path.name} is {describe_start(path)}, not a {kind} of this project{hint}.")
     try:
         tensors, facts = read_any_safetensors(path)
         if facts and "base" not in facts:
             tensors = unpacked(tensors, {})
-    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError, KeyError, RuntimeError) as problem:
-        raise UserError(
-            f"{path.name} cannot be read as a safetensors {kind} ({problem}); the file is damaged or something else."
-        ) from None
+    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError, KeyError, RuntimeError):
+        raise UserError(f"{path.name} cannot be read as a safetensors {kind}; it is damaged or incomplete.") from None
     actual = "a safetensors file of another project" if facts is None else facts.get("kind")
     if facts is None or actual != kind:
         raise UserError(f"{path.name} is not a {kind} of this project: it is {actual}.")
