@@ -109,5 +109,5 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="a file of an unknown kind, not a discovery"):
         next(discover(Painter(), Halves(), QUICK, checkpoint=file))
     Direction("d", "painter", "a" * 64, "Z", torch.eye(6)[0]).save(file)
-    with pytest.raises(UserError, match="is not a discovery of this project"):
+    with pytest.raises(UserError, match="is a direction of this project, not a discovery"):
         next(discover(Painter(), Halves(), QUICK, checkpoint=file))

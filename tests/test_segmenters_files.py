@@ -92,7 +92,7 @@ def test_files_of_another_kind_are_named(tmp_path: Path) -> None:
         (tmp_path / "stuff.pth", "stuff.pth holds the COCO-Stuff DeepLabV2, not a face-BiSeNet"),
         (official.rosinality(tmp_path), "it holds a generator, rosinality StyleGAN2; a segmenter was expected"),
         (CHECKPOINTS / "digiface-64/segmenter.safetensors", "holds this project's 'parts', not a face-BiSeNet"),
-        (CHECKPOINTS / "digiface-64/generator.safetensors", "is not a segmenter of this project: it is generator"),
+        (CHECKPOINTS / "digiface-64/generator.safetensors", "is a generator of this project, not a segmenter"),
         (tmp_path / "page.pth", "it is a web page, perhaps of a failed download; a segmenter was expected"),
         (tmp_path / "other.pth", r"its tensors \(fc\.weight\) are those of no segmenter known here"),
         (tmp_path / "missing.pth", "There is no segmenter named"),

@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lelsd_core.errors import UserError
+from lelsd_core.errors import UserError, printable
 from lelsd_core.weights.pickles import describe_start
 
 Network = TypeVar("Network", bound=nn.Module)
 HEADER = "lelsd"
+HINTS = {"direction": "; others' directions are imported with: python -m lelsd_core directions import"}
 LONGEST_HEADER = 4 * 2**20  # bytes; the largest of these files, a StyleGAN3, needs 10 kB
 
 
@@ -41,25 +42,25 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     Raises:
         UserError: missing, unreadable or truncated file, or a file of another kind.
     """
-    path = Path(path)
+    path, expected = Path(path), with_article(kind)
     if not path.is_file():
-        raise UserError(f"There is no file {path}; a {kind} in safetensors format was expected.")
+        found = f"{path} is a folder" if path.is_dir() else f"There is no file {path}"
+        raise UserError(f"{found}; {expected} in safetensors format was expected.")
     if not is_safetensors(path):
-        hint = (
-            "; others' directions are imported with: python -m lelsd_core directions import"
-            if kind == "direction"
-            else ""
-        )
-        raise UserError(f"{path.name} is {describe_start(path)}, not a {kind} of this project{hint}.")
+        raise UserError(f"{path.name} is {describe_start(path)}, not {expected} of this project{HINTS.get(kind, '')}.")
     try:
         tensors, facts = read_any_safetensors(path)
         if facts and "base" not in facts:
             tensors = unpacked(tensors, {})
     except (SafetensorError, OSError, json.JSONDecodeError, RecursionError, KeyError, RuntimeError):
-        raise UserError(f"{path.name} cannot be read as a safetensors {kind}; it is damaged or incomplete.") from None
-    actual = "a safetensors file of another project" if facts is None else facts.get("kind")
-    if facts is None or actual != kind:
-        raise UserError(f"{path.name} is not a {kind} of this project: it is {actual}.")
+        raise UserError(
+            f"{path.name} is damaged or cut short; {expected} in safetensors format was expected."
+        ) from None
+    if facts is None:
+        raise UserError(f"{path.name} is a safetensors file of another project, not {expected} of this one.")
+    if facts.get("kind") != kind:
+        actual = with_article(printable(facts.get("kind")))
+        raise UserError(f"{path.name} is {actual} of this project, not {expected}.")
     return tensors, facts
 
 
@@ -68,7 +69,7 @@ def read_any_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] 
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > min(LONGEST_HEADER, path.stat().st_size - 8):  # checked before it is read
-        raise UserError(f"{path.name} is no safetensors file: its header would be {length} bytes long.")
+        raise UserError(f"{path.name} is damaged or cut short: its header would be {length} bytes long.")
     with safe_open(path, framework="pt") as file:
         facts = json.loads((file.metadata() or {}).get(HEADER, "null"))
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
@@ -92,6 +93,11 @@ def unpacked(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[
         elif f"{stem}.change" not in tensors:
             whole[name] = tensor
     return whole
+
+
+def with_article(noun: str) -> str:
+    """ "a generator", "an encoder"."""
+    return f"{'an' if noun[:1] in set('aeiou') else 'a'} {noun}"
 
 
 def load_tensors(network: Network, tensors: Mapping[str, Tensor], what: str) -> Network:
