@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from lelsd_core import load_generator, load_inverter, load_segmenter
+from lelsd_core import UserError, load_generator, load_inverter, load_segmenter
 from lelsd_core.weights.pickles import Array, Unknown, read_pickled
 from tests import official
 from tests.data.golden import golden
@@ -54,6 +55,16 @@ def test_generators_encoders_and_segmenters_load_as_without(new: bool, tmp_path:
     assert load_generator(generator).fingerprint == plain.fingerprint
     assert load_inverter(encoder).view == (192, 256), "the Namespace's fields are read"
     assert "hair" in load_segmenter(segmenter).parts
+
+
+@pytest.mark.parametrize("kind", ["GradualStyleEncoder", "ProgressiveBackboneEncoder", "BackboneEncoder"])
+def test_the_generators_of_psp_and_restyle_files_are_read(kind: str, tmp_path: Path) -> None:
+    options = argparse.Namespace(encoder_type=kind, checkpoint_path=Path("/models/psp.pt"))
+    path = official.small_e4e(tmp_path, opts=options)
+    plain = load_generator(official.small_rosinality(tmp_path))
+    assert load_generator(path).fingerprint == plain.fingerprint
+    with pytest.raises(UserError, match=f"its encoder is a {kind}, not e4e's"):
+        load_inverter(path)
 
 
 def test_a_lightning_checkpoint_is_a_generators_file(tmp_path: Path) -> None:
