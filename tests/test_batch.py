@@ -101,8 +101,9 @@ def test_two_workers_write_the_same_bytes_as_one(photos, single, tmp_path, capfd
     assert (result["done"], result["failed"]) == (4, 1)
 
 
-def quick_evaluator(generator: str, _: None, segmenter: str, identity: bool, photos: tuple, device: str) -> Evaluator:
+def quick_evaluator(generator: str, _: None, segmenter: str, *others: object) -> Evaluator:
     """The command's, on four samples."""
+    device = others[-1]
     networks = load_generator(generator, device), load_segmenter(segmenter, device)
     return Evaluator(*networks, seeds=range(500_000, 500_004))
 
