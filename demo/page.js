@@ -81,6 +81,27 @@
     before.addEventListener('keyup', () => hold(false));
   }
 
+  // the divider of "Swipe" is one more slider, which Gradio moves by the mouse alone
+  const dressDivider = () => {
+    const divider = find('#swipe [data-testid=slider]'), after = find('#swipe img.fixed');
+    if (!divider || !after) return;
+    const facts = {tabindex: 0, role: 'slider', 'aria-label': 'Divider between before and after', 'aria-valuemin': 0,
+      'aria-valuemax': 100, 'aria-valuenow': Math.round(parseFloat(after.style.clipPath.split(' ').at(-1))) || 0};
+    for (const [name, value] of Object.entries(facts)) if (divider.getAttribute(name) !== `${value}`) divider.setAttribute(name, value);
+    all('#swipe img').forEach((image, i) => { image.alt ||= ['Before the edit', 'After the edit'][i]; });
+  };
+  document.addEventListener('keydown', (event) => {
+    const divider = event.target.closest?.('#swipe [data-testid=slider]');
+    const part = {ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1}[event.key];
+    if (!divider || !part) return;
+    event.preventDefault();
+    const frame = find('#swipe img').getBoundingClientRect(), box = divider.getBoundingClientRect();
+    const x = box.left + box.width / 2, to = Math.min(Math.max(x + part * frame.width, frame.left + 1), frame.right - 1);
+    for (const [kind, target, at] of [['mousedown', divider, x], ['mousemove', window, to], ['mouseup', window, to]])
+      target.dispatchEvent(new MouseEvent(kind, {bubbles: true, cancelable: true, view: window, clientX: at, clientY: box.top + 9}));
+    setTimeout(dressDivider, 50);
+  });
+
   // ------------------------------------------------------------------------------------- a region that is painted
   const layer = Object.assign(document.createElement('canvas'), {id: 'paint', width: 128, height: 128, tabIndex: 0});
   layer.setAttribute('role', 'application');
@@ -160,6 +181,7 @@
     for (const [id, name] of [['examples', 'Example'], ['cards', 'Part'], ['recipes', 'Look'], ['ends', 'End'],
       ['past', 'Step'], ['row', 'Random face'], ['faces', 'Face']]) nameButtons(id, name);
     placeLayer();
+    dressDivider();
     all('.empty[aria-label]:not([role])').forEach((place) => place.setAttribute('role', 'img'));
     all('.prose pre:not([tabindex])').forEach((text) => { text.tabIndex = 0; });
     for (const id of ['meter', 'note', 'status']) find(`#${id}`)?.setAttribute('aria-live', 'polite');

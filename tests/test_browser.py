@@ -147,6 +147,7 @@ def set_steps(page, steps: int) -> None:
     """Write the number of steps of a search."""
     page.locator("#search-settings > button").click()
     page.get_by_label("number input for Steps").fill(str(steps))
+    expect(page.get_by_label("range slider for Steps")).to_have_value(str(steps))
 
 
 def write_bad_files(folder: Path) -> dict[str, str]:
@@ -499,3 +500,14 @@ def test_everything_is_reached_by_keyboard_and_what_has_the_focus_is_outlined(op
     assert "number input for Smile" not in reached, "one stop for each slider"
     assert any(name.startswith("Example 2: ") for name in reached)
     assert "Part 1: Mouth •" in reached
+
+
+def test_the_divider_is_moved_by_keyboard_and_told(opened):
+    page = opened()
+    divider = page.get_by_role("slider", name="Divider between before and after")
+    expect(divider).to_have_attribute("aria-valuenow", "50", timeout=SLOW)
+    divider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(divider).to_have_attribute("aria-valuenow", re.compile("5[456]"))
+    page.keyboard.press("Home")
+    expect(divider).to_have_attribute("aria-valuenow", re.compile("^[01]$"))
