@@ -19,10 +19,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from demo.face import Amounts, Face, History
-from demo.recipe import MAX_SEED
 from demo.words import amount_of, percent_of
 from lelsd_core.directions import Direction
 from lelsd_core.errors import UserError
+from lelsd_core.seeds import MAX_SEED
 
 STORAGE = {"storage_key": "lelsd", "secret": "kept in this browser"}  # not secret: the key of a drawer
 MOST_FOUND = 24  # directions that are read back

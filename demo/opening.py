@@ -23,13 +23,13 @@ from demo.components import Updates
 from demo.face import Amounts, Display, Face, History, Now, moved
 from demo.gpu import LentEditor
 from demo.models import BUSY, USABLE, opening_seed
-from demo.recipe import MAX_SEED
 from demo.views import SWIPE, VIEWS, WHOLE
 from demo.words import describe_inversion, describe_session
 from lelsd_core.editor import DetectedPhoto, Editor, InversionOptions, Session
 from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
 from lelsd_core.images import read_photo
+from lelsd_core.seeds import MAX_SEED
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 NO_NUDGE = Nudge()

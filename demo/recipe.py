@@ -24,11 +24,11 @@ from torch import Tensor
 from lelsd_core.directions import clamp_amounts, limited
 from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError, unknown_name
+from lelsd_core.seeds import MAX_SEED
 
 EXAMPLE = '{"generator": "blaze-256", "seed": 45, "amounts": {"smile": 4}}'
 ENTRIES = ("generator", "seed", "space", "codes", "amounts", "layers")
 MOST_NAMES, LONGEST_NAME = 1000, 100  # in a dict or list, and letters
-MAX_SEED = 2**31 - 1
 FLOAT32 = np.dtype("<f4")
 UNSEEN = Image.new("RGB", (1, 1))  # in place of an unedited picture that nobody looks at
 

@@ -48,6 +48,7 @@ class Direction:
     layers: tuple[str, ...] = ()  # it acts on these layers only: names, "coarse", "middle" or "fine"; () = on all
     local: LocalMove | None = None  # where it is let in; None = in the whole picture, a global move
     region: FeatureSegmenter | None = None  # finds the part that it changes, if that is a region of one's own
+    goal: bool = False  # the vector is a code of the finest space, and any code moves towards it: 0 = stay, 1 = there
     facts: Mapping[str, Any] = field(default_factory=dict)  # how it was found: segmenter, seeds, steps, date ...
 
     def __post_init__(self) -> None:
@@ -68,6 +69,11 @@ class Direction:
     def kind(self) -> str:
         """What it changes first of all: "shape" for a local move, "look" (light and colour) for a global one."""
         return "shape" if self.local else "look"
+
+    @property
+    def personal(self) -> bool:
+        """Whether it leads to the code of a photo, which stays where it is: in no file, link or recipe."""
+        return self.goal and "seed" not in self.facts
 
     @property
     def title(self) -> str:
@@ -97,7 +103,9 @@ class Direction:
         return 0.0 if amount != amount else min(max(amount, self.low), self.high)
 
     def save(self, path: str | Path) -> None:
-        """Write the direction as safetensors."""
+        """Write the direction as safetensors. UserError for a part of another face, whose code stays where it is."""
+        if self.goal:
+            raise UserError(f"{self.name} is a part of another face; it is not saved as a file.")
         facts = {name: getattr(self, name) for name in (*FIELDS, "layers")}
         facts |= {"facts": dict(self.facts), "kind": "direction"}
         tensors = {"vector": self.vector.float()}
@@ -231,7 +239,8 @@ def edited_codes(
     """Codes of any space, moved along directions of any spaces, whose order does not matter.
 
     Each direction adds to the finest codes what its vector becomes there, in the columns that its layers read. Where
-    that depends on the code, as behind StyleGAN's mapping network, a code of the direction's own space is moved.
+    that depends on the code, as behind StyleGAN's mapping network, a code of the direction's own space is moved. If the
+    vector is a goal, it adds the way from the unmoved code to it.
     Local moves of one place start from the codes that all global moves lead to, and add up there.
 
     Args:
@@ -251,17 +260,19 @@ def edited_codes(
     finest, steps = generator.space_names[-1], torch.as_tensor(amounts, dtype=codes.dtype, device=codes.device)
     result = generator.lift(codes, space, finest)
     local: dict[LocalMove, Tensor] = {}
-    groups: dict[tuple[str, tuple[str, ...], LocalMove | None], list[int]] = {}
+    still = result
+    groups: dict[tuple[str, tuple[str, ...], LocalMove | None, bool], list[int]] = {}
     for i, direction in enumerate(directions):
-        groups.setdefault((direction.space, direction.layers, direction.local), []).append(i)
-    for (source, layers, place), chosen in groups.items():
+        groups.setdefault((direction.space, direction.layers, direction.local, direction.goal), []).append(i)
+    for (source, layers, place, goal), chosen in groups.items():
         group = [directions[i] for i in chosen]
         check_reach(generator, source, space, sampled is not None, f"The direction {group[0].name!r}")
-        known = sampled is not None and source == generator.space_names[0]
+        known = not goal and sampled is not None and source == generator.space_names[0]
         vectors = placed_like(torch.stack([direction.vector for direction in group]), codes)
         change = None if known else generator.lift_vectors(vectors, source, finest)
         if change is not None:
             change = steps[..., chosen] @ change
+            change = change - steps[..., chosen].sum(-1, keepdim=True) * still if goal else change
         else:
             start, psi = (placed_like(sampled, codes), truncation) if known else (codes, None)
             both = torch.cat([start, move(start, group, steps[..., chosen])])

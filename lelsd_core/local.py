@@ -7,14 +7,15 @@
 
 A global move of a coarse code changes shapes, but in the whole picture; let in around a part it changes that part's
 shape, and f paints the seam. It is another r_edit(u) for Eq. 1 of the paper; its score (Eq. 2) and its objective
-(Eq. 3) stay as they are. A part of a second picture is let in by the same line, with h of that picture's code.
+(Eq. 3) stay as they are. A part of a second picture is let in by the same line, with h of that picture's code (see
+`transfer`). Moves of several layers add up, each on top of those of earlier layers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch import Tensor
 from lelsd_core.discovery.config import DILATE, FEATHER, DiscoverConfig
 from lelsd_core.errors import UserError
 from lelsd_core.generators.base import Generator, Patch
+from lelsd_core.localization import COMBINE, resized_mask
 
 PAINTED = 64  # pixels across of a mask that is made from a box
 WIDEST = 1.0  # of the frame, by which a mask can be dilated, or over which it can fall
@@ -40,7 +42,8 @@ class LocalMove:
     around: tuple[str, ...] = ()  # around which parts of the picture; () = around those that the direction changes
     dilate: float = DILATE  # M is 1 up to this far from them, in shares of the frame's width
     feather: float = FEATHER  # and falls to 0 over this distance, in the same unit
-    painted: tuple[tuple[float, ...], ...] = ()  # instead of parts: rows of a mask in [0, 1], fixed in the frame
+    painted: tuple[tuple[float, ...], ...] = ()  # rows of a mask in [0, 1], fixed in the frame, alone or with `around`
+    masks: str = "union"  # key of `localization.COMBINE`, how these two are combined
 
     def __post_init__(self) -> None:
         for name in ("dilate", "feather"):
@@ -57,7 +60,7 @@ class LocalMove:
     @cached_property
     def _hash(self) -> int:
         """Computed once: a painted mask has thousands of numbers, and an edit looks its moves up several times."""
-        return hash((self.layer, self.around, self.dilate, self.feather, self.painted))
+        return hash((self.layer, self.around, self.dilate, self.feather, self.painted, self.masks))
 
     def __hash__(self) -> int:
         return self._hash
@@ -88,6 +91,9 @@ class LocalMove:
     def mask(self, mask_of: MaskOf) -> Tensor:
         """The soft mask M, (B or 1, 1, h, w) in [0, 1]; `mask_of` finds parts in the untouched pictures."""
         mask = torch.tensor(self.painted)[None, None] if self.painted else mask_of(self.around)
+        if self.painted and self.around:
+            found = mask_of(self.around)
+            mask = COMBINE[self.masks](resized_mask(mask.to(found), found.shape[-2:]), found)
         return soft_mask(mask, self.dilate, self.feather)
 
 
@@ -124,14 +130,25 @@ def soft_mask(masks: Tensor, dilate: float, feather: float) -> Tensor:
 def patches_of(generator: Generator, edited: EditedCodes, mask: Callable[[LocalMove], Tensor]) -> list[Patch]:
     """What an edit lets in. The layers up to a blend are rendered once for all local moves of that layer.
 
+    What is let in at a layer has the changes of earlier layers added to it: a mouth that a coarse layer opens stays
+    open if a fine one colours its lips.
+
     Args:
         generator: renders the codes.
         edited: the codes of B pictures.
         mask: gives the soft mask (B or 1, 1, h, w) of a local move, see `LocalMove.mask`.
     """
     patches: list[Patch] = []
-    for layer in dict.fromkeys(move.layer for move, _ in edited.local):
+    before: list[Patch] = []  # the same, as changes of the codes that are rendered elsewhere
+    asked = {move.layer for move, _ in edited.local}
+    layers = [layer for layer in generator.layers if layer in asked]
+    for layer in layers:
         moves, codes = zip(*(each for each in edited.local if each[0].layer == layer), strict=True)
         masks = [mask(move).to(edited.codes.device) for move in moves]
-        patches += generator.let_in(layer, edited.codes, codes, masks)
+        let_in = generator.let_in(layer, edited.codes, codes, masks, before)
+        if layer != layers[-1]:
+            options = {"keep": (layer,), "patches": patches, "image": False}
+            still = generator.synthesize(edited.codes, generator.space_names[-1], **options).states
+            before += [replace(patch, still=still) for patch in let_in]
+        patches += let_in
     return patches

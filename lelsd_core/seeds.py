@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+MAX_SEED = 2**31 - 1  # that a person can ask for
 FACES = range(100_000)  # random faces of the page
 PRIOR = range(200_000, 204_096)  # mean and standard deviation of latent codes, for inversion
 INVERSION_STARTS = range(300_000, 300_032)  # tried as a first guess where there is no encoder

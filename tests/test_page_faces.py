@@ -16,9 +16,9 @@ from PIL import Image
 from demo import keeping
 from demo.components import PhotoInput
 from demo.opening import ROW
-from demo.recipe import MAX_SEED
 from demo.views import EDITED, FACE_SIZE, SWIPE, WHOLE
 from lelsd_core.errors import UserError
+from lelsd_core.seeds import MAX_SEED
 from tests.page_events import PLAIN, Visitor, chosen
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,16 @@ from lelsd_core.device import choose_device
 from lelsd_core.directions import clamp_amounts, free_name
 from lelsd_core.editor import DetectedPhoto, InversionOptions, Session
 from lelsd_core.editor.renderer import check_strength
-from lelsd_core.editor.session import Layers, describe_metrics, read_recipe, read_setting, read_slider, write_recipe
+from lelsd_core.editor.session import (
+    Layers,
+    Taking,
+    describe_metrics,
+    read_recipe,
+    read_setting,
+    read_slider,
+    read_take,
+    write_recipe,
+)
 from lelsd_core.errors import UserError, check_file, check_folder, unknown_name
 from lelsd_core.faces import Nudge
 from lelsd_core.images import OUTPUTS, read_photo, save_picture
@@ -27,6 +36,7 @@ from lelsd_core.inversion import BALANCED, CLOSENESS, closeness_of
 from lelsd_core.paste import PASTE, USUAL
 from lelsd_core.provenance import provenance
 from lelsd_core.registry import directions_of, gallery_of, load_editor
+from lelsd_core.transfer import KINDS, name_of, part_named
 from lelsd_core.weights.catalogue import segmenter_of
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
@@ -39,13 +49,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     check_workers(options.workers)
     device = str(choose_device(options.device))
     inversion, (amounts, layers) = read_inversion_options(options), read_amounts(options)
-    build = partial(PhotoEditor, options, inversion, amounts, layers)
+    takes = [take for take in map(read_take, options.take) if isinstance(take.source, Path)]
+    parts = [(take, read_photo(take.source)) for take in takes]
+    build = partial(PhotoEditor, options, inversion, amounts, layers, parts)
     if options.save_recipe:
         check_file(Path(options.save_recipe), ".json")
     edit = edit_folder if Path(options.photo).is_dir() else edit_photo
     result = edit(options, build, device)
     if options.save_recipe:
         write_recipe(options.save_recipe, amounts, layers, Path(options.generator).name)
+        if parts:
+            print(f"The parts that were taken from photos are not kept in {options.save_recipe}.")
     return result
 
 
@@ -55,7 +69,7 @@ def edit_photo(options: argparse.Namespace, build: Callable[[str], PhotoEditor],
     if options.format:
         raise UserError(f"--format is for folders; the ending of {out} gives its format.")
     check_file(out, *OUTPUTS, *MOVING)
-    check_overwriting([(photo, out)])
+    check_overwriting([(photo, out)], options)
     picture = read_photo(photo)  # before the models are loaded
     row, message = build(device).edit(picture, out)
     print(f"{message} Wrote {out}.")
@@ -66,7 +80,7 @@ def edit_folder(options: argparse.Namespace, build: Callable[[str], PhotoEditor]
     """Edit each photo of a folder; the fields of the JSON."""
     out = Path(options.out)
     jobs, ignored = folder_jobs(Path(options.photo), out, options.format or FORMATS[0])
-    check_overwriting(jobs)
+    check_overwriting(jobs, options)
     out.mkdir(exist_ok=True)
     rows = []
     with tqdm(total=len(jobs), desc="edit", unit="photo", disable=None) as bar:  # silent where stderr is no terminal
@@ -91,6 +105,7 @@ class PhotoEditor:
         inversion: which face, its alignment and its inversion.
         amounts: by direction name, each within its slider range.
         layers: that directions are limited to, by direction name.
+        parts: to take, with the photos that they are taken from.
         device: a torch device's name.
     """
 
@@ -100,6 +115,7 @@ class PhotoEditor:
         inversion: InversionOptions,
         amounts: dict[str, float],
         layers: Layers,
+        parts: Sequence[tuple[Taking, Image]],
         device: str,
     ) -> None:
         self.options, self.inversion, self.amounts, self.layers = options, inversion, amounts, layers
@@ -108,7 +124,11 @@ class PhotoEditor:
         self.editor = load_editor(options.generator, device, **networks)
         self.editor.check(inversion)
         self.editor.check_edit(amounts | ({options.strip: 1.0} if options.strip else {}), layers)
+        for take, _ in parts:
+            self.editor.segmenter.parts.channels(take.part)
         self.editor.warm_up()
+        plain = InversionOptions(closeness=inversion.closeness, steps=inversion.steps)
+        self.parts = [(take, self.editor.open(photo, plain)) for take, photo in parts]
 
     def __call__(self, job: tuple[Path, Path]) -> dict[str, Any]:
         """Edit a photo of a batch; its row of the report. A bug becomes a `UserError` and costs this photo only."""
@@ -124,32 +144,42 @@ class PhotoEditor:
     def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:
         """Edit a photo and write it; the fields of the JSON, and a sentence about its face and its inversion."""
         session = self.editor.open(photo, self.inversion).with_layers(self.layers)
-        self.save(session, photo, out)
+        session, amounts = self.with_parts(session)
+        self.save(session, amounts, photo, out)
         row = {
             "inversion_l1": session.inversion_l1,
             "lpips": session.metrics.lpips,
             "identity": session.metrics.identity,
             "identity_network": session.metrics.identity_network,
             "seconds": session.seconds,
-            "amounts": self.amounts,
+            "amounts": amounts,
             "layers": self.layers,
             "fidelity": {"guess": asdict(session.encoder_metrics), "inversion": asdict(session.metrics)},
         }
         message = f"{session.note} Inversion error {session.inversion_l1:.3f} in {session.seconds:.1f} s"
         return row, f"{message} ({describe_metrics(session)})."
 
-    def save(self, session: Session, photo: Image, out: Path) -> None:
+    def with_parts(self, session: Session) -> tuple[Session, dict[str, float]]:
+        """The face with the parts that are taken from others, and all amounts by direction name."""
+        session, amounts = self.editor.with_takes(session, self.amounts), dict(self.amounts)
+        for take, other in self.parts:
+            known, session = len(session.directions), self.editor.take(session, take.part, other)
+            new = zip(KINDS, session.directions[known:], strict=False)
+            amounts |= {direction.name: take.strength for kind, direction in new if kind in take.kinds}
+        return session, amounts
+
+    def save(self, session: Session, amounts: Mapping[str, float], photo: Image, out: Path) -> None:
         """Write the edited photo, a strip of it or an animation, and what it says about itself."""
-        about, detected = provenance(session, self.amounts), DetectedPhoto(photo, ())  # which has a reduced copy
+        about, detected = provenance(session, amounts), DetectedPhoto(photo, ())  # which has a reduced copy
         small = replace(session, matrix=session.matrix @ detected.reduced)
         render = partial(self.picture, small, detected.shown)
         if out.suffix.lower() in MOVING:
-            save_animation(rendered(render, amounts_along([{}, self.amounts], back=True)), out, about=about)
+            save_animation(rendered(render, amounts_along([{}, amounts], back=True)), out, about=about)
         elif self.options.strip:
             direction = next(each for each in session.directions if each.name == self.options.strip)
-            save_picture(strip(render, direction, self.amounts), out, about)
+            save_picture(strip(render, direction, amounts), out, about)
         else:
-            save_picture(self.picture(session, photo, self.amounts), out, about)
+            save_picture(self.picture(session, photo, amounts), out, about)
 
     def picture(self, session: Session, photo: Image, amounts: Mapping[str, float]) -> Image:
         """The photo with an edited face, or with --crop the face alone."""
@@ -178,10 +208,15 @@ def read_amounts(options: argparse.Namespace) -> tuple[dict[str, float], Layers]
     for name, amount, only in map(read_slider, options.set):
         requested[name] = amount
         layers = {n: given for n, given in layers.items() if n != name} | ({name: only} if only else {})
-    named = requested or options.strip or options.directions
-    directions = directions_of(generator, options.directions) if named else ()
+    for take in map(read_take, options.take):
+        if isinstance(take.source, int):
+            requested |= {name_of(take.part, kind, take.source): take.strength for kind in take.kinds}
+    taken = {name: min(max(amount, 0.0), 1.0) for name, amount in requested.items() if part_named(name)}
+    named = {name: amount for name, amount in requested.items() if name not in taken}
+    some = named or options.strip or options.directions
+    directions = directions_of(generator, options.directions) if some else ()
     clamp_amounts(directions, {options.strip: 0.0} if options.strip else {})  # checks the name
-    amounts = clamp_amounts(directions, requested)
+    amounts = clamp_amounts(directions, named) | taken
     check_moving(options, amounts)
     for name, amount in amounts.items():
         if amount != requested[name]:
@@ -194,7 +229,7 @@ def check_moving(options: argparse.Namespace, amounts: Mapping[str, float]) -> N
     ending = f".{options.format}" if options.format else Path(options.out).suffix.lower()
     if ending in MOVING and options.strip:
         raise UserError(f"--strip writes a picture and {ending} is an animation; leave out --strip or choose .png.")
-    if ending in MOVING and not any(amounts.values()):
+    if ending in MOVING and not any(amounts.values()) and not options.take:
         raise UserError(f"An animation ({ending}) goes from the photo to its edit; give one with --set or --recipe.")
 
 
@@ -262,13 +297,14 @@ def photos_of(folder: Path) -> tuple[list[Path], int]:
     return photos, len(files) - len(photos)
 
 
-def check_overwriting(jobs: list[tuple[Path, Path]]) -> None:
-    """UserError if an output is one of the photos, under whatever name or link."""
+def check_overwriting(jobs: list[tuple[Path, Path]], options: argparse.Namespace) -> None:
+    """UserError if an output is one of the photos, those that parts are taken from too, under whatever name or link."""
 
     def file_id(path: Path) -> tuple[int, int]:
         return path.stat().st_dev, path.stat().st_ino  # the same under all names and links of a file
 
-    photos = {file_id(photo) for photo, _ in jobs if photo.exists()}
+    others = [take.source for take in map(read_take, options.take) if isinstance(take.source, Path)]
+    photos = {file_id(photo) for photo in (*(photo for photo, _ in jobs), *others) if photo.exists()}
     for _, out in jobs:
         if out.exists() and file_id(out) in photos:
             raise UserError(f"{out} would be written over a photo; choose another place to write to.")

@@ -28,6 +28,7 @@ examples:
   %(prog)s photo.jpg edited.png --set smile=4 --set hair-length=6
   %(prog)s photo.jpg edited.mp4 --set smile=4 --save-recipe recipe.json
   %(prog)s photo.jpg strip.jpg --strip hair-length --set smile=4
+  %(prog)s photo.jpg edited.png --take mouth=other.jpg --take hair=seed:7@0.8
   %(prog)s photos/ edited/ --recipe recipe.json --protect 1 --workers 2
 """
 DISCOVER = """Find a new direction for some parts and save it.
@@ -134,6 +135,8 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     add("--save-recipe", metavar="FILE", help="JSON file to write with what --set and --recipe add up to")
     strip = "write a row of pictures of this direction from one end to the other, on top of the other settings"
     add("--strip", metavar="NAME", help=strip)
+    take = "take a part of another photo, or of a made-up face (hair=seed:7); @0.5: half; @shape or @look: only that"
+    add("--take", action="append", default=[], metavar="PART=PHOTO", help=f"{take}; may be repeated")
     add("--face", type=int, default=1, metavar="N", help="which face, 1 is the largest [1]")
     add("--aligned", action=argparse.BooleanOptionalAction, help=aligned)
     add("--nudge", help=nudge, **several)

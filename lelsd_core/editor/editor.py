@@ -39,6 +39,7 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.evaluation.metrics import MetricNetworks
 from lelsd_core.faces import FaceAligner
+from lelsd_core.faces.measures import SEEN, Faces, measure
 from lelsd_core.generators.base import Generator
 from lelsd_core.images import PhotoSource, check_size, to_photo, to_pil, to_tensor
 from lelsd_core.inversion import Inversion, Inverter, closeness_of, likeness_weights
@@ -49,7 +50,8 @@ from lelsd_core.local import EditedCodes
 from lelsd_core.localization import COMBINE, localization_score
 from lelsd_core.paste import PASTE, USUAL
 from lelsd_core.seeds import FACES
-from lelsd_core.segmenters import FeatureSegmenter, Segmenter, adapt, split_by
+from lelsd_core.segmenters import FeatureSegmenter, Segmenter, adapt, part_mask, split_by
+from lelsd_core.transfer import BEHIND, part_named, taken
 
 if TYPE_CHECKING:
     from lpips import LPIPS
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 PREVIEW_SIZE = 256  # pixels
 DARK = -0.4  # mean of a picture in [-1, 1] below which a face is too dark
+MOST_TURN = 0.2  # by which two faces may be turned apart for a part of one to fit the other, see `measures`
 REPORT_EVERY = 60  # inversion steps between two sessions, at most
 LOW_RESOLUTION_STEPS = 40  # of a balanced refinement at the preview's size
 PERCEPTUAL_FROM = 128  # pixels: LPIPS says little about smaller pictures, and costs more there than the generator
@@ -208,7 +211,12 @@ class Editor:
             check_tunable(self.generator)
 
     def check_edit(self, amounts: Mapping[str, float], layers: Mapping[str, Sequence[str]] | None = None) -> None:
-        """UserError for directions that do not exist, have no such layers, or cannot act on an inverted photo."""
+        """UserError for directions that do not exist, have no such layers, or cannot act on an inverted photo.
+
+        And for parts of made-up faces that the segmenter does not know.
+        """
+        for asked in filter(None, map(part_named, amounts)):
+            self.segmenter.parts.channels(asked.part)
         for direction in limited(self.directions, layers or {}):
             direction.check(self.generator)
             if amounts.get(direction.name):
@@ -394,6 +402,61 @@ class Editor:
         image = photo.photo if isinstance(photo, DetectedPhoto) else to_photo(photo)
         return PASTE[how](image, session.original, edited, session.matrix, mask)
 
+    # ------------------------------------------------------------------------------- parts of another face
+
+    @torch.inference_mode()
+    def take(self, session: Session, part: str, other: Session) -> Session:
+        """A face with a part of another one, as two more directions of amounts from 0 to 1; see `transfer`.
+
+        They are named "mouth-shape-from-seed-7" and "mouth-look-from-seed-7", or "from-photo", with a number at the end
+        if a name is taken.
+
+        Args:
+            session: the face.
+            part: of the segmenter, or a group of them.
+            other: another face, opened or made up by the same model.
+
+        Raises:
+            UserError: an unknown part, a face of another model, one that does not show the part, or that looks another
+                way.
+        """
+        self.segmenter.parts.channels(part)
+        for face in (session, other):
+            if face.generator != self.generator.name:
+                raise UserError(
+                    f"A part can be taken from faces of the same model; this one is of {face.generator!r}, not of "
+                    f"{self.generator.name!r}. Open both with one model."
+                )
+        face = self.renderer.unedited((other.codes, other.space), other.tuning)
+        mask = part_mask(face.probabilities, self.segmenter.parts, part)
+        if mask.mean() < SEEN:
+            raise UserError(f"The other picture shows no {part} to take; choose another picture, or another part.")
+        if part != BEHIND:
+            self._check_turn(session, other)
+        source = ("face" if other.photo is None else "photo") if other.seed is None else other.seed
+        return session.with_directions(taken(self.generator, self.shape_config, part, face.codes, mask, source))
+
+    def with_takes(self, session: Session, names: Collection[str]) -> Session:
+        """A face with those parts of made-up faces that names ask for, as "hair-look-from-seed-7"; errors as `take`."""
+        for name in names:
+            present = {direction.name for direction in session.directions}
+            if (asked := part_named(name)) and name not in present:
+                session = self.take(session, asked.part, self.random_face(asked.seed))
+        return session
+
+    def _check_turn(self, *faces: Session) -> None:
+        """UserError if two faces look different ways."""
+        if self.aligner is None or not self.aligner.frame.faces:
+            return
+        pictures = torch.cat([to_tensor(face.original) for face in faces])
+        points = self.aligner.mesh(pictures) / pictures.shape[-1]
+        turns = measure(Faces(points), ["turn"])[:, 0]
+        if (apart := float(turns.diff().abs())) > MOST_TURN:  # NaN where no face is seen
+            raise UserError(
+                f"The other face looks another way (its nose is {apart:.0%} of the eye distance further to one side); "
+                "choose one that is turned as this one is."
+            )
+
     # ---------------------------------------------------------------------------- random faces and discovery
 
     def random_face(self, seed: int, truncation: float | None = None) -> Session:
@@ -406,7 +469,8 @@ class Editor:
         note = f"A face that the generator made up, seed {seed}."
         session, _ = self._session(*self._random_codes(seed, truncation), note)
         used = self.generator.usual_truncation if truncation is None else truncation
-        return replace(session, sampled=self.generator.sample([seed]).cpu(), truncation=used)
+        known = seed if used == self.generator.usual_truncation else None
+        return replace(session, sampled=self.generator.sample([seed]).cpu(), truncation=used, seed=known)
 
     @torch.no_grad()
     def _random_codes(self, seed: int, truncation: float | None = None) -> tuple[Tensor, str]:

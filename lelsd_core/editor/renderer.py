@@ -248,13 +248,10 @@ def shown_mask(move: LocalMove, probabilities: Callable[[], Tensor], parts: Part
     UserError if the face does not show the parts around which the move is let in.
     """
 
-    def mask_of(chosen: Sequence[str]) -> Tensor:
-        mask = part_mask(probabilities(), parts, chosen)
-        if not mask.any():
-            raise UserError(f"This picture shows no {' or '.join(chosen)} to change; move another slider.")
-        return mask
-
-    return move.mask(mask_of)
+    mask = move.mask(lambda chosen: part_mask(probabilities(), parts, chosen))
+    if not mask.any():
+        raise UserError(f"This picture shows no {' or '.join(move.around)} to change; move another slider.")
+    return mask
 
 
 def kept_layers(generator: Generator) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,8 @@ from lelsd_core.faces.align import NO_NUDGE
 from lelsd_core.images import read_file
 from lelsd_core.inversion import BALANCED
 from lelsd_core.inversion.pivotal import Tuning
+from lelsd_core.seeds import MAX_SEED
+from lelsd_core.transfer import KINDS
 
 SHOWN = 1280  # longer side in pixels of a photo on a page
 MAX_RECIPE = 1_000_000  # bytes of a recipe file
@@ -90,6 +93,7 @@ class Session:
     tuning: Tuning | None = None  # change of the generator's weights for this person, if it was tuned
     sampled: Tensor | None = None  # (1, D') in the coarsest space, what a random face was lifted from; None for a photo
     truncation: float | None = None  # of that lift
+    seed: int | None = None  # from which `Editor.random_face` makes it again
 
     def __repr__(self) -> str:
         source = "random face" if self.inversion_l1 is None else f"photo, inversion L1 {self.inversion_l1:.3f}"
@@ -108,9 +112,10 @@ class Session:
         return replace(self, directions=limited(self.directions, layers))
 
     def recipe(self, amounts: Mapping[str, float]) -> str:
-        """The recipe of an edit of this face, see `recipe_text`; amounts by direction name."""
-        moved = {name: amount for name, amount in amounts.items() if amount}
-        layers = {each.name: each.layers for each in self.directions if each.layers and each.name in moved}
+        """The recipe of an edit of this face, see `recipe_text`; amounts by direction name, without parts of photos."""
+        personal = {direction.name for direction in self.directions if direction.personal}
+        moved = {name: amount for name, amount in amounts.items() if amount and name not in personal}
+        layers = {d.name: d.layers for d in self.directions if d.layers and not d.goal and d.name in moved}
         return recipe_text(moved, layers, self.generator)
 
 
@@ -219,6 +224,45 @@ def read_slider(text: str) -> tuple[str, float, tuple[str, ...]]:
     setting, _, layers = text.partition("@")
     name, amount = read_setting(setting)
     return name, amount, tuple(filter(None, map(str.strip, layers.split(","))))
+
+
+class Taking(NamedTuple):
+    """A part that is asked for, of a photo or of a made-up face."""
+
+    part: str
+    source: Path | int  # the photo, or the seed
+    strength: float = 1.0  # from 0 to 1
+    kinds: tuple[str, ...] = KINDS  # its shape, its look, or both
+
+
+def read_take(text: str) -> Taking:
+    """PART=PHOTO or PART=seed:N; at the end perhaps @ and a strength, shape or look. UserError for anything else."""
+    part, _, rest = (each.strip() for each in text.partition("="))
+    source, _, how = rest.rpartition("@")
+    words = [word.strip() for word in how.split(",")]
+    numbers = [number for word in words if (number := number_or_none(word)) is not None]
+    kinds = tuple(kind for kind in KINDS if kind in words)
+    if not source or len(numbers) + len(kinds) != len(words) or len(numbers) > 1:  # "@" belongs to a file's name
+        source, numbers, kinds = rest, [], ()
+    if not part or not source:
+        raise UserError(f"--take takes PART=PHOTO or PART=seed:N such as mouth=seed:7@0.5, got {text!r}.")
+    strength = numbers[0] if numbers else 1.0
+    if not 0 <= strength <= 1:
+        raise UserError(f"--take {text}: the strength is {strength:g}; it must be from 0 to 1.")
+    if not source.startswith("seed:"):
+        return Taking(part, Path(source), strength, kinds or KINDS)
+    seed = source.removeprefix("seed:")
+    if not (seed.isascii() and seed.isdigit() and int(seed) <= MAX_SEED):
+        raise UserError(f"--take {text}: a seed is a whole number from 0 to {MAX_SEED}, not {seed!r}.")
+    return Taking(part, int(seed), strength, kinds or KINDS)
+
+
+def number_or_none(text: str) -> float | None:
+    """A finite number; None for another text."""
+    try:
+        return finite(text)
+    except ValueError:
+        return None
 
 
 def finite(amount: str | float) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lelsd_core.errors import RefusedError, UserError, unknown_name
 from lelsd_core.latents import LatentSpace
+from lelsd_core.localization import resized_mask
 
 LARGEST = 4096  # pixels: files that declare more are refused
 
@@ -43,13 +44,14 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Feature maps of another synthesis that are let in through a soft mask: x + mask · (other − x).
+    """Feature maps of another synthesis that are let in through a soft mask: x + mask · (other − still).
 
     Local moves, protection and transfer of a part from a second picture differ only in what is let in, and where.
     """
 
     states: Mapping[str, State]  # by layer, of the synthesis that is let in; (B or 1, C, H, W)
     mask: Tensor  # (B or 1, 1, h, w) in [0, 1] over the picture, 1 where it is let in; resized to each layer
+    still: Mapping[str, State] = field(default_factory=dict)  # by layer, what it differs from; none = x itself
 
 
 @dataclass(frozen=True)
@@ -333,7 +335,14 @@ class Generator(nn.Module, ABC):
                 states[step.layer.name] = state
         return Synthesis(self.finish(state) if image else None, states, self.layers)
 
-    def let_in(self, layer: str, codes: Tensor, moved: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Patch]:
+    def let_in(
+        self,
+        layer: str,
+        codes: Tensor,
+        moved: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        before: Sequence[Patch] = (),
+    ) -> list[Patch]:
         """What local moves let in at a layer; architectures override it where several cost less than one by one.
 
         Args:
@@ -341,8 +350,10 @@ class Generator(nn.Module, ABC):
             codes: (B, D) of the finest space, what is rendered elsewhere.
             moved: K such codes.
             masks: K soft masks (B or 1, 1, h, w) in [0, 1] over the picture.
+            before: what is let in at earlier layers.
         """
-        states = self.synthesize(torch.cat([*moved]), self.spaces[-1].name, keep=(layer,), image=False).states
+        options = {"keep": (layer,), "patches": [repeated(patch, len(moved)) for patch in before], "image": False}
+        states = self.synthesize(torch.cat([*moved]), self.spaces[-1].name, **options).states
         xs, rgbs = (None if t is None else t.chunk(len(moved)) for t in (states[layer].x, states[layer].rgb))
         each = [State(x, None if rgbs is None else rgbs[i]) for i, x in enumerate(xs)]
         return [Patch({layer: state}, mask) for state, mask in zip(each, masks, strict=True)]
@@ -360,11 +371,23 @@ def patched(layer: Layer, state: State, patches: Sequence[Patch]) -> State:
     x, rgb = state.x, state.rgb
     for patch in patches:
         if other := patch.states.get(layer.name):
-            size = (layer.size, layer.size)
-            mask = F.interpolate(patch.mask, size, mode="bilinear", antialias=True).to(x.dtype)
-            x = x + F.pad(mask, (layer.margin,) * 4, mode="replicate") * (other.x - state.x)
-            rgb = None if rgb is None else rgb + mask.to(rgb.dtype) * (other.rgb - state.rgb)
+            still, mask = patch.still.get(layer.name, state), resized_mask(patch.mask, (layer.size, layer.size))
+            x = x + F.pad(mask, (layer.margin,) * 4, mode="replicate").to(x.dtype) * (other.x - still.x)
+            if rgb is not None:  # which may be smaller than the map
+                rgb = rgb + resized_mask(patch.mask, rgb.shape[-2:]).to(rgb.dtype) * (other.rgb - still.rgb)
     return State(x, rgb)
+
+
+def repeated(patch: Patch, count: int) -> Patch:
+    """A patch of B pictures for a batch that holds them `count` times."""
+
+    def rows(tensor: Tensor) -> Tensor:
+        return tensor if len(tensor) == 1 else tensor.repeat(count, 1, 1, 1)
+
+    def states(of: Mapping[str, State]) -> dict[str, State]:
+        return {name: State(rows(s.x), None if s.rgb is None else rows(s.rgb)) for name, s in of.items()}
+
+    return Patch(states(patch.states), rows(patch.mask), states(patch.still))
 
 
 def check_sizes(sizes: Iterable[int]) -> None:

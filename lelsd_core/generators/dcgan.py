@@ -29,6 +29,7 @@ from lelsd_core.generators.base import (
     channels_last,
     check_sizes,
     normal_rows,
+    repeated,
     scaled,
 )
 from lelsd_core.latents import LatentSpace, Slot
@@ -85,14 +86,23 @@ class DCGAN(Generator):
     def finish(self, state: State) -> Tensor:
         return F.conv_transpose2d(state.x, self.to_rgb, stride=2, padding=1).tanh().float()
 
-    def let_in(self, layer: str, codes: Tensor, moved: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Patch]:
+    def let_in(
+        self,
+        layer: str,
+        codes: Tensor,
+        moved: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        before: Sequence[Patch] = (),
+    ) -> list[Patch]:
         i, finest = list(self.layers).index(layer), self.spaces[-1]
         styles = [finest.split(each)[2 * i + 1 : 2 * i + 3] for each in (codes, *moved)]  # gain and bias of the layer
         alike = all(torch.equal(*pair) for style in styles[1:] for pair in zip(styles[0], style, strict=True))
         if i == 0 or not alike:
-            return super().let_in(layer, codes, moved, masks)
-        before, size = list(self.layers)[i - 1], self.layers[layer].size
-        maps = self.synthesize(torch.cat([codes, *moved]), finest.name, keep=(before,), image=False).states[before].x
+            return super().let_in(layer, codes, moved, masks, before)
+        last, size = list(self.layers)[i - 1], self.layers[layer].size
+        patches = [repeated(patch, 1 + len(moved)) for patch in before]
+        options = {"keep": (last,), "patches": patches, "image": False}
+        maps = self.synthesize(torch.cat([codes, *moved]), finest.name, **options).states[last].x
         still, *others = maps.split(len(codes))
         sized = [F.interpolate(mask, (size, size), mode="bilinear", antialias=True).to(maps.dtype) for mask in masks]
         shares = torch.stack([mask.expand(len(codes), -1, -1, -1) for mask in sized])
