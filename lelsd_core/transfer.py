@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lelsd_core.directions import Direction
 from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.faces.measures import BROWS, MOUTH
 from lelsd_core.generators.base import Generator
 from lelsd_core.local import LocalMove
 from lelsd_core.seeds import MAX_SEED
@@ -31,6 +32,7 @@ KINDS = ("shape", "look")
 ENDS = ("mine", "theirs")
 TIGHT = {"dilate": 0.0, "feather": 1 / 64}  # of masks that are not widened
 BEHIND = "background"  # the part that lies behind all others
+PLAIN = frozenset({*MOUTH, *BROWS, "nose", "skin", "face", "ears", "neck"})  # parts whose look would not match the skin
 NAME = re.compile(r"(?P<part>.+)-(?:shape|look)-from-seed-(?P<seed>[0-9]{1,10})")
 
 
@@ -45,6 +47,11 @@ def part_named(name: str) -> SeedPart | None:
     """The part of a made-up face that a direction's name means, "hair-shape-from-seed-7"; None for another name."""
     found = NAME.fullmatch(name)
     return SeedPart(found["part"], int(found["seed"])) if found and int(found["seed"]) <= MAX_SEED else None
+
+
+def usual_kinds(part: str) -> tuple[str, ...]:
+    """What is taken of a part unless more is asked for: both, but of parts that the skin surrounds only the shape."""
+    return KINDS[:1] if part in PLAIN else KINDS
 
 
 def name_of(part: str, kind: str, source: int | str) -> str:

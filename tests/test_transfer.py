@@ -214,13 +214,14 @@ def test_other_names_take_nothing(name):
 @pytest.mark.parametrize(
     ("text", "taking"),
     [
-        ("mouth=seed:7", Taking("mouth", 7)),
-        ("hair=a.jpg", Taking("hair", Path("a.jpg"))),
-        ("hair = seed:7@0.5", Taking("hair", 7, 0.5)),
+        ("mouth=seed:7", Taking("mouth", 7, 1.0, ("shape",))),
+        ("mouth=seed:7@shape,look", Taking("mouth", 7, 1.0, KINDS)),
+        ("hair=a.jpg", Taking("hair", Path("a.jpg"), 1.0, KINDS)),
+        ("hair = seed:7@0.5", Taking("hair", 7, 0.5, KINDS)),
         ("hair=a.jpg@look", Taking("hair", Path("a.jpg"), 1.0, ("look",))),
-        ("hair=a.jpg@look,0.25,shape", Taking("hair", Path("a.jpg"), 0.25)),
-        ("hair=me@home.jpg", Taking("hair", Path("me@home.jpg"))),
-        ("hair=me@home.jpg@0", Taking("hair", Path("me@home.jpg"), 0.0)),
+        ("hair=a.jpg@look,0.25,shape", Taking("hair", Path("a.jpg"), 0.25, KINDS)),
+        ("hair=me@home.jpg", Taking("hair", Path("me@home.jpg"), 1.0, KINDS)),
+        ("hair=me@home.jpg@0", Taking("hair", Path("me@home.jpg"), 0.0, KINDS)),
     ],
 )
 def test_what_the_shell_takes(text, taking):
@@ -255,7 +256,7 @@ def test_the_shell_takes_parts_of_a_photo_and_of_a_seed_and_keeps_what_others_ma
         return np.asarray(Image.open(out)).astype(int)
 
     saved = tmp_path / "r.json"
-    takes = ["--take", f"mouth={OTHER}@0.8", "--take", "hair=seed:45", "--set", "nose=2"]
+    takes = ["--take", f"mouth={OTHER}@0.8,shape,look", "--take", "hair=seed:45", "--set", "nose=2"]
     whole = edited("whole", *takes, "--save-recipe", str(saved))
     out = capsys.readouterr().out
     assert "taken from photos are not kept" in out

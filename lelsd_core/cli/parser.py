@@ -135,7 +135,7 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     add("--save-recipe", metavar="FILE", help="JSON file to write with what --set and --recipe add up to")
     strip = "write a row of pictures of this direction from one end to the other, on top of the other settings"
     add("--strip", metavar="NAME", help=strip)
-    take = "take a part of another photo, or of a made-up face (hair=seed:7); @0.5: half; @shape or @look: only that"
+    take = "take a part of another photo, or of a made-up face (hair=seed:7); @0.5: half; @shape, @look or both of them"
     add("--take", action="append", default=[], metavar="PART=PHOTO", help=f"{take}; may be repeated")
     add("--face", type=int, default=1, metavar="N", help="which face, 1 is the largest [1]")
     add("--aligned", action=argparse.BooleanOptionalAction, help=aligned)

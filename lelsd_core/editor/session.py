@@ -27,7 +27,7 @@ from lelsd_core.images import read_file
 from lelsd_core.inversion import BALANCED
 from lelsd_core.inversion.pivotal import Tuning
 from lelsd_core.seeds import MAX_SEED
-from lelsd_core.transfer import KINDS
+from lelsd_core.transfer import KINDS, usual_kinds
 
 SHOWN = 1280  # longer side in pixels of a photo on a page
 MAX_RECIPE = 1_000_000  # bytes of a recipe file
@@ -231,8 +231,8 @@ class Taking(NamedTuple):
 
     part: str
     source: Path | int  # the photo, or the seed
-    strength: float = 1.0  # from 0 to 1
-    kinds: tuple[str, ...] = KINDS  # its shape, its look, or both
+    strength: float  # from 0 to 1
+    kinds: tuple[str, ...]  # its shape, its look, or both
 
 
 def read_take(text: str) -> Taking:
@@ -246,15 +246,15 @@ def read_take(text: str) -> Taking:
         source, numbers, kinds = rest, [], ()
     if not part or not source:
         raise UserError(f"--take takes PART=PHOTO or PART=seed:N such as mouth=seed:7@0.5, got {text!r}.")
-    strength = numbers[0] if numbers else 1.0
+    strength, kinds = numbers[0] if numbers else 1.0, kinds or usual_kinds(part)
     if not 0 <= strength <= 1:
         raise UserError(f"--take {text}: the strength is {strength:g}; it must be from 0 to 1.")
     if not source.startswith("seed:"):
-        return Taking(part, Path(source), strength, kinds or KINDS)
+        return Taking(part, Path(source), strength, kinds)
     seed = source.removeprefix("seed:")
     if not (seed.isascii() and seed.isdigit() and int(seed) <= MAX_SEED):
         raise UserError(f"--take {text}: a seed is a whole number from 0 to {MAX_SEED}, not {seed!r}.")
-    return Taking(part, int(seed), strength, kinds or KINDS)
+    return Taking(part, int(seed), strength, kinds)
 
 
 def number_or_none(text: str) -> float | None:
