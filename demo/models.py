@@ -147,7 +147,9 @@ class ModelManager:
         if state.stage == "failed":
             details = f"<details><summary>Details</summary>{html.escape(state.message)}</details>"
             news = f"{name} could not be prepared; the other models stay usable. The button tries again.\n\n{details}"
-        return f"{spec.about}. Weights: {spec.licence}. Training data: {spec.data}.\n\n{news}"
+        runs = f"Parts are found by {spec.segmenter}; it runs on {self.editor(self.first).generator.device}"
+        runs += f" and takes up to {spec.memory:g} GB of memory." if spec.memory else "."
+        return f"{spec.about}. Weights: {spec.licence}. Training data: {spec.data}. {runs}\n\n{news}"
 
     def close(self) -> None:
         """Start nothing more; threads end at their next step."""
