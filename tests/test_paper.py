@@ -25,7 +25,7 @@ from lelsd_core.seeds import OFFICIAL, TRAINING
 from lelsd_core.segmenters import Parts, Segmenter
 from lelsd_core.weights.catalogue import spec_of
 from tests import official
-from tests.test_generators_definitions import plain_filter, record
+from tests.test_generators_definitions import plain_filter
 
 PSI, ALPHA, RATE, CLOSE = 0.7, -0.6, 0.001, 1e-4
 ROWS, WIDTH = 10, 64  # of W+ of the golden network
@@ -124,7 +124,7 @@ def official_steps(tensors: dict[str, Tensor], batches: list[Tensor], vectors: T
 
 
 def test_the_formulas_make_the_official_picture() -> None:
-    tensors, there = record(official.stylegan2(Path()))[0], official.expected("nv2_64")
+    tensors, there = official.record(official.stylegan2(Path()))[0], official.expected("nv2_64")
     _, picture = plain_stylegan2(tensors, there["wplus"])
     assert (picture - there["image_wplus"]).abs().max() < CLOSE * there["image_wplus"].abs().max()
 
@@ -143,7 +143,7 @@ def test_steps_of_the_preset_are_the_official_steps(count: int, generator, monke
     first, progress = next(search), next(search)
     w = generator.lift(generator.sample(TRAINING[:8]), "Z", "W").split(4)
     batches = w if count == 1 else [w[0], w[0]]  # ours shows a batch to all vectors; the official code draws new ones
-    scores, vectors = official_steps(record(official.stylegan2(Path()))[0], batches, start(count))
+    scores, vectors = official_steps(official.record(official.stylegan2(Path()))[0], batches, start(count))
     assert [first.score, progress.score] == pytest.approx(scores, abs=CLOSE)
     for direction, vector in zip(progress.directions, vectors, strict=True):
         assert float(direction.vector.norm()) == pytest.approx(1)
@@ -156,7 +156,7 @@ def test_steps_of_the_peer_are_the_official_steps(generator, monkeypatch) -> Non
     monkeypatch.setattr(race, "draw_amounts", lambda *_: torch.full((4, 1), ALPHA))
     config = DiscoverConfig.paper(generator, parts="bright").check(generator, Bright())
     w = generator.lift(generator.sample(OFFICIAL[:8]), "Z", "W").split(4)
-    _, vectors = official_steps(record(official.stylegan2(Path()))[0], w, start(1))
+    _, vectors = official_steps(official.record(official.stylegan2(Path()))[0], w, start(1))
     loop = race.official_loop(generator, Bright(), config)
     _, found = next(loop), next(loop)
     torch.testing.assert_close(found.view(1, ROWS, WIDTH), vectors, atol=CLOSE, rtol=0)
@@ -174,7 +174,7 @@ def test_antialiasing_keeps_small_parts_that_the_official_resizing_loses(generat
     monkeypatch.setattr("lelsd_core.discovery.search.draw_amounts", lambda *_: torch.full((4, 1), ALPHA))
     score = next(discover(generator, Bright(), DiscoverConfig.paper(generator, parts="bright"))).score
     w = generator.lift(generator.sample(TRAINING[:4]), "Z", "W")
-    (published,), _ = official_steps(record(official.stylegan2(Path()))[0], [w], start(1))
+    (published,), _ = official_steps(official.record(official.stylegan2(Path()))[0], [w], start(1))
     assert 0.003 < abs(score - published) < 0.02, "of large parts, little"
 
 
