@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from demo.options import AUTO, Settings, check_address, check_mcp, read_settings
-from lelsd_core.errors import UserError
+from lelsd_core.errors import UserError, print_anything
 
 if TYPE_CHECKING:
     from demo.models import ModelManager
@@ -17,15 +20,35 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 
 def main() -> None:
     """Start the page, or end with the message of a `UserError`."""
+    print_anything()
     try:
         settings = read_settings()
         check_mcp(settings)
         check_address(settings)
         if settings.offline:
             os.environ["HF_HUB_OFFLINE"] = "1"
-        start(settings)
+        with private_folder():
+            start(settings)
     except UserError as error:
         raise SystemExit(f"app.py: {error}") from None
+
+
+@contextmanager
+def private_folder() -> Iterator[None]:
+    """A folder for uploads that no other user can own or read, removed at the end; GRADIO_TEMP_DIR names another one.
+
+    UserError if there is no place for it.
+    """
+    if "GRADIO_TEMP_DIR" in os.environ:
+        yield
+        return
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="lelsd-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise UserError(f"There is no folder for uploads ({error}); name one in the variable TMPDIR.") from None
+    with folder as name:
+        os.environ["GRADIO_TEMP_DIR"] = name  # read when gradio is imported
+        yield
 
 
 def start(settings: Settings) -> None:
@@ -50,7 +73,7 @@ def start(settings: Settings) -> None:
     page = build_page(
         manager,
         seed=seed,
-        live="SPACE_ID" not in os.environ,
+        live=not is_lent(),
         queue_size=settings.queue_size,
         max_bytes=settings.max_upload_mb * MEGABYTE,
     )

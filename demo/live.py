@@ -27,6 +27,7 @@ from demo.theme import TITLE
 from lelsd_core.errors import UserError
 
 NOTHING = Response(status_code=204)  # to show; the slider's rest shows what is right, or says what is wrong
+SESSIONS = 1000  # keys that are kept
 LARGEST = 10_000  # bytes of a request: numbers of some sliders
 STATES = ("face", "group", "history")  # of `Now`, which the server keeps for a visitor
 SPLASH = """<style>
@@ -69,6 +70,8 @@ class Live:
         """A key for a new page."""
         key = secrets.token_urlsafe(16)
         self.visitors[key] = request.session_hash
+        while len(self.visitors) > SESSIONS:  # some pages end without a word
+            self.visitors.pop(next(iter(self.visitors)), None)
         return {"live_key": key}
 
     def closed(self, request: gr.Request) -> None:

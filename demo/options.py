@@ -42,6 +42,9 @@ class Settings:
     host: str = setting("127.0.0.1", str, "address to bind to [127.0.0.1; 0.0.0.0 on a Space]", "GRADIO_SERVER_NAME")
     port: int | None = setting(None, int, "port [7860, or the next free one]", "GRADIO_SERVER_PORT", "PORT")
     share: bool = setting(False, bool, "also make a public link", "GRADIO_SHARE")
+    root_path: str = setting(
+        "", str, "path under which a proxy serves the page [/]", "GRADIO_ROOT_PATH", metavar="PATH"
+    )
     auth: tuple[tuple[str, str], ...] = setting(
         (), str, "a login; may be repeated, in the environment one per line", metavar="USER:PASSWORD"
     )

@@ -12,9 +12,11 @@ from urllib.parse import urlparse
 
 import gradio as gr
 from gradio import networking
+from gradio.route_utils import get_root_url
 from gradio.tunneling import CURRENT_TUNNELS
-from starlette.datastructures import URL, MutableHeaders, QueryParams
+from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,7 +46,7 @@ class PageText:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith("/preview.png"):
             return await FileResponse(PREVIEW)(scope, receive, send)
-        if scope["type"] != "http" or scope["path"].strip("/") != scope.get("root_path", "").strip("/"):
+        if scope["type"] != "http" or scope["path"].strip("/") not in ("", scope.get("root_path", "").strip("/")):
             return await self.app(scope, receive, send)
         start: Message = {}
         body = b""
@@ -57,7 +59,8 @@ class PageText:
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            page = with_preview(body.decode(), str(URL(scope=scope)).partition("?")[0])
+            root = get_root_url(Request(scope), scope["path"], scope["app"].root_path)
+            page = with_preview(body.decode(), f"{root}/")
             if read_link(QueryParams(scope["query_string"])) is None:
                 page = re.sub(r"<body[^>]*>", lambda tag: tag[0] + self.splash, page, count=1)
             content = page.encode()
@@ -106,6 +109,7 @@ def serve(page: gr.Blocks, settings: Settings) -> None:
             auth=list(settings.auth) or None,
             max_file_size=settings.max_upload_mb * MEGABYTE,
             mcp_server=settings.mcp,
+            root_path=settings.root_path or None,
             **look(page),
         )
     except OSError as error:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from lelsd_core.cli.parser import build_parser
-from lelsd_core.errors import UserError
+from lelsd_core.errors import UserError, print_anything
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         0: done. 1: a problem that a person can fix, or some items of a batch failed. 130: interrupted. 141: the reader
         of a pipe closed it. Unknown options end in argparse with 2.
     """
+    print_anything()
     program = "lelsd" if Path(sys.argv[0]).stem == "lelsd" else "python -m lelsd_core"
     options = build_parser(program).parse_args(arguments)
     try:

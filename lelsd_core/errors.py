@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,13 @@ def reading(name: str, expected: str) -> Iterator[None]:
         raise UserError(f"{name} is incomplete, {printable(problem.args[0])!r} is missing; {expected}.") from None
     except Exception:  # a damaged file can break a reader anywhere
         raise UserError(f"{name} is damaged, incomplete or foreign; {expected}.") from None
+
+
+def print_anything() -> None:
+    """Let this process print any text: signs that its output's encoding lacks are written as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a test's may have no encoding
+            stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: object) -> str:

@@ -26,6 +26,7 @@ VALUES = {  # one value of each setting, as a flag, as a variable, and as it is 
     "mcp": ("", True),
     "offline": ("", True),
     "device": ("cpu", "cpu"),
+    "root_path": ("/faces", "/faces"),
 }
 
 

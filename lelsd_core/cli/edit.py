@@ -68,6 +68,8 @@ def edit_photo(options: argparse.Namespace, build: Callable[[str], PhotoEditor],
     photo, out = Path(options.photo), Path(options.out)
     if options.format:
         raise UserError(f"--format is for folders; the ending of {out} gives its format.")
+    if options.skip_done:
+        raise UserError(f"--skip-done is for folders; {photo} is one photo.")
     check_file(out, *OUTPUTS, *MOVING)
     check_overwriting([(photo, out)], options)
     picture = read_photo(photo)  # before the models are loaded
@@ -82,7 +84,8 @@ def edit_folder(options: argparse.Namespace, build: Callable[[str], PhotoEditor]
     jobs, ignored = folder_jobs(Path(options.photo), out, options.format or FORMATS[0])
     check_overwriting(jobs, options)
     out.mkdir(exist_ok=True)
-    rows = []
+    before = [job for job in jobs if options.skip_done and job[1].exists()]
+    jobs, rows = [job for job in jobs if job not in before], []
     with tqdm(total=len(jobs), desc="edit", unit="photo", disable=None) as bar:  # silent where stderr is no terminal
         results = spread(build, jobs, workers=options.workers, device=device)
         for (photo, _), result in zip(jobs, results, strict=True):
@@ -92,9 +95,11 @@ def edit_folder(options: argparse.Namespace, build: Callable[[str], PhotoEditor]
     for row in failures:
         print(f"{row['photo']}: {row['error']}")
     done = len(rows) - len(failures)
-    print(f"{done} done, {len(failures)} failed, {ignored} other files ignored. Wrote to {out}.")
+    skipped = f"{len(before)} done before, " if options.skip_done else ""
+    print(f"{done} done, {skipped}{len(failures)} failed, {ignored} other files ignored. Wrote to {out}.")
     options.code = int(bool(failures))
-    return {"photos": rows, "done": done, "failed": len(failures), "ignored": ignored}
+    counts = {"done": done, "skipped": len(before), "failed": len(failures), "ignored": ignored}
+    return {"photos": rows} | counts
 
 
 class PhotoEditor:
@@ -131,14 +136,21 @@ class PhotoEditor:
         self.parts = [(take, self.editor.open(photo, plain)) for take, photo in parts]
 
     def __call__(self, job: tuple[Path, Path]) -> dict[str, Any]:
-        """Edit a photo of a batch; its row of the report. A bug becomes a `UserError` and costs this photo only."""
+        """Edit a photo of a batch; its row of the report. A bug becomes a `UserError` and costs this photo only.
+
+        The output appears whole or not at all, so that `--skip-done` can rely on it.
+        """
         photo, out = job
+        part = out.with_name(f".{out.name}")
         try:
-            row, _ = self.edit(read_photo(photo), out)
+            row, _ = self.edit(read_photo(photo), part)
+            part.replace(out)
         except UserError:
             raise
         except Exception as error:
             raise UserError(f"This photo caused an error in the program: {type(error).__name__}: {error}.") from error
+        finally:
+            part.unlink(missing_ok=True)
         return {"out": str(out), **row}
 
     def edit(self, photo: Image, out: Path) -> tuple[dict[str, Any], str]:

@@ -147,6 +147,7 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     add("--protect", type=float, default=0.0, metavar="AMOUNT", help=protect)
     add("--paste", help=paste)
     add("--format", help=f"of what is written for a folder: {', '.join(FORMATS)} [{FORMATS[0]}]")
+    add("--skip-done", action="store_true", help="in a folder, leave photos alone whose output is there already")
     add_batch(parser)
 
 
