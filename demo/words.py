@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lelsd_core.directions import Direction
+from lelsd_core.directions import Direction, in_plain_words
+from lelsd_core.directions import group_of as group_of  # for the page's other modules
 from lelsd_core.discovery.search import Progress
 from lelsd_core.editor import Locality, Session
 from lelsd_core.editor.session import describe_metrics
 
 NO_BREAK = 2 * "\N{NARROW NO-BREAK SPACE}"  # which justified text does not widen, as it does the usual one
-
-
-def in_plain_words(name: str) -> str:
-    """A name as the page shows it: "brows-height" as "Brows height"."""
-    return name[:1].upper() + name[1:].replace("-", " ")
-
-
-def group_of(direction: Direction) -> str:
-    """The group of sliders that a direction belongs to: its first part, or "face" if it changes most of them."""
-    return "face" if {"eyes", "mouth"} <= {*direction.parts} else direction.parts[0] if direction.parts else "other"
 
 
 def slider_properties(direction: Direction) -> dict[str, Any]:

@@ -167,6 +167,16 @@ def free_name(name: str, taken: Collection[str]) -> str:
     return candidate
 
 
+def in_plain_words(name: str) -> str:
+    """A name as people read it: "brows-height" as "Brows height"."""
+    return name[:1].upper() + name[1:].replace("-", " ")
+
+
+def group_of(direction: Direction) -> str:
+    """The group of sliders that a direction belongs to: its first part, or "face" if it changes most of them."""
+    return "face" if {"eyes", "mouth"} <= {*direction.parts} else direction.parts[0] if direction.parts else "other"
+
+
 def named_apart(directions: Iterable[Direction]) -> tuple[Direction, ...]:
     """The directions with unique names: a name that is taken gets a number."""
     unique: dict[str, Direction] = {}

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from lelsd_core.discovery.config import DiscoverConfig
+from lelsd_core.methods import NAMES
 
 SHIPPED = "blaze-256"  # the generator of pages and commands where nobody names another
 NAMED = os.environ.get("LELSD_GENERATOR", "").strip()
 GENERATOR = SHIPPED if NAMED in ("", "auto") else NAMED  # the default of most commands
+QUICK = "digiface-64"  # the generator with which a comparison of methods ends within minutes on two cores
+COMPARED = QUICK if GENERATOR == SHIPPED else GENERATOR
 FLAGSHIP = "ffhq-1024"  # the large generator that a page with a GPU loads, and `bench flagship` measures
 FORMATS = ("png", "jpg", "webp", "gif", "mp4")  # of what is written for a folder's photos
 EDIT = """Edit the face of a photo, or of each photo in a folder.
@@ -52,6 +55,29 @@ EVALUATE = """Measure directions on held-out samples: score, area, range and loc
 examples:
   %(prog)s
   %(prog)s --directions lips.safetensors
+"""
+COMPARE = """Compare methods: each finds a direction for each part, and all are measured and shown at equal distance.
+
+OUT shows methods x parts x distances on one face, with the localization score under each picture (the paper's Figure
+4); OUT.md and OUT.csv beside it hold all figures on held-out samples. The distance is LPIPS at 256 pixels, or the root
+mean square change of the picture, as every table and figure says. Without options the quick generator digiface-64 is
+compared, as blaze-256 needs longer than three minutes; --generator names another one.
+
+examples:
+  %(prog)s out.png
+  %(prog)s out.pdf --methods all --parts mouth eyes brows hair --samples 32 --cache comparison/
+  %(prog)s out.png --distance rms --distances 0.05 0.1
+"""
+FIGURE = """Draw one of the paper's figures with this generator, as PNG or PDF.
+
+1: what the sliders of each part do to one face. 3: two sliders at once, a grid of both amounts. 4: methods compared,
+with the options of `compare`. 5: photos, and what edits one after the other make of them.
+
+examples:
+  %(prog)s 1 gallery.png --face 35
+  %(prog)s 3 palette.pdf --sliders smile hair-length
+  %(prog)s 4 comparison.png
+  %(prog)s 5 edits.png --photos photo.jpg --edits smile=4 hair=9
 """
 WEIGHTS = """Manage weights: list, fetch and verify published ones, convert any generator file, publish directions.
 
@@ -200,6 +226,41 @@ def add_directions(parser: argparse.ArgumentParser) -> None:
     add("--shorten", action="store_true", help="import: take a larger generator's first rows of W+")
 
 
+def add_comparison(parser: argparse.ArgumentParser) -> None:
+    """Flags of a comparison of methods."""
+    add = parser.add_argument
+    steps = "distances, rising [0.1 0.2 0.3 0.4 of LPIPS, 0.05 0.1 0.15 0.2 of RMS change]"
+    add("--parts", nargs="+", metavar="PART", help="parts to change [mouth and hair, or the segmenter's first two]")
+    add("--methods", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(NAMES)} [lelsd stylespace ganspace]")
+    add("--distance", help="lpips or rms (change of the picture) [lpips, where its network is on this machine]")
+    add("--distances", nargs="+", type=float, metavar="D", help=steps)
+    add("--layers", nargs="+", default=["all"], metavar="LAYER", help="feature maps the score is read at, too [all]")
+    add("--samples", type=int, default=16, metavar="N", help="held-out samples [%(default)s]")
+    add("--seed", type=int, default=0, help="of whatever a method draws at random [%(default)s]")
+    add("--steps", type=int, metavar="N", help="optimiser steps of methods that train [each method's own]")
+    add("--face", type=int, metavar="SEED", help="face that is shown [the generator's first]")
+    add("--cache", metavar="FOLDER", help="folder for directions and figures, from which a stopped run goes on")
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", nargs="?", help=".png or .pdf to write; its tables are written beside it")
+    add_networks(parser, COMPARED, COMPARED)
+    add_comparison(parser)
+    parser.set_defaults(usage_error=parser.error)
+
+
+def add_figure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("which", help="1, 3, 4 or 5")
+    add("out", help=".png or .pdf to write")
+    add_networks(parser, None, f"{GENERATOR}; for 4 {COMPARED}")
+    add("--directions", help="1, 3, 5: folder, file or OWNER/NAME on the Hub [the generator's own]")
+    add("--photos", nargs="+", metavar="PHOTO", help="1, 3: a photo instead of a made-up face; 5: photos [the example]")
+    add("--sliders", nargs=2, metavar="NAME", help="3: the sliders to the right and upwards [two of different parts]")
+    add("--edits", nargs="+", metavar="NAME=AMOUNT", help="5: edits, one on top of the other [a slider of each part]")
+    add_comparison(parser)
+
+
 def add_weights(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     names = "fetch, verify: names of networks; convert: IN OUT.safetensors; push-directions: OWNER/NAME on the Hub"
@@ -231,6 +292,8 @@ COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = 
     "discover": (DISCOVER, add_discover),
     "evaluate": (EVALUATE, add_evaluate),
     "directions": (DIRECTIONS, add_directions),
+    "compare": (COMPARE, add_compare),
+    "figure": (FIGURE, add_figure),
     "weights": (WEIGHTS, add_weights),
     "bench": (BENCH, add_bench),
     "doctor": (DOCTOR, lambda parser: None),
