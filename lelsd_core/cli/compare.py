@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from lelsd_core.comparison.checks import Stage, check_all, table1
 from lelsd_core.comparison.compare import Comparer, Comparison, Plan
 from lelsd_core.comparison.figures import ENDINGS, comparison_sheet, save_figure
 from lelsd_core.comparison.measures import check_steps, choose_distance
@@ -27,6 +29,8 @@ USUAL_PARTS = ("mouth", "hair")
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Compare, draw, write the tables beside the figure, and print the scores."""
+    if options.table1:
+        return claims(options)
     if not options.out:
         options.usage_error("the following arguments are required: out")
     out = Path(options.out)
@@ -48,10 +52,7 @@ def compare(options: argparse.Namespace) -> Comparison:
 
     UserError for an unknown name, or a number out of range, before any slow work.
     """
-    methods = METHODS if options.methods == ["all"] else options.methods or USUAL_METHODS
-    for name in methods:
-        if name not in METHODS:
-            raise UserError(unknown_name("method", name, METHODS))
+    methods = named_methods(options, USUAL_METHODS)
     distance = choose_distance(options.distance)
     steps = check_steps(distance.steps if options.distances is None else options.distances)
     if options.steps is not None and options.steps < 1:
@@ -64,7 +65,7 @@ def compare(options: argparse.Namespace) -> Comparison:
         segmenter.parts.channels(part)  # checks the name before a larger file is fetched
     generator = load_generator(options.generator, device, class_index=options.class_index)
     plan = Plan(
-        tuple(methods),
+        methods,
         parts,
         distance,
         steps,
@@ -77,13 +78,42 @@ def compare(options: argparse.Namespace) -> Comparison:
     )
     aligner = load_aligner(build_frame(spec, generator.resolution)) if spec.shows_faces else None
     comparer = Comparer(generator, segmenter, plan, aligner, cache)
+    with progress_bar() as report:
+        return comparer.run(report)
+
+
+def claims(options: argparse.Namespace) -> dict[str, Any]:
+    """Print Table 1. UserError for an unknown name before any slow work."""
+    methods, device = named_methods(options, tuple(METHODS)), choose_device(options.device)
+    segmenter = load_segmenter(segmenter_of(options.generator, options.segmenter), device)
+    part = (options.parts or usual_parts(segmenter))[0]
+    segmenter.parts.channels(part)  # checks the name
+    generator = load_generator(options.generator, device, class_index=options.class_index)
+    with progress_bar() as report:
+        answers = check_all(methods, Stage(generator, segmenter, part), report)
+    print("\n".join(table1(answers)))
+    return {"generator": generator.name, "part": part, "table1": answers}
+
+
+def named_methods(options: argparse.Namespace, usual: Sequence[str]) -> tuple[str, ...]:
+    """The methods of --methods, each once. UserError for an unknown one."""
+    methods = tuple(METHODS) if options.methods == ["all"] else options.methods or usual
+    for name in methods:
+        if name not in METHODS:
+            raise UserError(unknown_name("method", name, METHODS))
+    return tuple(dict.fromkeys(methods))
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """A progress bar, as a function of what is being done and the share of everything that is done."""
     with tqdm(total=100, disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
 
         def report(doing: str, share: float) -> None:
             bar.update(100 * share - bar.n)
             bar.set_postfix_str(doing)
 
-        return comparer.run(report)
+        yield report
 
 
 def made(folder: Path) -> Path:

@@ -67,6 +67,7 @@ examples:
   %(prog)s out.png
   %(prog)s out.pdf --methods all --parts mouth eyes brows hair --samples 32 --cache comparison/
   %(prog)s out.png --distance rms --distances 0.05 0.1
+  %(prog)s --table1
 """
 FIGURE = """Draw one of the paper's figures with this generator, as PNG or PDF.
 
@@ -244,8 +245,10 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", nargs="?", help=".png or .pdf to write; its tables are written beside it")
+    table = "print the paper's Table 1 for all methods, or those named: what each can do, by checks that run"
     add_networks(parser, COMPARED, COMPARED)
     add_comparison(parser)
+    parser.add_argument("--table1", action="store_true", help=table)
     parser.set_defaults(usage_error=parser.error)
 
 
