@@ -15,6 +15,7 @@ import gradio as gr
 
 from demo.api import API, add_api
 from demo.callbacks import CARD, EDITED, SHOWN, Callbacks
+from demo.compare_tab import Comparing, compare_tab
 from demo.components import event
 from demo.discover_tab import RECIPE, DiscoverCallbacks, discover_tab
 from demo.edit_tab import HOUR, edit_tab
@@ -60,6 +61,8 @@ def build_page(
                 components = edit_tab(callbacks, first := opening.first_sight(seed), seed) | {"tabs": tabs}
             with gr.Tab("Discover a new direction", id="discover"):
                 components |= discover_tab(callbacks, components)
+            with gr.Tab("Compare", id="compare"):
+                components |= compare_tab(callbacks, components)
             with gr.Tab("About", id="about"):
                 gr.Markdown(ABOUT + API)
         connect_faces(opening, components)
@@ -155,5 +158,7 @@ def connect_models(opening: Opening, c: dict[str, Any], page: gr.Blocks) -> None
     used = c["model_button"].click(**event(opening.use_model, c, changed), show_progress_on=[c["note"]], **FACES)
     discover = DiscoverCallbacks(opening.callbacks)
     used.success(**event(discover.show_spaces, c, ["search_space"]), **QUIET)
+    if "methods" in c:
+        used.success(**event(Comparing(opening.callbacks).show_choices, c, ["compare_part", "methods"]), **QUIET)
     suited = used.success(**event(discover.choose_recipe, c, RECIPE), **QUIET)
     suited.then(**event(discover.show_recipe, c, RECIPE[1:]), **QUIET)  # steps differ from model to model
