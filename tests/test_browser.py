@@ -456,7 +456,7 @@ def test_the_picture_and_its_tools_stay_in_sight_and_nothing_is_cut_off(opened, 
     assert page.locator("#picture img").bounding_box()["width"] > 240
     box = slider(page, "Mouth").bounding_box()
     assert 0 <= box["y"] <= height, "slider and face share the screen"
-    for tab in ("Discover a new direction", "About", "Edit"):
+    for tab in ("Discover a new direction", "Compare", "About", "Edit"):
         page.evaluate("scrollTo(0, 0)")
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(500)
@@ -468,7 +468,7 @@ def test_the_picture_and_its_tools_stay_in_sight_and_nothing_is_cut_off(opened, 
 def test_axe_finds_nothing_serious(opened, size, theme):
     page = opened(size, f"?__theme={theme}")
     expect(page.locator("#ends img").first).to_be_visible(timeout=SLOW)
-    for tab in ("Discover a new direction", "About", "Edit"):
+    for tab in ("Discover a new direction", "Compare", "About", "Edit"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(700)
         if "Discover" in tab:
