@@ -172,7 +172,7 @@ class Api:
         recipe.check(editor)
         editor.check_edit(recipe.amounts, recipe.layers)
         image = self.read(photo)
-        session = editor.open(image).with_layers(recipe.layers)
+        session = editor.with_takes(editor.open(image).with_layers(recipe.layers), recipe.amounts)
         with self.pictures.turn(None):
             edited = editor.render(session, recipe.amounts)
             picture = editor.paste(session, image, edited, recipe.amounts, how=USUAL)

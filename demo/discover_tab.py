@@ -343,7 +343,7 @@ class DiscoverCallbacks:
 
     def list_directions(self, face: Face) -> Updates:
         """The directions that can be saved."""
-        return {"saved_direction": gr.update(choices=[direction.name for direction in face.session.directions])}
+        return {"saved_direction": gr.update(choices=[each.name for each in face.session.directions if not each.goal])}
 
 
 def buttons(*, searching: bool = False, found: bool = False, paused: bool | None = None) -> Updates:

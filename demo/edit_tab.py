@@ -211,6 +211,7 @@ def card_panel(callbacks: Callbacks, first: dict[str, Any]) -> dict[str, Any]:
         layers = gr.Radio(choices, value=ALL, label="Let them act on", info=info, visible=False, elem_id="layers")
         with gr.Accordion("What was measured", open=False, elem_id="card-details"):
             facts = gr.Markdown(first["card_facts"], elem_id="card-facts", elem_classes="caption")
+    taking = take_panel(callbacks)
     with gr.Accordion("Two sliders at once", open=False, elem_id="palette-panel") as palette_panel:
         with gr.Row():
             small = {"min_width": 110, "interactive": True}
@@ -222,4 +223,19 @@ def card_panel(callbacks: Callbacks, first: dict[str, Any]) -> dict[str, Any]:
     shown = {"recipes": recipes, "cards": cards, "card_title": title, "mute": mute, "reset_card": reset}
     palette = {"palette_panel": palette_panel, "palette_x": across, "palette_y": up, "palette": grid, "draw": draw}
     shown["card_facts"] = facts
-    return shown | {"sliders": sliders, "ends": ends, "settle": settle, "layers": layers} | palette
+    return taking | shown | {"sliders": sliders, "ends": ends, "settle": settle, "layers": layers} | palette
+
+
+def take_panel(callbacks: Callbacks) -> dict[str, Any]:
+    """Where the part of the open card can be taken from."""
+    with gr.Accordion("Take this part from another face", open=False, elem_id="take-panel"):
+        upload = PhotoInput(
+            label="Of a photo", sources=["upload"], type="pil", height=120, elem_id="take-upload", buttons=[]
+        )
+        upload.max_bytes = callbacks.max_bytes
+        names = [(path, in_plain_words(path.stem.split("-", 1)[1])) for path in EXAMPLES]
+        examples = gallery(names, label="Of an example", columns=8, elem_id="take-examples")
+        random = gr.Button("Of a made-up face", size="sm", elem_id="take-random")
+        gr.Markdown("It becomes two sliders of this card: its shape, and its look.", elem_classes="caption")
+    other = gr.State(None, time_to_live=HOUR)
+    return {"take_upload": upload, "take_examples": examples, "take_random": random, "other": other}

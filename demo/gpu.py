@@ -38,6 +38,7 @@ SECONDS: Mapping[str, Duration] = {  # upper estimates, which a visitor's quota 
     "find_clear_seed": 10,
     "part_labels": 5,
     "invert": 30,
+    "take": 5,
     "discover": lambda session, config: 10 + 0.1 * config.steps * config.count,
     "calibrate": 30,
 }

@@ -55,7 +55,8 @@ def link_query(face: Face, amounts: Amounts) -> str:
 def stored(face: Face, amounts: Amounts, shipped: Sequence[Direction], history: History) -> dict[str, Any]:
     """What the browser keeps; directions that do not ship go along, and the edits up to the one that is shown."""
     steps = history.steps[1 : history.position + 1][-MOST_STEPS:]  # the first is the face as it was
-    ours = [each for each in face.session.directions if each.name not in {other.name for other in shipped}]
+    known = {direction.name for direction in shipped}
+    ours = [each for each in face.session.directions if each.name not in known and not each.goal]
     return {
         "generator": face.session.generator,
         "seed": face.seed,
@@ -68,7 +69,8 @@ def stored(face: Face, amounts: Amounts, shipped: Sequence[Direction], history: 
 
 def percents(face: Face, amounts: Amounts) -> dict[str, int]:
     """Slider values by direction name, without zeros."""
-    return {d.name: percent_of(d, amounts[d.name]) for d in face.session.directions if amounts.get(d.name)}
+    shared = [direction for direction in face.session.directions if not direction.personal]
+    return {d.name: percent_of(d, amounts[d.name]) for d in shared if amounts.get(d.name)}
 
 
 def read_link(query: Mapping[str, str]) -> Kept | None:

@@ -8,6 +8,7 @@ The last face that a visitor asks for wins: a new one ends the inversion of the 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,9 +31,11 @@ from lelsd_core.errors import UserError
 from lelsd_core.faces import Nudge
 from lelsd_core.images import read_photo
 from lelsd_core.seeds import MAX_SEED
+from lelsd_core.transfer import part_named
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 NO_NUDGE = Nudge()
+MOST_TAKEN = 8  # names of parts of other faces that are read from a link
 ROW = 8  # random faces to choose from
 REFINED = ("rebuilt", "note", "inversion_facts", "refined")  # what `refine` changes
 NEW_FACE = (  # what the callbacks that open a face change
@@ -298,6 +301,8 @@ class Opening:
         found = new_directions(editor, keeping.found_directions(kept))
         before = face.session if name == face.session.generator else editor.random_face(opening_seed(name))
         before = replace(before, directions=editor.directions).with_directions(found)
+        if kept.seed is not None:
+            before = self.with_takes(editor, before, kept)
         amounts = keeping.kept_amounts(kept.percents, before.directions)
         seed = opening_seed(name) if kept.seed is None else kept.seed
         truncation = None if kept.truncation is None else min(max(kept.truncation, 0.0), 1.5)
@@ -309,6 +314,19 @@ class Opening:
             hint = "Your slider values were kept, your photo was not: open it, or another face's photo, to see them."
             updates |= {"note": hint, "waiting": amounts}
         return updates
+
+    def with_takes(self, editor: Editor, before: Session, kept: keeping.Kept) -> Session:
+        """The session with the parts of made-up faces that a link or the browser names; what makes no sense is left."""
+        names = dict.fromkeys([*kept.percents, *(name for _, percents in kept.steps for name in percents)])
+        with suppress(UserError):
+            face = replace(editor.random_face(kept.seed), directions=before.directions)
+            before = replace(
+                before,
+                directions=editor.with_takes(
+                    face, [name for name in names if part_named(name)][:MOST_TAKEN]
+                ).directions,
+            )
+        return before
 
     def kept_history(self, request: gr.Request, face: Face, kept: keeping.Kept) -> Updates:
         """The history of a face with the edits that were kept."""

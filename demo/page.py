@@ -24,6 +24,7 @@ from demo.models import ModelManager
 from demo.opening import MODEL, NEW_FACE, REFINED, Opening
 from demo.palette import Palette
 from demo.saving import Saving
+from demo.taking import TAKEN, Taking
 from demo.theme import ABOUT, TITLE
 from lelsd_core.images import MAX_BYTES
 
@@ -68,6 +69,7 @@ def build_page(
         connect_faces(opening, components)
         connect_sliders(callbacks, components, live)
         connect_cards(callbacks, components)
+        connect_taking(Taking(callbacks), components)
         connect_saving(Saving(callbacks), components)
         connect_models(opening, components, page)
         page.load(None, js=SCRIPT, **PRIVATE)
@@ -137,6 +139,18 @@ def connect_cards(callbacks: Callbacks, c: dict[str, Any]) -> None:
     c["palette_panel"].expand(**event(palette.offer, c, both), queue=False, **QUIET)
     c["draw"].click(**event(palette.draw, c, ["palette"]), **beside)
     c["palette"].select(**event(palette.choose, c, (*EDITED, "face", "sliders", "mute")), queue=False, **QUIET)
+
+
+def connect_taking(taking: Taking, c: dict[str, Any]) -> None:
+    """Parts of other faces: the other face is opened beside the sliders, and let in once it is there."""
+    opened = [
+        c["take_upload"].input(**event(taking.open_other, c, ["other"]), **FACES),
+        c["take_examples"].select(**event(taking.open_example, c, ["other"]), **FACES),
+        c["take_random"].click(**event(taking.open_random, c, ["other"]), **FACES),
+    ]
+    for each in opened:
+        taken = each.success(**event(taking.take, c, (*EDITED, *TAKEN)), **FACES)
+        taken.then(**event(taking.callbacks.show_ends, c, ["ends"]), concurrency_id="small pictures", **BESIDE, **QUIET)
 
 
 def connect_saving(saving: Saving, c: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from lelsd_core.directions import clamp_amounts, limited
 from lelsd_core.editor import Editor, Session
 from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.seeds import MAX_SEED
+from lelsd_core.transfer import part_named
 
 EXAMPLE = '{"generator": "blaze-256", "seed": 45, "amounts": {"smile": 4}}'
 ENTRIES = ("generator", "seed", "space", "codes", "amounts", "layers")
@@ -55,11 +56,11 @@ class Recipe:
             session = Session(codes, self.space, editor.directions, UNSEEN, generator=editor.generator.name)
         else:
             raise UserError(f"This recipe names no face; give it a seed, as in {EXAMPLE}, or what /invert returned.")
-        return session.with_layers(self.layers)
+        return editor.with_takes(session.with_layers(self.layers), self.amounts)
 
     def check(self, editor: Editor) -> None:
         """UserError for directions or layers that the editor does not have."""
-        clamp_amounts(editor.directions, self.amounts)
+        clamp_amounts(editor.directions, {name: a for name, a in self.amounts.items() if not part_named(name)})
         for direction in limited(editor.directions, self.layers):
             direction.check(editor.generator)
 

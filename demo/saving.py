@@ -102,10 +102,14 @@ class Saving:
     def load_recipe(self, now: Now, load_recipe: str) -> Updates:
         """Apply a recipe file to this face. UserError for another file, or one with none of the sliders here."""
         amounts, _, generator = read_recipe(load_recipe)
-        known = {direction.name for direction in now.face.session.directions}
+        session = self.callbacks.editor(now.face).with_takes(now.face.session, amounts)
+        now = now._replace(face=now.face.with_session(session))
+        known = {direction.name for direction in session.directions}
         if amounts and not known & amounts.keys():
             made = f" It was made with the model {generator}." if generator else ""
             raise UserError(f"None of this recipe's sliders ({', '.join(list(amounts)[:3])}) are here.{made}")
         missing = sorted(amounts.keys() - known)
         updates = self.callbacks.set_amounts(now, amounts, "Recipe")
+        values = self.callbacks.percents(now.face, amounts)
+        updates["sliders"] = self.callbacks.slider_updates(session, now.group, values)
         return updates | ({"note": f"Not here, and left out: {', '.join(missing)}."} if missing else {})

@@ -17,12 +17,13 @@ NO_BREAK = 2 * "\N{NARROW NO-BREAK SPACE}"  # which justified text does not wide
 def slider_properties(direction: Direction) -> dict[str, Any]:
     """Label of a direction's slider, and the words for both its ends, which the style sheet moves apart."""
     low, high = (end.replace(" ", NO_BREAK) for end in direction.ends)
-    return {"label": in_plain_words(direction.name), "info": f"{low} {high}"}
+    least = 0 if direction.goal else -100
+    return {"label": in_plain_words(direction.name), "info": f"{low} {high}", "minimum": least}
 
 
 def percent_of(direction: Direction, amount: float) -> int:
     """An amount as its slider shows it: from -100, the low end, over 0 to 100, the high end."""
-    return round(100 * (amount / direction.high if amount > 0 else -amount / direction.low))
+    return round(100 * amount / (direction.high if amount > 0 else -direction.low)) if amount else 0
 
 
 def amount_of(direction: Direction, percent: float) -> float:

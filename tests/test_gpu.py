@@ -128,6 +128,7 @@ def test_a_photo_a_search_and_a_new_slider_go_there_and_back(lent, lender, astro
     visitor.moves(mine=50)
     lent.paste(session, astronaut, session.original, {}, how="replace")
     lent.preview(session, {})
+    lent.take(session, "background", session)
     assert {call for call, _ in lender.calls} == SECONDS.keys()
     durations = dict(lender.calls)
     assert durations["discover"] == pytest.approx(10.2), "asked for by its steps"
