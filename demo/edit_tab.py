@@ -230,12 +230,12 @@ def take_panel(callbacks: Callbacks) -> dict[str, Any]:
     """Where the part of the open card can be taken from."""
     with gr.Accordion("Take this part from another face", open=False, elem_id="take-panel"):
         upload = PhotoInput(
-            label="Of a photo", sources=["upload"], type="pil", height=120, elem_id="take-upload", buttons=[]
+            label="From a photo", sources=["upload"], type="pil", height=120, elem_id="take-upload", buttons=[]
         )
         upload.max_bytes = callbacks.max_bytes
         names = [(path, in_plain_words(path.stem.split("-", 1)[1])) for path in EXAMPLES]
-        examples = gallery(names, label="Of an example", columns=8, elem_id="take-examples")
-        random = gr.Button("Of a made-up face", size="sm", elem_id="take-random")
+        examples = gallery(names, label="From an example", columns=4, elem_id="take-examples")
+        random = gr.Button("From a made-up face", size="sm", elem_id="take-random")
         gr.Markdown("It becomes two sliders of this card: its shape, and its look.", elem_classes="caption")
     other = gr.State(None, time_to_live=HOUR)
     return {"take_upload": upload, "take_examples": examples, "take_random": random, "other": other}

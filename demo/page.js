@@ -162,9 +162,9 @@
     const block = range.closest('.block'), name = find('[data-testid="block-info"]', block)?.textContent.trim() ?? '';
     const [low, high] = (find('.info-text', block)?.textContent ?? '').trim().split(/\s+/u);
     const value = Number(range.value), box = find('input[type=number]', block), reset = find('button', block);
-    const at = 100 * (value - range.min) / (range.max - range.min);
-    range.style.setProperty('--from', `${Math.min(at, 50)}%`);
-    range.style.setProperty('--to', `${Math.max(at, 50)}%`);
+    const place = (of) => 100 * (of - range.min) / (range.max - range.min), at = place(value), still = place(0);
+    range.style.setProperty('--from', `${Math.min(at, still)}%`);
+    range.style.setProperty('--to', `${Math.max(at, still)}%`);
     const word = value ? `${Math.abs(value)} percent ${value > 0 ? high : low}` : 'as it was';
     if (range.getAttribute('aria-valuetext') !== word) range.setAttribute('aria-valuetext', word);
     if (box && box.tabIndex !== -1) box.tabIndex = -1;
