@@ -143,10 +143,11 @@ def connect_cards(callbacks: Callbacks, c: dict[str, Any]) -> None:
 
 def connect_taking(taking: Taking, c: dict[str, Any]) -> None:
     """Parts of other faces: the other face is opened beside the sliders, and let in once it is there."""
+    beside = {"show_progress": "minimal", "show_progress_on": [c["take_examples"]], **FACES}
     opened = [
-        c["take_upload"].input(**event(taking.open_other, c, ["other"]), **FACES),
-        c["take_examples"].select(**event(taking.open_example, c, ["other"]), **FACES),
-        c["take_random"].click(**event(taking.open_random, c, ["other"]), **FACES),
+        c["take_upload"].input(**event(taking.open_other, c, ["other"]), **beside),
+        c["take_examples"].select(**event(taking.open_example, c, ["other"]), **beside),
+        c["take_random"].click(**event(taking.open_random, c, ["other"]), **beside),
     ]
     for each in opened:
         taken = each.success(**event(taking.take, c, (*EDITED, *TAKEN)), **FACES)

@@ -54,7 +54,7 @@ def test_a_part_of_a_made_up_face_is_two_sliders_with_undo_and_a_link_that_bring
 
 def test_a_part_of_a_photo_stays_in_the_session(visitor, editor, monkeypatch):
     usual = type(editor).open
-    monkeypatch.setattr(type(editor), "open", lambda self, photo: usual(self, photo, steps=0))
+    monkeypatch.setattr(type(editor), "open", lambda self, *given: usual(self, *given, steps=0))
     opened = visitor.does(Taking(visitor.callbacks).open_example, chosen(5))
     take(visitor, opened["other"], "mouth")
     assert visitor.amounts == {"mouth-shape-from-photo": 1.0}, "the skin's colour is not taken along"
