@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lelsd_core import UserError
+from lelsd_core.__main__ import main
 from lelsd_core.directions import Direction
 from lelsd_core.evaluation.calibration import calibrate
 from lelsd_core.generators import Generator
@@ -348,3 +350,43 @@ def test_sefa_needs_weights_that_a_code_enters_through():
 
     with pytest.raises(UserError, match="SeFa needs the weights that a code enters the network through; painter has Z"):
         find_directions("sefa", Closed(), Halves(), LEFT)
+
+
+def test_the_shell_finds_calibrates_and_saves_by_any_method(tmp_path, capsys, few_candidates, few_held_out):
+    out = tmp_path / "channel.safetensors"
+    assert main(["discover", str(out), "--parts", "hair", "--method", "stylespace", "--samples", "8", "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert "StyleSpace: the best of 2, by the localization score on training samples" in printed
+    told, direction = json.loads(printed.splitlines()[-1]), Direction.load(out)
+    assert (told["method"], told["score"], told["area"]) == ("stylespace", direction.score, direction.area)
+    assert (direction.name, direction.facts["method"], direction.facts["samples"]) == ("channel", "stylespace", 8)
+
+
+@pytest.mark.parametrize(("method", "kind"), [("lelsd-local", "shape"), ("lelsd-paper", "look")])
+def test_the_shell_knows_lelsds_presets_as_methods(tmp_path, few_held_out, method, kind):
+    out = tmp_path / "mouth.safetensors"
+    assert main(["discover", str(out), "--parts", "mouth", "--method", method, "--steps", "2"]) == 0
+    direction = Direction.load(out)
+    assert (direction.kind, direction.facts["lr"]) == (kind, 0.03 if kind == "shape" else 0.001)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "stylspace"], "no method named 'stylspace'; did you mean stylespace"),
+        (["--method", "sefa", "--lr", "0.1"], "--lr belongs to LELSD's search; --method sefa takes --parts, --count"),
+        (["--method", "sefa", "--steps", "3"], "--steps belongs to LELSD's search"),
+        (["--method", "random", "--against", "known.safetensors"], "--against belongs to LELSD's search"),
+        (["--method", "random", "--preset", "look"], "--preset belongs to LELSD's search"),
+        (
+            ["--method", "lelsd-paper", "--preset", "look"],
+            "lelsd-paper is a preset of its own; leave out --preset look",
+        ),
+        (["--method", "ganspace", "--parts", "lfet"], "no part named 'lfet'"),
+        (["--method", "ganspace", "--space", "S"], "no space for GANSpace named 'S'; known: Z"),
+    ],
+)
+def test_the_shell_refuses_what_a_method_does_not_take(tmp_path, capsys, arguments, message):
+    assert main(["discover", str(tmp_path / "out.safetensors"), *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()

@@ -40,6 +40,7 @@ examples:
   %(prog)s lips.safetensors --parts mouth --steps 300
   %(prog)s lips.safetensors --parts mouth --preset paper
   %(prog)s new.safetensors --parts mouth --against lips.safetensors --checkpoint run.safetensors
+  %(prog)s channel.safetensors --parts mouth --method stylespace
 """
 REGION = """Make a part of your own: painted on one or several faces, or what belongs together at a place.
 
@@ -196,6 +197,7 @@ def add_discover(parser: argparse.ArgumentParser) -> None:
     add_networks(parser)
     parser.add_argument("--own", metavar="FILE", help="a part of your own that `region` made, to be searched for")
     parser.add_argument("--segmenter-weights", metavar="FILE", help="weights of a segmenter named without a file")
+    parser.add_argument("--method", default="lelsd", metavar="NAME", help=f"{', '.join(NAMES)} [%(default)s]")
     parser.add_argument("--preset", help=presets)
     for field in fields(DiscoverConfig):
         if not field.metadata["help"]:  # given by a program, not in a shell
