@@ -22,10 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lelsd_core.cli.costs import bench_methods
 from lelsd_core.cli.flagship import flagship
 from lelsd_core.cli.official import official
 from lelsd_core.cli.parser import FLAGSHIP, GENERATOR
-from lelsd_core.cli.timing import edit_times, interleaved
+from lelsd_core.cli.timing import ROOT, alone, edit_times, interleaved
 from lelsd_core.device import choose_device, synchronize
 from lelsd_core.discovery.search import discover
 from lelsd_core.errors import UserError, unknown_name
@@ -34,7 +35,6 @@ from lelsd_core.generators import StyleGAN2
 from lelsd_core.registry import load_editor, load_generator, load_segmenter
 from lelsd_core.weights.catalogue import generator_spec, segmenter_of
 
-ROOT = Path(__file__).resolve().parents[2]
 EMPTY_PAGE = """
 import torch, gradio as gr
 with gr.Blocks(analytics_enabled=False) as page:
@@ -58,7 +58,7 @@ session = editor.open(editor.random_face(0).original, steps=2)
 editor.edit(session, {{direction.name: 1.0 for direction in editor.directions}}, protect=1.0)
 next(discover(editor.generator, editor.segmenter, editor.search_config))
 """
-WHAT = ("edit", "discover", "start", "flagship")
+WHAT = ("edit", "discover", "start", "methods", "flagship")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -77,6 +77,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return bench_start(options.repeats or 5)
     if options.what == "edit":
         return bench_edit(name, options.repeats or 101, device)
+    if options.what == "methods":
+        return bench_methods(name, options.part, options.methods, lambda: random_stylegan2(256), device)
     if options.memory:
         return bench_memory()
     times = bench_discover(name, options.repeats or 21, options.four_times, device)
@@ -177,10 +179,8 @@ def until_ready(arguments: Callable[[int], list[str]]) -> None:
 
 
 def peak_gb(code: str) -> float:
-    """Peak resident memory, in GB, of a fresh Python process that runs some code; read from Linux's /proc."""
-    measured = f"{code}\nprint(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    ran = subprocess.run([sys.executable, "-c", measured], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return int(ran.stdout.split()[-1]) * 1024 / 1e9  # getrusage would count what the parent held when it forked
+    """Peak resident memory, in GB, of a fresh Python process that runs some code."""
+    return alone(code)[1]
 
 
 def random_stylegan2(resolution: int) -> StyleGAN2:

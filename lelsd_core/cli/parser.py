@@ -115,6 +115,7 @@ examples:
   %(prog)s discover
   %(prog)s discover --official
   %(prog)s discover --memory
+  %(prog)s methods
   %(prog)s start
   %(prog)s flagship --out flagship/
 """
@@ -281,12 +282,14 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", help="what to time: edit, discover, start, or all of a large model: flagship")
+    add("what", help="what to time: edit, discover, start, methods, or all of a large model: flagship")
     add("--generator", help=f"registry name [{GENERATOR}; flagship: {FLAGSHIP}]")
     add("--repeats", type=int, default=0, help="number of timings [by their duration]")
     add("--four-times", action="store_true", help="discover: also search with four times as many steps")
     add("--memory", action="store_true", help="discover: only the memory, of a StyleGAN2 at 1024")
     add("--official", action="store_true", help="discover: also compare with the official recipe")
+    add("--part", default="mouth", help="methods: that directions are found for [%(default)s]")
+    add("--methods", nargs="+", default=[], metavar="NAME", help="methods: of `discover --method` [all]")
     add("--out", metavar="FOLDER", help="flagship: new folder for report, contact sheet and directions [flagship]")
     add("--photos", metavar="FOLDER", help="flagship: photos to invert [the example photo]")
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import io
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -25,6 +28,7 @@ from lelsd_core.images import enlarge, to_pil
 from lelsd_core.local import LocalMove
 from lelsd_core.segmenters import Segmenter, adapt
 
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL_MOVES = 8  # sliders that are moved at once
 BUDGET, REPEATS = 0.4, 20  # seconds of a measurement, which is made twice at least, and how often at most
 CALIBRATION_PASSES = 14  # over the samples of a calibration: as they are, and moved by the amounts that it tries
@@ -132,6 +136,14 @@ def local_sliders(editor: Editor) -> list[Direction]:
         Direction(f"local-{i}", generator.name, generator.fingerprint, space.name, vector / vector.norm(), local=place)
         for i, (place, vector) in enumerate(zip(places, vectors, strict=True))
     ]
+
+
+def alone(code: str) -> tuple[str, float]:
+    """What a fresh Python process prints that runs some code, and its peak resident memory in GB (Linux's VmHWM)."""
+    measured = f"{code}\nprint(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    ran = subprocess.run([sys.executable, "-c", measured], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    printed, peak = ran.stdout.rstrip().rpartition("\n")[::2]
+    return printed, int(peak) * 1024 / 1e9  # getrusage would count what the parent held when it forked
 
 
 def in_words(seconds: float) -> str:
