@@ -18,6 +18,7 @@ from lelsd_core.methods import NAMES, candidates, ganspace, interfacegan, lowran
 from lelsd_core.methods.base import METHODS, Wanted, find_directions
 from lelsd_core.methods.probes import probe
 from lelsd_core.seeds import TRAINING
+from lelsd_core.segmenters import paint, split_by
 from tests import planted
 from tests.test_generators_contract import FILES, load
 from tests.toy import Blind, Halves, Painter, PictureHalves, inside
@@ -390,3 +391,12 @@ def test_the_shell_refuses_what_a_method_does_not_take(tmp_path, capsys, argumen
     assert main(["discover", str(tmp_path / "out.safetensors"), *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_region_of_ones_own_is_a_part_that_the_direction_carries(editor, few_candidates):
+    mask = torch.zeros(64, 64)
+    mask[46:60, 16:34] = 1
+    chin = paint(editor.generator, editor.generator.sample([45]), "Z", mask, "chin")
+    found = only("sefa", editor.generator, Wanted("chin"), split_by(editor.segmenter, [chin]))
+    assert found.region is chin
+    assert found.parts == ("chin",)

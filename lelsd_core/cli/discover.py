@@ -86,9 +86,8 @@ def run_method(options: argparse.Namespace, out: Path) -> dict[str, Any]:
             f"--{others[0]} belongs to LELSD's search; --method {method.name} takes --{', --'.join(taken)}."
         )
     spec, device = spec_of(options.generator), choose_device(options.device)
+    segmenter, given = load_parts(options, given, device)
     wanted = Wanted(**{"parts": spec.discover.parts, **given})
-    name = segmenter_of(options.generator, options.segmenter)
-    segmenter = load_segmenter(name, device, weights=options.segmenter_weights)
     segmenter.parts.channels(wanted.parts)  # before the larger file is fetched
     generator = load_generator(options.generator, device, class_index=options.class_index)
     aligner = aligner_of(spec, generator)
@@ -112,6 +111,18 @@ def flags(options: argparse.Namespace) -> dict[str, Any]:
     """The fields of `DiscoverConfig` that flags were given for."""
     values = {field.name: getattr(options, field.name, None) for field in fields(DiscoverConfig)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def load_parts(
+    options: argparse.Namespace, given: dict[str, Any], device: torch.device
+) -> tuple[Segmenter, dict[str, Any]]:
+    """The segmenter, and the flags that were given; a region of one's own is the part, unless they name others."""
+    name = segmenter_of(options.generator, options.segmenter)
+    segmenter = load_segmenter(name, device, weights=options.segmenter_weights)
+    if not options.own:
+        return segmenter, given
+    region = load_region(options.own)
+    return split_by(segmenter, [region.to(device)]), {"parts": region.parts[:1]} | given
 
 
 def aligner_of(spec: Network, generator: Generator) -> FaceAligner | None:
@@ -152,12 +163,7 @@ def load_networks(
     """
     if options.preset not in (None, *PRESETS):
         raise UserError(unknown_name("preset", options.preset, PRESETS))
-    given = flags(options)
-    name = segmenter_of(options.generator, options.segmenter)
-    segmenter = load_segmenter(name, device, weights=options.segmenter_weights)
-    if options.own:
-        region = load_region(options.own)
-        segmenter, given = split_by(segmenter, [region.to(device)]), {"parts": region.parts[:1]} | given
+    segmenter, given = load_parts(options, flags(options), device)
     config = spec.discover.with_values(**given)
     segmenter.parts.channels(config.parts)
     generator = load_generator(options.generator, device, class_index=options.class_index)

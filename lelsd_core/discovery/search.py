@@ -34,7 +34,7 @@ from lelsd_core.generators.base import Generator
 from lelsd_core.latents import LatentSpace
 from lelsd_core.local import LocalMove
 from lelsd_core.seeds import TRAINING
-from lelsd_core.segmenters import Segmenter, adapt, regions_of
+from lelsd_core.segmenters import Segmenter, adapt, region_among
 from lelsd_core.weights.safetensors import read_safetensors, write_safetensors
 
 MAX_UNSEEN = 64  # samples without the part after which the search gives up
@@ -288,7 +288,7 @@ class SearchState:
                 low=-most,
                 high=most,
                 local=LocalMove.of(config),
-                region=next((each for each in regions_of(self.segmenter) if each.parts[0] in config.parts), None),
+                region=region_among(self.segmenter, config.parts),
                 facts=facts | {"amounts": (least, most)},
             )
             directions.append(direction)

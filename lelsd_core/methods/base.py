@@ -18,7 +18,7 @@ from lelsd_core.errors import UserError, unknown_name
 from lelsd_core.generators.base import Generator
 from lelsd_core.methods import ganalyze, ganspace, interfacegan, lelsd, lowrank, random, sefa, stylespace
 from lelsd_core.methods.wanted import Report, Wanted
-from lelsd_core.segmenters import Segmenter, adapt
+from lelsd_core.segmenters import Segmenter, adapt, region_among
 
 Search = Callable[[Generator, Segmenter, Wanted, Report], list[Direction]]
 
@@ -49,8 +49,8 @@ class Method:
         found = self.search(generator, segmenter, wanted, progress or (lambda share: None))
         facts = {"method": self.name, "source": self.source, "seed": wanted.seed, "segmenter": segmenter.name}
         facts |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "version": lelsd_core.__version__}
-        named = (replace(each, name="-".join(wanted.parts), facts=facts | dict(each.facts)) for each in found)
-        return list(named_apart(named))
+        common = {"name": "-".join(wanted.parts), "region": region_among(segmenter, wanted.parts)}
+        return list(named_apart(replace(each, **common, facts=facts | dict(each.facts)) for each in found))
 
 
 def every_space(generator: Generator) -> tuple[str, ...]:

@@ -4,5 +4,5 @@ from lelsd_core.segmenters.base import SURROUNDINGS, Parts, Segmenter, adapt, pa
 from lelsd_core.segmenters.combined import combine, region
 from lelsd_core.segmenters.features import FeatureSegmenter
 from lelsd_core.segmenters.fitting import fit_clusters, fit_head, fit_region, paint, parts_like
-from lelsd_core.segmenters.split import regions_of, split_by
+from lelsd_core.segmenters.split import region_among, regions_of, split_by
 from lelsd_core.segmenters.unet import UNetSegmenter

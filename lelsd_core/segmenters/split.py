@@ -78,3 +78,8 @@ def split_by(segmenter: Segmenter, regions: Sequence[FeatureSegmenter]) -> Segme
 def regions_of(segmenter: Segmenter) -> tuple[FeatureSegmenter, ...]:
     """The regions by which a segmenter's parts are split."""
     return (*regions_of(segmenter.segmenter), segmenter.region) if isinstance(segmenter, SplitSegmenter) else ()
+
+
+def region_among(segmenter: Segmenter, parts: Sequence[str]) -> FeatureSegmenter | None:
+    """The region of a segmenter that is among some parts; None if there is none."""
+    return next((each for each in regions_of(segmenter) if each.parts[0] in parts), None)
