@@ -32,7 +32,7 @@ from lelsd_core.seeds import HELD_OUT
 from lelsd_core.segmenters import Segmenter, adapt
 from lelsd_core.weights.catalogue import generator_spec, segmenter_of
 
-BATCH, REPEATS = 4, 5
+BATCH, REPEATS = 2, 5
 PICTURES = 1000  # that StyleSpace looks at, once for all parts
 GRID = 32  # cells along each side of its gradient maps
 SAMPLES = 800  # that LELSD learns from
@@ -79,9 +79,10 @@ def bench_methods(
     ratios = []
     for each in (generator, large()):
         passes = time_passes(each, segmenter)
-        channels = {each.name: int(each.spaces[-1].column_mask().sum())} if each.spaces[-1].name == "S" else {}
-        for label, count in (channels if each is generator else channels | PAPER_CHANNELS).items():
-            ratios.append({"generator": label, "channels": count, **passes.ratios(count)})
+        label = each.name or f"{type(each).__name__} at {each.resolution}, random weights"
+        channels = {label: int(each.spaces[-1].column_mask().sum())} if each.spaces[-1].name == "S" else {}
+        for kind, count in (channels if each is generator else channels | PAPER_CHANNELS).items():
+            ratios.append({"generator": kind, "channels": count, **passes.ratios(count)})
     print(f"LELSD ({SAMPLES} samples) : a search for a channel, of one part")
     for row in ratios:
         print(
