@@ -363,12 +363,33 @@ def test_the_shell_finds_calibrates_and_saves_by_any_method(tmp_path, capsys, fe
     assert (direction.name, direction.facts["method"], direction.facts["samples"]) == ("channel", "stylespace", 8)
 
 
+@pytest.fixture
+def uncalibrated(monkeypatch) -> None:
+    """Directions are saved as they are found, with figures that nobody measured."""
+
+    def kept(generator, segmenter, direction, **_) -> Direction:
+        return replace(direction, score=0.5, area=0.1, gain=9.0, facts={**direction.facts, "interval": (0.4, 0.6)})
+
+    monkeypatch.setattr("lelsd_core.evaluation.calibration.calibrate", kept)
+
+
 @pytest.mark.parametrize(("method", "kind"), [("lelsd-local", "shape"), ("lelsd-paper", "look")])
-def test_the_shell_knows_lelsds_presets_as_methods(tmp_path, few_held_out, method, kind):
+def test_the_shell_knows_lelsds_presets_as_methods(tmp_path, uncalibrated, method, kind):
     out = tmp_path / "mouth.safetensors"
     assert main(["discover", str(out), "--parts", "mouth", "--method", method, "--steps", "2"]) == 0
     direction = Direction.load(out)
     assert (direction.kind, direction.facts["lr"]) == (kind, 0.03 if kind == "shape" else 0.001)
+
+
+def test_the_shell_finds_by_any_method_in_a_region_of_ones_own(tmp_path, editor, few_candidates, uncalibrated):
+    mask = torch.zeros(64, 64)
+    mask[46:60, 16:34] = 1
+    paint(editor.generator, editor.generator.sample([45]), "Z", mask, "chin").save(tmp_path / "chin.safetensors")
+    out = tmp_path / "out.safetensors"
+    assert main(["discover", str(out), "--method", "sefa", "--own", str(tmp_path / "chin.safetensors")]) == 0
+    found = Direction.load(out)
+    assert found.parts == ("chin",)
+    assert found.region.parts[0] == "chin"
 
 
 @pytest.mark.parametrize(
