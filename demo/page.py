@@ -60,7 +60,7 @@ def build_page(
         with gr.Tabs(selected="edit") as tabs:
             with gr.Tab("Edit", id="edit"):
                 components = edit_tab(callbacks, first := opening.first_sight(seed), seed) | {"tabs": tabs}
-            with gr.Tab("Discover a new direction", id="discover"):
+            with gr.Tab("Discover", id="discover"):
                 components |= discover_tab(callbacks, components)
             with gr.Tab("Compare", id="compare"):
                 components |= compare_tab(callbacks, components)

@@ -120,7 +120,7 @@ def test_a_photo_is_edited_and_a_new_slider_is_found_used_and_kept(opened, edito
     expect(page.locator("#meter")).to_contain_text("inside mouth")
     expect(page.locator("#meter")).to_contain_text("Likeness")
 
-    page.get_by_role("tab", name="Discover a new direction").click()
+    page.get_by_role("tab", name="Discover").click()
     expect(page.locator("#keep")).to_be_disabled()
     expect(page.locator("#stop")).to_be_disabled()
     set_steps(page, 20)
@@ -352,7 +352,7 @@ def test_a_picture_is_pasted(opened):
 
 def test_a_discovery_can_be_stopped_and_kept(opened):
     page = opened()
-    page.get_by_role("tab", name="Discover a new direction").click()
+    page.get_by_role("tab", name="Discover").click()
     page.locator("#start").click()
     expect(page.locator("#status")).to_contain_text("Step", timeout=SLOW)
     expect(page.locator("#start")).to_be_disabled()
@@ -371,7 +371,7 @@ def test_a_discovery_can_be_stopped_and_kept(opened):
 
 def test_a_region_is_painted_by_mouse_and_keyboard_and_searched_for(opened):
     page = opened()
-    page.get_by_role("tab", name="Discover a new direction").click()
+    page.get_by_role("tab", name="Discover").click()
     page.locator("#where label", has_text="What I paint").click()
     layer = page.locator("#paint")
     expect(layer).to_be_visible(timeout=SLOW)
@@ -405,7 +405,7 @@ def test_a_region_is_painted_by_mouse_and_keyboard_and_searched_for(opened):
 
 def test_clusters_are_clicked_in_the_face(opened):
     page = opened()
-    page.get_by_role("tab", name="Discover a new direction").click()
+    page.get_by_role("tab", name="Discover").click()
     page.locator("#where label", has_text="What I click").click()
     page.locator("#find-clusters").click()
     shown = page.locator("#cluster-map img")
@@ -422,7 +422,7 @@ def test_clusters_are_clicked_in_the_face(opened):
 def test_a_search_of_one_visitor_blocks_nobody(opened):
     first, second = opened(), opened()
     for page in (first, second):
-        page.get_by_role("tab", name="Discover a new direction").click()
+        page.get_by_role("tab", name="Discover").click()
         set_steps(page, 400)
         page.locator("#start").click()
     expect(first.locator("#status")).to_contain_text("Step", timeout=SLOW)
@@ -431,7 +431,7 @@ def test_a_search_of_one_visitor_blocks_nobody(opened):
     upload(second, ASTRONAUT)
     press(second, "Mouth", "End")
     first.close(run_before_unload=True)
-    second.get_by_role("tab", name="Discover a new direction").click()
+    second.get_by_role("tab", name="Discover").click()
     expect(second.locator("#status")).to_contain_text("Step", timeout=SLOW)
     second.locator("#stop").click()
     expect(second.locator("#status")).to_contain_text("Stopped", timeout=SLOW)
@@ -456,7 +456,7 @@ def test_the_picture_and_its_tools_stay_in_sight_and_nothing_is_cut_off(opened, 
     assert page.locator("#picture img").bounding_box()["width"] > 240
     box = slider(page, "Mouth").bounding_box()
     assert 0 <= box["y"] <= height, "slider and face share the screen"
-    for tab in ("Discover a new direction", "Compare", "About", "Edit"):
+    for tab in ("Discover", "Compare", "About", "Edit"):
         page.evaluate("scrollTo(0, 0)")
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(500)
@@ -468,7 +468,7 @@ def test_the_picture_and_its_tools_stay_in_sight_and_nothing_is_cut_off(opened, 
 def test_axe_finds_nothing_serious(opened, size, theme):
     page = opened(size, f"?__theme={theme}")
     expect(page.locator("#ends img").first).to_be_visible(timeout=SLOW)
-    for tab in ("Discover a new direction", "Compare", "About", "Edit"):
+    for tab in ("Discover", "Compare", "About", "Edit"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(700)
         if "Discover" in tab:

@@ -50,7 +50,7 @@ def test_a_model_is_fetched_finds_its_sliders_and_takes_the_photo_over(hub, quic
         page.get_by_label("Tune the model to this face").check()
         page.wait_for_timeout(1000)
         page.locator("#stop-refining").click()
-        page.get_by_role("tab", name="Discover a new direction").click()
+        page.get_by_role("tab", name="Discover").click()
         expect(page.locator("#parts")).to_contain_text("earrings", timeout=SLOW)
         assert problems == []
 

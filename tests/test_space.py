@@ -78,7 +78,7 @@ def test_a_zerogpu_space_starts_with_every_model_that_can_be_had_and_lends_it(ze
         for part in zerogpu.client.get("/config").json()["components"]
         if part["props"].get("elem_id") == "model"
     ]
-    assert {name for name, _ in choices} == {*models, "ffhq-1024"}
+    assert {name for _, name in choices} == {*models, "ffhq-1024"}
     (lent,) = (zerogpu.home / ".zerogpu" / "tensors").iterdir()
     networks = [each for each in shipped if each.kind in ("generator", "segmenter", "inverter")]
     assert lent.stat().st_size > sum((CHECKPOINTS / each.shipped.path).stat().st_size for each in networks)

@@ -80,7 +80,7 @@ def edit(page: Page) -> None:
 
 def discover(page: Page) -> None:
     """A search that is done."""
-    page.get_by_role("tab", name="Discover a new direction").click()
+    page.get_by_role("tab", name="Discover").click()
     page.locator("#start").click()
     expect(page.locator("#status")).to_contain_text("done", timeout=600_000)
     page.wait_for_timeout(2000)
