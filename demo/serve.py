@@ -85,6 +85,7 @@ def with_preview(page: str, address: str) -> str:
 
 def look(page: gr.Blocks) -> dict[str, Any]:
     """How a page is launched; a dict for each, as Gradio adds to it."""
+    live = getattr(page, "live", None)  # a page of endpoints alone has none
     return {
         "theme": THEME,
         "css": CSS,
@@ -95,7 +96,10 @@ def look(page: gr.Blocks) -> dict[str, Any]:
         "prevent_thread_lock": True,
         "quiet": True,
         "state_session_capacity": SESSIONS,
-        "app_kwargs": {"middleware": [Middleware(PageText, splash=page.live.splash)], "routes": [page.live.route]},
+        "app_kwargs": {
+            "middleware": [Middleware(PageText, splash=live.splash if live else "")],
+            "routes": [live.route] if live else [],
+        },
     }
 
 
