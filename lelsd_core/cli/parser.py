@@ -239,7 +239,7 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
     add("--distance", help="lpips or rms (change of the picture) [lpips, where its network is on this machine]")
     add("--distances", nargs="+", type=float, metavar="D", help=steps)
     add("--layers", nargs="+", default=["all"], metavar="LAYER", help="feature maps the score is read at, too [all]")
-    add("--samples", type=int, default=16, metavar="N", help="held-out samples [%(default)s]")
+    add("--samples", type=int, default=8, metavar="N", help="held-out samples [%(default)s]")
     add("--seed", type=int, default=0, help="of whatever a method draws at random [%(default)s]")
     add("--steps", type=int, metavar="N", help="optimiser steps of methods that train [each method's own]")
     add("--face", type=int, metavar="SEED", help="face that is shown [the generator's first]")
@@ -248,7 +248,7 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", nargs="?", help=".png or .pdf to write; its tables are written beside it")
-    table = "print the paper's Table 1 for all methods, or those named: what each can do, by checks that run"
+    table = "print Table 1 for all methods, or those named: what each can do, by checks that run (some minutes)"
     add_networks(parser, COMPARED, COMPARED)
     add_comparison(parser)
     parser.add_argument("--table1", action="store_true", help=table)

@@ -49,7 +49,7 @@ class Plan:
     parts: tuple[str, ...]
     distance: Distance
     steps: tuple[float, ...]  # distances
-    samples: int = 16  # the first held-out seeds
+    samples: int = 8  # the first held-out seeds
     seed: int = 0  # of whatever a method draws at random
     face: int = 0  # seed of the face that is shown
     train_steps: int | None = None  # of methods that train; None = each method's own
