@@ -27,6 +27,7 @@ from demo.theme import TITLE
 from lelsd_core.errors import UserError
 
 NOTHING = Response(status_code=204)  # to show; the slider's rest shows what is right, or says what is wrong
+MOVING = {"quality": 85}  # of JPEGs that are replaced at once
 SESSIONS = 1000  # keys that are kept
 LARGEST = 10_000  # bytes of a request: numbers of some sliders
 STATES = ("face", "group", "history")  # of `Now`, which the server keeps for a visitor
@@ -118,7 +119,7 @@ class Live:
 def encoded(picture: Image.Image) -> bytes:
     """The bytes of a JPEG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", **JPEG)
+    picture.save(buffer, "JPEG", **MOVING)
     return buffer.getvalue()
 
 

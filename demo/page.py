@@ -35,7 +35,7 @@ SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 PRIVATE = {"api_visibility": "private"}
 QUIET = {"show_progress": "hidden", **PRIVATE}
 FACES = {"concurrency_id": "faces", "trigger_mode": "always_last", **PRIVATE}
-QUEUE_POLL = 0.02  # seconds between two looks at an empty queue; Gradio's 1 and 10 ms take 3 % of a core at rest
+QUEUE_POLL = 0.025  # seconds between two looks at an empty queue; Gradio's 1 and 10 ms take 3 % of a core at rest
 BESIDE = {"trigger_mode": "always_last", "concurrency_limit": 2}  # of visitors at a time
 
 

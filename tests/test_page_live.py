@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.components import JPEG
+from demo.live import MOVING
 from demo.models import ModelManager
 from demo.page import build_page
 from demo.words import amount_of
@@ -42,7 +42,7 @@ def ask(page, key: str, **asked) -> httpx.Response:
 
 def as_jpeg(picture: Image.Image) -> np.ndarray:
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", **JPEG)
+    picture.save(buffer, "JPEG", **MOVING)
     return np.asarray(Image.open(buffer))
 
 

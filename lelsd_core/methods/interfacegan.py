@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from lelsd_core.device import by_rows
@@ -121,6 +120,8 @@ def boundary(codes: Tensor, scores: Tensor) -> Tensor | None:
     Returns:
         It points to larger scores. None if they do not vary, or fewer than `ENOUGH` are known.
     """
+    from scipy.optimize import minimize  # slow to import
+
     known = scores.isfinite()
     x, numbers = codes[known].double().numpy(), scores[known].double().numpy()
     few = int(EXTREME * len(numbers))
