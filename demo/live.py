@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import io
+import json
 import secrets
 from collections.abc import Mapping
 
@@ -33,8 +34,8 @@ LARGEST = 10_000  # bytes of a request: numbers of some sliders
 STATES = ("face", "group", "history")  # of `Now`, which the server keeps for a visitor
 SPLASH = """<style>
 #splash {{ position: fixed; inset: 0; z-index: 9999; overflow: hidden; background: #fafafa; color: #27272a;
-  padding: 34px 32px; font-family: ui-sans-serif, system-ui, sans-serif; }}
-#splash {{ pointer-events: none; animation: leave 0s 30s forwards; }}
+  padding: 34px 32px; font-family: ui-sans-serif, system-ui, sans-serif;
+  pointer-events: none; animation: leave 0s 30s forwards; }}
 @keyframes leave {{ to {{ visibility: hidden; }} }}
 #splash > * {{ max-width: var(--wide, 100%); margin: 0 auto; box-sizing: border-box; }}
 #splash h1 {{ height: 139px; padding: 0 14px; font-size: 1.5rem; line-height: 31px; letter-spacing: -.02em; }}
@@ -88,11 +89,15 @@ class Live:
     async def answer(self, request: Request) -> Response:
         """A JPEG of the edit that a page asks for; nothing if there is a newer one, or it cannot be shown."""
         visitor = self.visitors.get(request.path_params["key"])
-        body = await request.body()
-        if visitor is None or len(body) > LARGEST:
-            return Response(status_code=404 if visitor is None else 413)
+        if visitor is None:
+            return Response(status_code=404)
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST:
+                return Response(status_code=413)
         try:
-            asked = await request.json()
+            asked = json.loads(body)
             display = Display(str(asked["view"]), bool(asked["detail"]), protect=False)
             percents = {int(number): float(value) for number, value in asked["sliders"].items()}
         except (ValueError, TypeError, KeyError, AttributeError):
